@@ -1,0 +1,50 @@
+"""Import a log in a publisher's format into a FusionBench folder, and report what was read, kept and dropped."""
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from ..errors import UserError
+from .importers import read
+from .schema import validate
+from .store import SPLITS, bench_splits, query_overlap, read_log, summary, write_bench
+
+
+def import_log(
+    format: str, path: str | Path, out: str | Path, split: str | None = None, task: str | None = None
+) -> dict:
+    """Read a log with the importer `format` and write (or extend) the FusionBench at `out`.
+
+    Args:
+        format: Name of a file in `fusion_hf.bench.importers`.
+        path: File or folder of the log.
+        out: FusionBench folder. Splits that the import does not hold stay as they are.
+        split: Put every row into this split, whatever the file names say.
+        task: Task name for formats that carry none.
+
+    Returns:
+        ``{"read", "kept", "dropped": {reason: n}, "splits": {split: {...}}, "in_two_splits": {"a & b": n}}``. Queries
+        that stand in two splits are counted, not removed: which one to keep is the user's choice.
+    """
+    result = read(format, path, task=task)
+    tables = result.tables
+    if split is not None:
+        tables = {split: pa.concat_tables(tables.values())}
+    tables = {name: validate(table, where=f"{path} ({name})") for name, table in tables.items()}
+    if not any(table.num_rows for table in tables.values()):
+        raise UserError(f"{path}: the log is empty: expected at least one scored query, found none")
+    write_bench(tables, out, llms=result.llms, text=f"Imported from the format `{format}`.")
+    return {
+        "read": result.read,
+        "kept": result.kept,
+        "dropped": result.dropped,
+        "splits": {row.pop("split"): row for row in summary(out)},
+        "in_two_splits": _overlaps(out),
+    }
+
+
+def _overlaps(out: str | Path) -> dict[str, int]:
+    names = [s for s in SPLITS if s in bench_splits(out)]
+    tables = {s: read_log(out, s, columns=["query"]) for s in names}
+    pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+    return {f"{a} & {b}": query_overlap(tables[a], tables[b]) for a, b in pairs}

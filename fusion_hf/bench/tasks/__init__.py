@@ -1,0 +1,78 @@
+"""The 14 tasks of FusionBench (arXiv 2507.10540): source, prompt, gold answers, metric.
+
+A task is one file in this folder with a module-level ``TASK``; it is found by its file name.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+MODES = ("direct", "think")
+THINK_SUFFIX = "\nLet's think step by step."
+
+
+@dataclass(frozen=True)
+class Example:
+    """One query of a task.
+
+    Attributes:
+        source_id: Identity of the row in its source, stable across runs.
+        query: The prompt as asked in direct mode.
+        ground_truth: Every gold answer that counts as right. Code tasks hold one JSON object
+            ``{"prompt", "setup", "tests", "entry_point"}`` (see `fusion_hf.bench.graders.code`).
+    """
+
+    source_id: str
+    query: str
+    ground_truth: list[str]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A benchmark: its source on the Hub, its prompt and its metric.
+
+    Attributes:
+        source: Dataset repository on the Hub, with `config` and `splits` (our split name -> the source's).
+        rows: Optional (first, last) row of the source, inclusive, for each of our splits.
+        metric: Name of a grader in `fusion_hf.bench.graders`.
+        example: Turns (row of the source, index of the row) into an `Example`.
+    """
+
+    name: str
+    domain: str
+    description: str
+    source: str
+    config: str | None
+    splits: dict[str, str]
+    metric: str
+    example: Callable[[dict[str, Any], int], Example]
+    rows: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+def with_mode(query: str, mode: str) -> str:
+    """The query as it is sent in `mode`: unchanged for ``direct``, followed by the think suffix for ``think``."""
+    if mode == "direct":
+        return query
+    if mode == "think":
+        return query + THINK_SUFFIX
+    raise ValueError(f"unknown mode {mode!r}: expected one of {', '.join(MODES)}")
+
+
+def _find() -> dict[str, Task]:
+    modules = (m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    tasks = [importlib.import_module(f"{__name__}.{name}").TASK for name in modules]
+    order = ("Math", "Code", "Commonsense", "World knowledge", "Reading", "Popular")
+    return {t.name: t for t in sorted(tasks, key=lambda t: (order.index(t.domain), t.name))}
+
+
+def get_task(name: str) -> Task:
+    """The task called `name`; a `ValueError` lists the known names."""
+    if name not in TASKS:
+        raise ValueError(f"unknown task {name!r}: expected one of {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+TASKS: dict[str, Task] = {}
+TASKS.update(_find())

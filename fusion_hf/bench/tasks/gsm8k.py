@@ -1,0 +1,20 @@
+"""GSM8K: grade-school word problems (Cobbe et al., arXiv 2110.14168)."""
+
+from . import Example, Task
+
+
+def example(row, index):
+    query = f"{row['question'].strip()}\nEnd your answer with the number after ####, such as #### 42."
+    return Example(str(index), query, [row["answer"].split("####")[-1].strip()])
+
+
+TASK = Task(
+    name="gsm8k",
+    domain="Math",
+    description="Grade-school arithmetic word problems that need two to eight steps and end in one number.",
+    source="openai/gsm8k",
+    config="main",
+    splits={"train": "train", "test": "test"},
+    metric="gsm8k",
+    example=example,
+)

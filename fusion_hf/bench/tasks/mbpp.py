@@ -1,0 +1,28 @@
+"""MBPP: short Python functions from a description and three tests (Austin et al., arXiv 2108.07732)."""
+
+import json
+
+from . import Example, Task
+
+
+def example(row, index):
+    tests = "\n".join(row["test_list"])
+    query = (
+        f"{row['text'].strip()}\nYour code must pass these tests:\n{tests}\n"
+        "Write the Python function between [BEGIN] and [DONE]."
+    )
+    gold = {"prompt": "", "setup": row.get("test_setup_code") or "", "tests": list(row["test_list"]), "entry_point": ""}
+    return Example(str(row.get("task_id", index)), query, [json.dumps(gold)])
+
+
+TASK = Task(
+    name="mbpp",
+    domain="Code",
+    description="Python functions from a one-sentence description; three tests are shown.",
+    source="google-research-datasets/mbpp",
+    config="full",
+    splits={"train": "all", "test": "all"},
+    rows={"train": (600, 973), "test": (10, 509)},
+    metric="code_eval",
+    example=example,
+)

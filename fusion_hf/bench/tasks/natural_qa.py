@@ -1,0 +1,19 @@
+"""Natural Questions: real search queries with short answers (Kwiatkowski et al., TACL 2019), as packed by FlashRAG."""
+
+from . import Example, Task
+
+
+def example(row, index):
+    return Example(str(row.get("id", index)), row["question"].strip(), list(row["golden_answers"]))
+
+
+TASK = Task(
+    name="natural_qa",
+    domain="World knowledge",
+    description="Questions that people typed into a search engine; a short factual answer.",
+    source="RUC-NLPIR/FlashRAG_datasets",
+    config="nq",
+    splits={"train": "train", "test": "test"},
+    metric="cem",
+    example=example,
+)

@@ -1,0 +1,21 @@
+"""OpenBookQA: elementary science facts applied to new situations (Mihaylov et al., arXiv 1809.02789)."""
+
+from . import Example, Task
+from ._choice import choice_query, letter_of
+
+
+def example(row, index):
+    query = choice_query(row["question_stem"], row["choices"]["text"])
+    return Example(str(row.get("id", index)), query, [letter_of(row["answerKey"], row["choices"]["label"])])
+
+
+TASK = Task(
+    name="openbook_qa",
+    domain="Commonsense",
+    description="Elementary science facts applied to new situations, four options.",
+    source="allenai/openbookqa",
+    config="main",
+    splits={"train": "train", "test": "test"},
+    metric="em_mc",
+    example=example,
+)

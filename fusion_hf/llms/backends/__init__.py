@@ -1,0 +1,93 @@
+"""How an LLM is reached. A backend is one file in this folder with a class ``Backend``; it is found by its file name."""
+
+import functools
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from ..pool import LLM
+
+# Kind of error -> whether the same request may succeed later.
+KINDS = {
+    "rate_limit": True,
+    "server": True,
+    "timeout": True,
+    "connection": True,
+    "bad_reply": True,
+    "auth": False,
+    "bad_request": False,
+    "context_length": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer.
+
+    Attributes:
+        text: What the LLM wrote; may be empty.
+        finish_reason: ``stop``, ``length``, or the server's own word; None if it gave none.
+        input_tokens: As counted by the backend; None means not measured.
+        output_tokens: The same, reasoning and the end token included.
+        reasoning_tokens: The part of `output_tokens` that was reasoning; None means not measured.
+        latency_s: Seconds from sending to the whole answer; for a batched local model, those of its batch.
+    """
+
+    text: str
+    finish_reason: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    reasoning_tokens: int | None
+    latency_s: float
+
+
+class BackendError(Exception):
+    """A request that got no answer.
+
+    Attributes:
+        kind: A key of `KINDS`.
+        retry_after: Seconds that the server asked to wait, or None.
+    """
+
+    def __init__(self, kind: str, message: str, retry_after: float | None = None):
+        super().__init__(message)
+        self.kind = kind
+        self.retry_after = retry_after
+
+    @property
+    def may_retry(self) -> bool:
+        """Whether the same request may succeed later."""
+        return KINDS[self.kind]
+
+
+class Backend(Protocol):
+    """What every backend offers.
+
+    Attributes:
+        endpoint: What requests share (a server, a device); limits hold for an endpoint.
+        concurrency: How many requests it likes in flight at once; None leaves it to the caller.
+    """
+
+    endpoint: str
+    concurrency: int | None
+
+    async def chat(self, messages: list[dict[str, str]], **options: Any) -> Reply:
+        """Answer a chat. `options` override those of the pool. Raises `BackendError`."""
+        ...
+
+    async def close(self) -> None:
+        """Give back connections and memory. A closed backend may not be used again."""
+        ...
+
+
+@functools.cache
+def backend_names() -> tuple[str, ...]:
+    """The backends that exist: the files of this folder."""
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
+
+
+def open_backend(llm: "LLM") -> Backend:
+    """The backend of an LLM, ready to chat. Raises `UserError` for a missing key, model or package."""
+    return importlib.import_module(f"{__name__}.{llm.backend}").Backend(llm)

@@ -1,0 +1,264 @@
+"""The pool: which LLMs there are, what they cost and how they are reached. One YAML file, no secrets in it."""
+
+import datetime
+import difflib
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
+
+from ..bench.schema import THINK_MARK
+from ..errors import UserError
+from .backends import backend_names
+
+SIZES = ("small", "medium", "large")
+SECRETS = ("api_key", "apikey", "key", "token", "secret", "password", "authorization")
+
+
+@dataclass(frozen=True)
+class LLM:
+    """One LLM of the pool.
+
+    Attributes:
+        name: Identity in the log; must not end in ``_think``, which marks the candidate in think mode.
+        size: ``small``, ``medium`` or ``large``.
+        input_price: USD per million input tokens.
+        output_price: USD per million output tokens, reasoning included.
+        price_date: Day on which the prices held, ``YYYY-MM-DD``.
+        price_source: Where the prices were read, or a word on how they were set.
+        description: A sentence or two on what it is good at; routers may read it.
+        backend: Name of a file in `fusion_hf.llms.backends`.
+        model: What the backend calls it: the model of a chat endpoint, or a folder or Hub id. None means `name`.
+        base_url: Address of a chat endpoint, up to and including ``/v1``.
+        api_key_env: Environment variable that holds the key; the key itself never stands in a file.
+        options: Passed to the backend (``max_tokens``, ``temperature``, …).
+    """
+
+    name: str
+    size: str
+    input_price: float
+    output_price: float
+    price_date: str | None = None
+    price_source: str | None = None
+    description: str = ""
+    backend: str = "openai"
+    model: str | None = None
+    base_url: str | None = None
+    api_key_env: str | None = None
+    options: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self):
+        if isinstance(self.price_date, datetime.date):  # YAML reads an unquoted day as a date
+            object.__setattr__(self, "price_date", self.price_date.isoformat())
+        _check(self)
+
+    @property
+    def model_id(self) -> str:
+        """`model`, or `name` where none is given."""
+        return self.model or self.name
+
+
+def _check(llm: LLM) -> None:
+    """Refuse a value that no LLM can have; the message names the field."""
+
+    def expect(good: bool, name: str, expected: str) -> None:
+        if not good:
+            raise UserError(f"expected {name} {expected}, found {getattr(llm, name)!r}")
+
+    def texts(value: Any) -> bool:
+        return isinstance(value, str) and bool(value.strip())
+
+    expect(texts(llm.name), "name", "to be a text")
+    expect(not llm.name.endswith(THINK_MARK), "name", f"not to end in {THINK_MARK!r} (it marks think mode)")
+    expect(llm.size in SIZES, "size", f"one of {', '.join(SIZES)}")
+    for name in ("input_price", "output_price"):
+        price = getattr(llm, name)
+        number = isinstance(price, int | float) and not isinstance(price, bool) and math.isfinite(price)
+        expect(number, name, "to be a number (USD per million tokens)")
+        expect(price >= 0, name, ">= 0")
+    for name in ("price_date", "price_source", "model", "base_url", "api_key_env"):
+        expect(getattr(llm, name) is None or texts(getattr(llm, name)), name, "to be a text")
+    expect(isinstance(llm.description, str), "description", "to be a text")
+    if llm.price_date is not None:
+        try:
+            datetime.date.fromisoformat(llm.price_date)
+        except ValueError:
+            expect(False, "price_date", "as YYYY-MM-DD")
+    expect(llm.backend in backend_names(), "backend", f"one of {', '.join(backend_names())}")
+    if llm.base_url is not None:
+        expect(llm.base_url.startswith(("http://", "https://")), "base_url", "to begin with http:// or https://")
+    expect(isinstance(llm.options, dict), "options", "to be a mapping")
+    if llm.backend == "openai":
+        expect(llm.base_url is not None, "base_url", "because the backend is 'openai'")
+    for key in llm.options:
+        if _is_secret(key):
+            raise UserError(f"options.{key}: {_SECRET_ADVICE}")
+
+
+_SECRET_ADVICE = "keys are never kept in a file; put the key into an environment variable and its name in api_key_env"
+
+
+def _is_secret(key: Any) -> bool:
+    return isinstance(key, str) and key.lower().replace("-", "_") in SECRETS
+
+
+class Pool(Mapping[str, LLM]):
+    """LLMs by name, in the order of the file."""
+
+    def __init__(self, llms: Iterable[LLM]):
+        self._llms: dict[str, LLM] = {}
+        for llm in llms:
+            if llm.name in self._llms:
+                raise UserError(f"the pool has two LLMs called {llm.name!r}: expected every name once")
+            self._llms[llm.name] = llm
+
+    def __getitem__(self, name: str) -> LLM:
+        return self._llms[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._llms)
+
+    def __len__(self) -> int:
+        return len(self._llms)
+
+    def get_llm(self, name: str) -> LLM:
+        """The LLM called `name`; a `UserError` names the nearest one."""
+        if name not in self._llms:
+            raise UserError(f"the pool has no LLM {name!r}{_nearest(name, self._llms)}; it has {', '.join(self._llms)}")
+        return self._llms[name]
+
+    def select(self, names: Iterable[str]) -> "Pool":
+        """Only these LLMs, in this order."""
+        return Pool(self.get_llm(name) for name in names)
+
+    def cost(self, name: str, input_tokens: int | None, output_tokens: int | None) -> float | None:
+        """USD of one answer; None where a token count was not measured."""
+        llm = self.get_llm(name)
+        if input_tokens is None or output_tokens is None:
+            return None
+        return (input_tokens * llm.input_price + output_tokens * llm.output_price) / 1e6
+
+
+def recost(table: pa.Table, pool: Pool) -> pa.Table:
+    """The log with `cost` computed anew from its tokens and the prices of `pool`; null where tokens are null.
+
+    Raises `UserError` if the log has an LLM that the pool has not.
+    """
+    names = pc.dictionary_encode(table["llm"]).combine_chunks()
+    if isinstance(names, pa.ChunkedArray):  # a table without rows has no chunk to combine
+        return table
+    llms = [pool.get_llm(name) for name in names.dictionary.to_pylist()]
+    index = names.indices
+    prices = [np.array([getattr(llm, side) for llm in llms]) for side in ("input_price", "output_price")]
+    parts = [
+        pc.multiply(pc.cast(table[column], pa.float64()), pa.chunked_array([pa.array(price).take(index)]))
+        for column, price in zip(("input_tokens", "output_tokens"), prices, strict=True)
+    ]
+    cost = pc.divide(pc.add(*parts), 1e6)
+    return table.set_column(table.column_names.index("cost"), table.schema.field("cost"), cost)
+
+
+def load_pool(path: str | Path) -> Pool:
+    """Read a pool file; relative model folders in it are taken from the file's own folder.
+
+    Raises `UserError` that names the entry and the field.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: expected a pool file, found none that can be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: expected YAML, found {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or not isinstance(content.get("llms"), list) or not content["llms"]:
+        raise UserError(f"{path}: expected a mapping with a non-empty list 'llms', found {_kind(content)}")
+    for key in set(content) - {"llms"}:
+        raise UserError(f"{path}: unknown field {key!r}{_nearest(key, ['llms'])}")
+    llms: dict[str, int] = {}
+    entries = []
+    for number, entry in enumerate(content["llms"], 1):
+        where = f"{path.name}, entry {number}"
+        if isinstance(entry, dict) and "name" in entry:
+            where += f" {entry['name']!r}"
+        llm = _read_entry(entry, path.parent, where)
+        if llm.name in llms:
+            raise UserError(f"{where}: expected every name once, found it in entry {llms[llm.name]} too")
+        llms[llm.name] = number
+        entries.append(llm)
+    return Pool(entries)
+
+
+def _read_entry(entry: Any, folder: Path, where: str) -> LLM:
+    if not isinstance(entry, dict):
+        raise UserError(f"{where}: expected a mapping of fields, found {_kind(entry)}")
+    known = [f.name for f in fields(LLM)]
+    for key in entry:
+        if _is_secret(key):
+            raise UserError(f"{where}: {key}: {_SECRET_ADVICE}")
+        if key not in known:
+            raise UserError(f"{where}: unknown field {key!r}{_nearest(key, known)}; fields are {', '.join(known)}")
+    for f in fields(LLM):
+        if f.default is MISSING and f.default_factory is MISSING and f.name not in entry:
+            raise UserError(f"{where}: expected {f.name}, found no such field")
+    entry = {k: v for k, v in entry.items() if v is not None or k in ("input_price", "output_price")}
+    try:
+        if entry.get("backend") == "transformers":
+            entry["model"] = _resolve(entry.get("model", entry["name"]), folder)
+            if isinstance(entry.get("options"), dict) and "adapter" in entry["options"]:
+                entry["options"] = entry["options"] | {"adapter": _resolve(entry["options"]["adapter"], folder)}
+        return LLM(**entry)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _resolve(model: Any, folder: Path) -> Any:
+    """A path from the pool's folder if there is one, else what was given (a Hub id)."""
+    if not isinstance(model, str):
+        return model
+    local = (folder / Path(model).expanduser()).resolve()
+    if local.exists():
+        return str(local)
+    if model.startswith((".", "/", "~")):
+        raise UserError(f"expected model {model!r} to be a folder, found nothing at {local}")
+    return model
+
+
+def save_pool(pool: Pool, path: str | Path) -> Path:
+    """Write a pool file that `load_pool` reads back; models below the file's folder get relative paths."""
+    path = Path(path)
+    base = path.parent.resolve()
+
+    def relative(model: str | None) -> str | None:
+        inside = model and os.path.isabs(model) and Path(model).resolve().is_relative_to(base)
+        return "./" + Path(model).resolve().relative_to(base).as_posix() if inside else model
+
+    entries = []
+    for llm in pool.values():
+        entry = {f.name: getattr(llm, f.name) for f in fields(LLM)}
+        if llm.backend == "transformers":
+            entry["model"] = relative(llm.model)
+            if "adapter" in llm.options:
+                entry["options"] = llm.options | {"adapter": relative(llm.options["adapter"])}
+        entries.append({k: v for k, v in entry.items() if v not in (None, "", {})})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump({"llms": entries}, sort_keys=False, allow_unicode=True, width=120)
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+    return path
+
+
+def _nearest(word: Any, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else type(value).__name__
