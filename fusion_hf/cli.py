@@ -42,7 +42,7 @@ def arguments(verb_name: str, add) -> None:
             add("--out", required=True, help="folder of append-only shards; the same command resumes")
             add("--seed", type=int, default=0)
             add("--max-usd", type=float, help="stop before this much is spent")
-            add("--concurrency", type=int, default=16, help="requests at once for an endpoint (default: 16)")
+            add("--concurrency", type=int, help="requests at once for an endpoint (default: what its backend says)")
             add("--dry-run", action="store_true", help="print the price and ask nothing")
         case "grade":
             add("logs", help="shards of `collect`, a FusionBench folder, a .parquet or a .jsonl file")
@@ -109,8 +109,13 @@ def arguments(verb_name: str, add) -> None:
         case "compare":
             add("bench", help="FusionBench folder or Hub id with train and test")
             add("--router", action="append", default=[], metavar="[NAME=]DIR", help="router; repeat to compare")
-            add("--log", action="append", default=[], metavar="NAME=LOG",
-                help="graded answers of a thought-level or model-level system to the same queries; repeat")
+            add(
+                "--log",
+                action="append",
+                default=[],
+                metavar="NAME=LOG",
+                help="graded answers of a thought-level or model-level system to the same queries; repeat",
+            )
             add("--title", default="Three levels on the same queries")
             add("--out", required=True, help="folder of report.md, report.json and the plot")
         case "push":
@@ -146,26 +151,29 @@ def collect(args):
     from .llms.pool import load_pool
 
     tasks = list(TASKS) if args.tasks == "all" else args.tasks.split(",")
-    return collect_tasks(
+    result = collect_tasks(
         load_pool(args.pool), tasks, split=args.split, limit=args.limit, out=args.out, modes=args.modes.split(","),
         source=args.source, seed=args.seed, max_usd=args.max_usd, concurrency=args.concurrency, dry_run=args.dry_run,
     )  # fmt: skip
+    return result.to_dict()
 
 
 @verb("grade a log again; prints what changed", "fusion-hf grade logs --grader paper --out graded.parquet")
 def grade(args):
     from .bench.regrade import regrade
+    from .llms.logs import load_log
 
-    return regrade(args.logs, args.grader, args.out, split=args.split)
+    return regrade(load_log(args.logs), args.grader, args.out, split=args.split)
 
 
 @verb("graded logs -> dataset repository folder", "fusion-hf build graded.parquet --split train --out bench")
 def build(args):
     import pyarrow as pa
 
-    from .bench.store import read_log, summary, write_bench
+    from .bench.store import summary, write_bench
+    from .llms.logs import load_log
 
-    write_bench({args.split: pa.concat_tables([read_log(path) for path in args.logs])}, args.out)
+    write_bench({args.split: pa.concat_tables([load_log(path) for path in args.logs])}, args.out)
     for row in summary(args.out):
         print("  ".join(f"{key} {value}" for key, value in row.items()))
 

@@ -84,9 +84,7 @@ def test_luck_is_what_independent_guessers_reach():
     assert data.performance.max(1).mean() == pytest.approx(luck(data).mean(), abs=0.06)
 
 
-@pytest.mark.parametrize(
-    ("log", "message"), [("nameless.jsonl", "expected NAME=LOG"), ("thought=", "nothing there")]
-)
+@pytest.mark.parametrize(("log", "message"), [("nameless.jsonl", "expected NAME=LOG"), ("thought=", "nothing there")])
 def test_wrong_logs_are_named(bench, tmp_path, log, message):
     with pytest.raises(UserError, match=message):
         compare_bench(bench, [], [log.replace("thought=", f"thought={tmp_path}/none.jsonl")], tmp_path)

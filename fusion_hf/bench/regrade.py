@@ -9,23 +9,22 @@ import pyarrow.parquet as pq
 
 from ..errors import UserError
 from .graders import grade_table
-from .store import read_log, write_bench
+from .store import write_bench
 
 
-def regrade(logs: str | Path, version: str = "strict", out: str | Path | None = None, split: str = "train") -> dict:
+def regrade(before: pa.Table, version: str = "strict", out: str | Path | None = None, split: str = "train") -> dict:
     """Grade every response of a log with graders of `version` and count the scores that changed.
 
     Args:
-        logs: Anything that `read_log` reads.
+        before: A log table.
         version: ``strict`` or ``paper``.
         out: Where the graded log goes: a ``.parquet`` file, or a FusionBench folder (as `split`). None writes nothing.
 
     Returns:
         ``{"graded", "changed", "by_task": {task: {"graded", "changed"}}}``; rows without a response are not graded.
     """
-    before = read_log(logs)
     if before["response"].null_count == before.num_rows:
-        raise UserError(f"{logs}: no row has a response: there is nothing to grade")
+        raise UserError("no row of the log has a response: there is nothing to grade")
     after = grade_table(before, version, progress=True)
     graded = np.asarray(pc.is_valid(before["response"]))
     old, new = (pc.fill_null(t["performance"], -1.0).to_numpy() for t in (before, after))

@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..bench.store import read_log
 from ..errors import UserError
+from ..llms.logs import load_log
 from .report import plot, render
 from .systems import Splits, anchor_systems, log_systems, measure, router_systems, single_systems
 
@@ -41,7 +41,7 @@ def compare_bench(
         if "=" not in item:
             raise UserError(f"--log {item}: expected NAME=LOG, found no '='")
         name, path = item.split("=", 1)
-        systems += log_systems(name, read_log(path), splits)
+        systems += log_systems(name, load_log(path), splits)
     result = measure(systems, splits) | {"title": title}
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)

@@ -66,12 +66,17 @@ def _picked(name: str, level: str, splits: Splits, choose) -> System:
     )
 
 
+def mean(values: np.ndarray, axis: int) -> np.ndarray:
+    """Mean of what was measured along `axis`; NaN where nothing was."""
+    known = ~np.isnan(values)
+    count = known.sum(axis)
+    return np.where(count, np.where(known, values, 0).sum(axis) / np.maximum(count, 1), np.nan)
+
+
 def _column_means(data: RoutingData, values: np.ndarray) -> np.ndarray:
     """Mean over tasks of each candidate's mean, so that a task with many queries does not decide alone."""
     tasks = np.array(data.tasks)
-    with np.errstate(all="ignore"):
-        means = [np.nanmean(values[tasks == t], 0) for t in sorted(set(data.tasks))]
-        return np.nanmean(means, 0)
+    return mean(np.stack([mean(values[tasks == t], 0) for t in sorted(set(data.tasks))]), 0)
 
 
 def best_column(data: RoutingData) -> int:
@@ -91,9 +96,9 @@ def anchor_systems(splits: Splits) -> list[System]:
     mean_cost = np.nan_to_num(_column_means(train, train.cost), nan=np.inf)
     cheapest = int(pick(-mean_cost[None], mean_cost[None], train.candidates)[0])
     validation = splits.validation
-    average = None if validation is None else np.nanmean(validation.performance, 1)
+    average = None if validation is None else mean(validation.performance, 1)
     return [
-        System("random", "anchor", np.nanmean(test.performance, 1), _row_mean(test.cost), average),
+        System("random", "anchor", mean(test.performance, 1), mean(test.cost, 1), average),
         _picked("cheapest", "anchor", splits, lambda d: np.full(len(d), cheapest)),
         _picked(BEST_SINGLE, "anchor", splits, lambda d: np.full(len(d), single)),
         _picked("best per task", "anchor", splits, lambda d: np.array([per_task[t] for t in d.tasks])),
@@ -107,10 +112,6 @@ def anchor_systems(splits: Splits) -> list[System]:
     ]
 
 
-def _row_mean(values: np.ndarray) -> np.ndarray:
-    return np.full(len(values), np.nan) if np.isnan(values).all() else np.nanmean(values, 1)
-
-
 def luck(data: RoutingData) -> np.ndarray:
     """What the per-query oracle would score if every candidate guessed independently at its task's accuracy: [n].
 
@@ -120,7 +121,7 @@ def luck(data: RoutingData) -> np.ndarray:
     result = np.empty(len(data))
     for task in set(data.tasks):
         rows = tasks == task
-        accuracy = np.nan_to_num(np.nanmean(data.performance[rows], 0))
+        accuracy = np.nan_to_num(mean(data.performance[rows], 0))
         result[rows] = 1 - np.prod(1 - accuracy)
     return result
 

@@ -61,7 +61,7 @@ def with_mode(query: str, mode: str) -> str:
 
 
 def _find() -> dict[str, Task]:
-    modules = (m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    modules = (m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_") and m.name != "load")
     tasks = [importlib.import_module(f"{__name__}.{name}").TASK for name in modules]
     order = ("Math", "Code", "Commonsense", "World knowledge", "Reading", "Popular")
     return {t.name: t for t in sorted(tasks, key=lambda t: (order.index(t.domain), t.name))}

@@ -1,4 +1,4 @@
-"""How an LLM is reached. A backend is one file in this folder with a class ``Backend``; it is found by its file name."""
+"""How an LLM is reached. A backend is a file in this folder with a class ``Backend``, found by its file name."""
 
 import functools
 import importlib

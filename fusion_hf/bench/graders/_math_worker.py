@@ -1,0 +1,97 @@
+"""Asks the package math-verify in a process of its own: its timeout uses signals, which only a main thread can have.
+
+Each thread that grades has one worker, started when first needed (with -P, so that math.py beside it is not taken for
+the standard module). This file is both sides: imported, it starts the
+worker and asks it; run as a script (it imports nothing of fusion_hf), it is the worker.
+"""
+
+import atexit
+import json
+import subprocess
+import sys
+import threading
+
+TIMEOUT_S = 5
+_GRACE_S = 60.0  # the first answer waits for sympy to be imported
+
+_mine = threading.local()
+_all: list[tuple[threading.Thread, subprocess.Popen]] = []
+
+
+def equal(gold: str, answer: str) -> bool:
+    """Whether two LaTeX expressions mean the same; False also where neither side can be read or time runs out."""
+    if len(gold) > 2000 or len(answer) > 2000:
+        return False
+    worker = getattr(_mine, "worker", None)
+    if worker is None or worker.poll() is not None:
+        worker = _mine.worker = subprocess.Popen(
+            [sys.executable, "-P", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        _all.append((threading.current_thread(), worker))
+    watchdog = threading.Timer(_GRACE_S, worker.kill)
+    watchdog.start()
+    try:
+        worker.stdin.write(json.dumps([gold, answer]).encode() + b"\n")
+        worker.stdin.flush()
+        line = worker.stdout.readline()
+    except BrokenPipeError:
+        line = b""
+    finally:
+        watchdog.cancel()
+    if line.strip() not in (b"true", b"false"):
+        worker.kill()
+        code = worker.wait()
+        if code == 3:
+            from ...errors import MissingPackage
+
+            line = "pip install 'math-verify[antlr4_13_2]'"
+            raise MissingPackage(f"math-verify cannot be imported: install it with  {line}")
+        return False
+    return line.strip() == b"true"
+
+
+@atexit.register
+def close(ended_only: bool = False) -> None:
+    """End the workers, all of them or those of threads that have ended."""
+    for pair in list(_all):
+        thread, worker = pair
+        if not (ended_only and thread.is_alive()):
+            worker.kill()
+            worker.communicate()
+            _all.remove(pair)
+
+
+def _serve() -> None:
+    try:
+        from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+    except ImportError:
+        sys.exit(3)
+    configs = [LatexExtractionConfig(), ExprExtractionConfig()]
+
+    def read(text: str) -> list:
+        return parse(f"\\boxed{{{text}}}", configs, parsing_timeout=TIMEOUT_S, fallback_mode="no_fallback")
+
+    for line in sys.stdin.buffer:
+        gold, answer = (_tidy(text) for text in json.loads(line))
+        same = _shape(gold) == _shape(answer) and verify(read(gold), read(answer), timeout_seconds=TIMEOUT_S)
+        sys.stdout.write(json.dumps(bool(same)) + "\n")
+        sys.stdout.flush()
+
+
+def _tidy(text: str) -> str:
+    """Set braces without a backslash are set braces to a reader, but grouping to LaTeX."""
+    text = text.strip().strip("$").strip()
+    if text.startswith("{") and text.endswith("}") and "," in text:
+        text = "\\{" + text[1:-1] + "\\}"
+    return text
+
+
+def _shape(text: str) -> str:
+    """What two expressions must share before their values are compared: the brackets of a tuple or interval."""
+    bare = text.replace("\\left", "").replace("\\right", "").strip()
+    listed = "," in bare and bare[:1] in "([" and bare[-1:] in ")]"
+    return bare[0] + bare[-1] if listed else ""
+
+
+if __name__ == "__main__":
+    _serve()

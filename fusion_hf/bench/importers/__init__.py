@@ -1,0 +1,40 @@
+"""Logs in their publishers' formats -> log tables. A file a format, with `DESCRIPTION` and `read(path, task=None)`."""
+
+import importlib
+import pkgutil
+from pathlib import Path
+from types import ModuleType
+
+from ...errors import UserError
+from ._result import ImportResult
+
+
+def _find() -> dict[str, ModuleType]:
+    names = sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    return {name.replace("_", "-"): importlib.import_module(f"{__name__}.{name}") for name in names}
+
+
+FORMATS: dict[str, ModuleType] = _find()
+
+
+def read(format: str, path: str | Path, task: str | None = None) -> ImportResult:
+    """Read a file or folder, gzip or not, with the importer called `format`.
+
+    Args:
+        format: Name of a file in this folder; ``-`` and ``_`` count as the same.
+        path: File or folder.
+        task: Task name for formats that carry none.
+
+    Raises:
+        UserError: One line: unknown format, missing file, wrong shape, a score outside 0..1, an empty log.
+    """
+    module = FORMATS.get(format.replace("_", "-"))
+    if module is None:
+        raise UserError(f"unknown format {format!r}: expected one of {', '.join(FORMATS)}")
+    result = module.read(path, task=task)
+    if not any(table.num_rows for table in result.tables.values()):
+        raise UserError(f"{path}: the log is empty: expected at least one scored query, found none")
+    return result
+
+
+__all__ = ["FORMATS", "ImportResult", "read"]

@@ -1,0 +1,121 @@
+"""LLMRouter's slice of FusionBench: a score list, and beside it the queries' tasks and gold answers and the pool."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+from ...errors import UserError
+from ..tasks._choice import LETTERS
+from ..tasks.math import last_boxed
+from ._result import ImportResult, Query, files_of, read_json, read_json_lines, split_of
+from .routerdc import read_scores
+
+DESCRIPTION = "train.json of {question, scores}; queries_train.jsonl (task, gold) and llms.json beside it are joined"
+METRICS = {"GSM8K": "gsm8k", "MATH": "math", "em_mc": "em_mc", "code_eval": "code_eval", "cem": "cem"}
+
+
+def read(path: str | Path, task: str | None = None) -> ImportResult:
+    """Scores without costs or responses. Without the queries file, every query belongs to `task` (else "unknown")."""
+    files = [f for f in files_of(path, (".json",)) if not f.name.startswith(("llms.json", "queries_"))]
+    if not files:
+        raise UserError(f"{path}: expected a score list such as train.json, found none")
+    result = ImportResult(tables={})
+    for file in files:
+        _, split = split_of(file)
+        if split in result.tables:
+            raise UserError(f"{file}: a second file of the split {split!r}: give one file, or one folder a set")
+        known = _queries(file.parent, split, result)
+
+        def as_query(index: int, question: str, known: dict = known) -> Query:
+            row = known.get(question)
+            if row is None:
+                return Query(task or "unknown", str(index), question, [], "publisher")
+            return _query(row, index, question)
+
+        result.tables[split] = read_scores(file, result, as_query, "llmrouter")
+        tasks = result.tables[split]["task"].to_pylist() if known else []
+        result.add(result.notes, "cells of queries without a task", tasks.count("unknown") if not task else 0)
+    result.llms = _pool(files[0].parent)
+    return result
+
+
+def _queries(folder: Path, split: str, result: ImportResult) -> dict[str, dict]:
+    """Rows of the queries file by query text; the first of several counts, and the others are noted."""
+    files = [folder / f"queries_{split}.jsonl{end}" for end in ("", ".gz")]
+    file = next((f for f in files if f.exists()), None)
+    known: dict[str, dict] = {}
+    for number, row in read_json_lines(file) if file else ():
+        if not isinstance(row.get("query"), str) or not isinstance(row.get("task_name"), str):
+            found = ", ".join(sorted(row))
+            raise UserError(f"{file}, line {number}: expected keys query and task_name, found {found}")
+        if row["query"] in known:
+            result.add(result.notes, "queries listed twice, under two tasks or with two gold answers", 1)
+        known.setdefault(row["query"], row)
+    return known
+
+
+def _query(row: dict, index: int, question: str) -> Query:
+    """The query with its gold answer in the form that our graders read."""
+    metric = METRICS.get(row.get("metric") or "", row.get("metric") or "publisher")
+    gold = row.get("ground_truth")
+    gold = [] if gold is None else [str(gold)]
+    if gold and metric == "em_mc":
+        gold = [_letter(gold[0], row.get("choices"))]
+    elif gold and metric == "gsm8k":
+        gold = [gold[0].split("####")[-1].strip()]
+    elif gold and metric == "math":
+        gold = [last_boxed(gold[0]) or gold[0]]
+    elif gold and metric == "code_eval":
+        gold = [_code(gold[0], question)]
+    source = row.get("task_id")
+    return Query(row["task_name"], str(index if source is None else source), question, gold, metric)
+
+
+def _letter(gold: str, choices: str | None) -> str:
+    """``(B)`` for a gold label, by its place among the labels (so that 1-4 map to A-D)."""
+    labels = _literal(choices).get("label") or _literal(choices).get("labels") if choices else None
+    label = gold.strip("() .")
+    place = labels.index(label) if labels and label in labels else LETTERS.find(label.upper())
+    return f"({LETTERS[place]})" if 0 <= place < len(LETTERS) else gold
+
+
+def _literal(text: str) -> dict:
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _code(gold: str, question: str) -> str:
+    """Our gold JSON: MBPP lists its tests in text, HumanEval has a ``check`` function for the last ``def``."""
+    try:
+        tests = ast.literal_eval(gold)
+    except (ValueError, SyntaxError):
+        tests = None
+    if isinstance(tests, list):
+        return json.dumps({"prompt": "", "setup": "", "tests": tests, "entry_point": ""})
+    names = re.findall(r"^def (\w+)", question, re.M)
+    entry = names[-1] if names else ""
+    return json.dumps({"prompt": question, "setup": "", "tests": [gold, f"check({entry})"], "entry_point": entry})
+
+
+def _pool(folder: Path) -> list[dict]:
+    file = folder / "llms.json"
+    if not file.exists():
+        return []
+    pool = read_json(file)
+    if not isinstance(pool, dict):
+        raise UserError(f"{file}: expected an object llm -> description, found {type(pool).__name__}")
+    return [
+        {
+            "name": name,
+            "size": str(entry.get("size", "")),
+            "input_price": entry.get("input_price"),
+            "output_price": entry.get("output_price"),
+            "description": entry.get("feature", ""),
+            "model": entry.get("model", ""),
+        }
+        for name, entry in pool.items()
+    ]

@@ -1,0 +1,38 @@
+"""Loading a local model, and how much of it fits the memory at once."""
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from ...errors import UserError, require
+
+CPU_CACHE_BYTES = 1 << 30
+GPU_CACHE_SHARE = 0.4  # of the memory that is free once the model is loaded
+
+
+def load_model(model_id: str, device: str, dtype: str = "auto", adapter: str | None = None):
+    """(model, tokenizer) of a folder or Hub id; a peft `adapter` is merged into the model. Raises `UserError`."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model_id, padding_side="left")
+        model = AutoModelForCausalLM.from_pretrained(model_id, dtype=dtype)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"expected a causal language model at {model_id!r}, found none: {reason:.300}") from error
+    if adapter:
+        peft = require("peft", "train")
+        try:
+            model = peft.PeftModel.from_pretrained(model, adapter).merge_and_unload()
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"expected a peft adapter at {adapter!r}, found none: {reason:.300}") from error
+    return model.to(device).eval(), tokenizer
+
+
+def token_budget(model) -> int:
+    """How many tokens the key-value cache of one batch may hold."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    token = 2 * config.num_hidden_layers * heads * head * model.dtype.itemsize
+    if model.device.type == "cuda":
+        return int(GPU_CACHE_SHARE * torch.cuda.mem_get_info(model.device)[0] / token)
+    return CPU_CACHE_BYTES // token

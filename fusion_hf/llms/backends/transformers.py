@@ -1,0 +1,281 @@
+"""A local model through `transformers`: concurrent chats are gathered into batches, on a CPU or a GPU."""
+
+import asyncio
+import copy
+import difflib
+import threading
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tqdm import tqdm
+from transformers import StoppingCriteriaList, StopStringCriteria
+
+from ...errors import UserError
+from . import BackendError, Reply
+from ._decode import decode
+from ._load import load_model, token_budget
+
+if TYPE_CHECKING:
+    from ..pool import LLM
+
+LOAD_OPTIONS = ("adapter", "device", "dtype", "batch_size", "token_budget", "concurrency", "timeout")
+GATHER_S = 0.002  # how long a first chat waits for others to join its batch
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to generate. Greedy unless `temperature` is above zero.
+
+    Attributes:
+        max_tokens: Most tokens of an answer.
+        temperature: 0 takes the likeliest token; above 0 samples.
+        top_p: Sample among the likeliest tokens that hold this share of probability.
+        top_k: Sample among this many tokens; 0 means all.
+        seed: Sampling repeats for the same seed and the same batch.
+        stop: Texts that end an answer; they are cut off.
+    """
+
+    max_tokens: int = 512
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+        object.__setattr__(self, "stop", stop)
+        if not isinstance(self.max_tokens, int) or self.max_tokens < 1:
+            raise UserError(f"expected max_tokens to be a whole number of at least 1, found {self.max_tokens!r}")
+        if self.temperature < 0:
+            raise UserError(f"expected temperature >= 0, found {self.temperature}")
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    ids: list[int]
+    settings: Settings
+    future: asyncio.Future
+
+
+@dataclass
+class _Device:
+    """One thread and one lock a device: models that share it take turns, batch by batch."""
+
+    thread: ThreadPoolExecutor
+    lock: threading.Lock
+
+
+_DEVICES: dict[str, _Device] = {}
+
+
+class Backend:
+    """A causal language model from a folder or the Hub.
+
+    Options in the pool: those of `Settings`, and ``adapter`` (a peft folder), ``device``, ``dtype``, ``batch_size``
+    (128), ``token_budget`` (most tokens in a batch, prompts and answers, padding included; by default what fits 1 GiB
+    of key-value cache on a CPU or 40 % of the free memory of a GPU).
+    A tokenizer without a chat template gets the contents of the messages as plain text.
+    """
+
+    def __init__(self, llm: "LLM"):
+        options = dict(llm.options)
+        _known(options, (*LOAD_OPTIONS, *Settings.__dataclass_fields__), llm.name)
+        load = {k: options.pop(k) for k in LOAD_OPTIONS if k in options}
+        self.settings = Settings(**options)
+        self.name = llm.name
+        self.device = str(load.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.endpoint = f"local:{self.device}"
+        self.model, self.tokenizer = load_model(
+            llm.model_id, self.device, load.get("dtype", "auto"), load.get("adapter")
+        )
+        self.batch_size = int(load.get("batch_size", 128))
+        self.token_budget = int(load.get("token_budget") or token_budget(self.model))
+        # Enough waiting chats that the next batch is full, and of one length, when the last one ends.
+        self.concurrency = 4 * self.batch_size
+        config = self.model.config.get_text_config()
+        self.context = getattr(config, "max_position_embeddings", None)
+        own = self.model.generation_config
+        if "stop" not in options and own.stop_strings:
+            self.settings = replace(self.settings, stop=own.stop_strings)
+        ends = own.eos_token_id
+        ends = ends if isinstance(ends, list) else [ends]
+        self.ends = sorted({e for e in (*ends, self.tokenizer.eos_token_id) if e is not None})
+        pads = (self.tokenizer.pad_token_id, *self.ends, 0)
+        self.pad = next(p for p in pads if p is not None)
+        self._shared = _DEVICES.setdefault(
+            self.device, _Device(ThreadPoolExecutor(1, thread_name_prefix="generate"), threading.Lock())
+        )
+        self._pending: list[_Job] = []
+        self._pump: asyncio.Task | None = None
+
+    async def chat(self, messages: list[dict[str, str]], *, timeout: float | None = None, **options: Any) -> Reply:
+        """Answer one chat, in a batch with those that wait at the same time. `timeout` is for servers and ignored."""
+        settings = self._with(options)
+        ids = self.encode([messages])[0]
+        self._check_length(ids)
+        job = _Job(ids, settings, asyncio.get_running_loop().create_future())
+        self._pending.append(job)
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.create_task(self._run())
+        return await job.future
+
+    async def close(self) -> None:
+        """Stop batching and free the model."""
+        if self._pump is not None:
+            self._pump.cancel()
+        self.model = None
+
+    def generate_batch(
+        self, chats: Sequence[list[dict[str, str]]], progress: bool = False, **options: Any
+    ) -> list[Reply]:
+        """Answer many chats at once, in the order given. For callers without an event loop.
+
+        Raises `BackendError` (kind ``context_length``) if a prompt does not fit the model.
+        """
+        settings = self._with(options)
+        rows = self.encode(chats)
+        for ids in rows:
+            self._check_length(ids)
+        return self._answer(rows, settings, progress)
+
+    def encode(self, chats: Sequence[list[dict[str, str]]]) -> list[list[int]]:
+        """Token ids of the prompts, as the model sees them."""
+        if self.tokenizer.chat_template:
+            texts = [self.tokenizer.apply_chat_template(c, tokenize=False, add_generation_prompt=True) for c in chats]
+            return self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return self.tokenizer(["\n".join(m["content"] for m in chat) for chat in chats])["input_ids"]
+
+    def _with(self, options: dict[str, Any]) -> Settings:
+        _known(options, tuple(Settings.__dataclass_fields__), self.name)
+        return replace(self.settings, **options) if options else self.settings
+
+    def _check_length(self, ids: list[int]) -> None:
+        if self.context is not None and len(ids) >= self.context:
+            raise BackendError("context_length", f"the prompt has {len(ids)} tokens, {self.name} reads {self.context}")
+
+    async def _run(self) -> None:
+        """Answer batch after batch until nothing waits."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(GATHER_S)
+            jobs = self._take()
+            if not jobs:
+                return
+            rows = [job.ids for job in jobs]
+            try:
+                replies = await loop.run_in_executor(self._shared.thread, self._answer, rows, jobs[0].settings)
+            except Exception as error:
+                failure = f"{self.name}: generating a batch of {len(jobs)} failed: {type(error).__name__}: {error}"
+                for job in jobs:
+                    if not job.future.done():
+                        job.future.set_exception(BackendError("server", failure))
+                continue
+            for job, reply in zip(jobs, replies, strict=True):
+                if not job.future.done():
+                    job.future.set_result(reply)
+
+    def _take(self) -> list[_Job]:
+        """The next batch: the oldest job and those of like length, all with the same settings."""
+        waiting = [job for job in self._pending if not job.future.done()]
+        self._pending = waiting
+        if not waiting:
+            return []
+        oldest = waiting[0]
+        alike = sorted((j for j in waiting if j.settings == oldest.settings), key=lambda j: len(j.ids))
+        start = max(0, min(alike.index(oldest) - self.batch_size // 2, len(alike) - self.batch_size))
+        jobs = alike[start : start + self.batch_size]
+        taken = set(map(id, jobs))
+        self._pending = [job for job in waiting if id(job) not in taken]
+        return jobs
+
+    def _answer(self, rows: list[list[int]], settings: Settings, progress: bool = False) -> list[Reply]:
+        replies: list[Reply | None] = [None] * len(rows)
+        bar = tqdm(total=len(rows), desc=self.name, unit="answer", disable=not progress)
+        with self._shared.lock, torch.inference_mode(), bar:
+            for batch, max_tokens in self._batches([len(r) for r in rows], settings.max_tokens):
+                answers = self._generate([rows[i] for i in batch], replace(settings, max_tokens=max_tokens))
+                for i, reply in zip(batch, answers, strict=True):
+                    replies[i] = reply
+                bar.update(len(batch))
+        return replies
+
+    def _batches(self, lengths: list[int], max_tokens: int) -> Iterator[tuple[list[int], int]]:
+        """(indices, most new tokens) of batches of like length that keep to the batch size and the token budget.
+
+        Longest first: a batch that does not fit the memory fails at once rather than late.
+        """
+        room = [max_tokens if self.context is None else min(max_tokens, self.context - n) for n in lengths]
+        order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+        batch: list[int] = []
+        for i in order:
+            width = (lengths[batch[0]] if batch else lengths[i]) + room[i]
+            full = len(batch) == self.batch_size or (len(batch) + 1) * width > self.token_budget
+            if batch and (full or room[i] != room[batch[0]]):
+                yield batch, room[batch[0]]
+                batch = []
+            batch.append(i)
+        if batch:
+            yield batch, room[batch[0]]
+
+    def _generate(self, rows: list[list[int]], settings: Settings) -> list[Reply]:
+        """One batch through the model."""
+        began = time.perf_counter()
+        width = max(map(len, rows))
+        ids = torch.full((len(rows), width), self.pad, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for i, row in enumerate(rows):
+            ids[i, width - len(row) :] = torch.tensor(row, dtype=torch.long)
+            mask[i, width - len(row) :] = 1
+        config = self._generation_config(settings)
+        # As a criterion, because `generate` drops the tokenizer that it wants for stop texts when it is given a loop.
+        criteria = [StopStringCriteria(self.tokenizer, list(settings.stop))] if settings.stop else []
+        forked = [self.model.device] if self.model.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=forked, enabled=config.do_sample):
+            if config.do_sample:
+                torch.manual_seed(settings.seed ^ zlib.crc32(ids.numpy().tobytes()))
+            output = self.model.generate(
+                ids.to(self.model.device),
+                attention_mask=mask.to(self.model.device),
+                generation_config=config,
+                custom_generate=decode,
+                stopping_criteria=StoppingCriteriaList(criteria),
+            )
+        answers = [self._trim(row) for row in output.tolist()]
+        texts = self.tokenizer.batch_decode([ids for ids, _ in answers], skip_special_tokens=True)
+        seconds = time.perf_counter() - began
+        replies = []
+        for row, (new, ended), text in zip(rows, answers, texts, strict=True):
+            cut = min((text.find(s) for s in settings.stop if s in text), default=None)
+            reason = "stop" if ended or cut is not None else "length"
+            replies.append(Reply(text[:cut], reason, len(row), len(new), None, seconds))
+        return replies
+
+    def _trim(self, new: list[int]) -> tuple[list[int], bool]:
+        """The tokens up to and with the end token, and whether there was one."""
+        end = next((i for i, token in enumerate(new) if token in self.ends), None)
+        return (new, False) if end is None else (new[: end + 1], True)
+
+    def _generation_config(self, settings: Settings):
+        config = copy.deepcopy(self.model.generation_config)
+        config.do_sample = settings.temperature > 0
+        config.temperature = settings.temperature if config.do_sample else None
+        config.top_p = settings.top_p if config.do_sample else None
+        config.top_k = settings.top_k if config.do_sample else None
+        config.max_new_tokens, config.max_length = settings.max_tokens, None
+        config.eos_token_id, config.pad_token_id = self.ends or None, self.pad
+        config.stop_strings = None
+        return config
+
+
+def _known(options: dict[str, Any], known: tuple[str, ...], name: str) -> None:
+    for key in options:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise UserError(f"{name}: unknown option {key!r}{hint}; options are {', '.join(known)}")

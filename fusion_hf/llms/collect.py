@@ -1,0 +1,272 @@
+"""Ask a pool of LLMs and log every answer: asynchronous, resumable after a kill, within a budget."""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from tqdm import tqdm
+
+from ..bench.schema import MODES, rows_to_table, validate
+from ..bench.tasks import Example
+from ..errors import UserError
+from .pool import LLM, Pool, load_pool, recost, save_pool
+from .requests import Plan, Request, answer_limit, make_plan, make_requests, messages_of, worst_case
+from .runner import Limits, Runner, log_row, stop_on_signal
+from .shards import Key, ShardWriter, latest_rows, read_rows, repair, row_key
+
+logger = logging.getLogger(__name__)
+RUNNING = ("concurrency", "timeout", "batch_size", "token_budget", "device")  # options that do not change an answer
+
+
+@dataclass
+class Summary:
+    """What a run did. ``read == kept + sum(dropped.values())`` always.
+
+    Attributes:
+        read: Requests that were read.
+        kept: Requests whose answer is in the log now, `resumed` included.
+        resumed: Those that an earlier run had answered; they were not asked again.
+        dropped: Requests without an answer, by reason: a kind of error (its row says what happened and is asked again
+            by the next run), or ``budget``, ``endpoint_down``, ``interrupted``, ``duplicate``.
+        retried: Tries that failed and were repeated, by kind of error.
+        usd: What the answers of this run cost; answers whose tokens the server did not count are not in it.
+        usd_total: The same for everything in the folder.
+        seconds: How long the run took.
+        stopped: Endpoints that were left alone, and why.
+        interrupted: Whether a signal ended the run; then not all requests may have been read.
+    """
+
+    read: int = 0
+    kept: int = 0
+    resumed: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    retried: Counter[str] = field(default_factory=Counter)
+    usd: float = 0.0
+    usd_total: float = 0.0
+    seconds: float = 0.0
+    stopped: dict[str, str] = field(default_factory=dict)
+    interrupted: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {k: dict(v) if isinstance(v, dict) else v for k, v in vars(self).items()}
+
+
+def collect(pool: Pool, requests: Iterable[Request], out: str | Path, **options: Any) -> Summary:
+    """`collect_async` for callers without an event loop."""
+    return asyncio.run(collect_async(pool, requests, out, **options))
+
+
+async def collect_async(
+    pool: Pool,
+    requests: Iterable[Request],
+    out: str | Path,
+    *,
+    concurrency: int | None = None,
+    retries: int = 5,
+    timeout: float | None = None,
+    max_usd: float | None = None,
+    max_failures: int = 8,
+    progress: bool = True,
+) -> Summary:
+    """Ask every request that `out` does not answer yet, and append a row to `out` as soon as each answer is there.
+
+    A killed run loses only what was in flight. Ctrl-C waits for what is in flight and then returns (reason
+    ``interrupted``); a second Ctrl-C does not wait.
+
+    Args:
+        pool: Where the LLMs of the requests are.
+        requests: May be a generator; it is read as answers come in.
+        out: Folder of shards; it also gets the pool, for `finish`.
+        concurrency: Requests in flight at one endpoint; None lets the LLM's option or its backend say (else 32).
+        retries: Further tries of a request after an error that may pass; waits grow and heed Retry-After.
+        timeout: Seconds for one answer of a server; None means the LLM's option (else 300).
+        max_usd: What the folder may cost in all, earlier runs included. A request is only sent if its worst case
+            (its bytes as tokens, and ``max_tokens``) still fits.
+        max_failures: Requests in a row that an endpoint may fail before it is left alone for this run.
+        progress: Show a bar on stderr.
+    """
+    began = time.perf_counter()
+    limits = Limits(concurrency, retries, timeout, max_usd, max_failures)
+    _check_limits(limits, pool)
+    repair(out)
+    _remember_pool(pool, Path(out))
+    done, spent, feared = _already(out, pool, max_usd)
+    summary = Summary(usd_total=spent)
+    writer = ShardWriter(out)
+    total = len(requests) if isinstance(requests, Sequence) else None
+    bar = tqdm(total=total, desc="collect", unit="row", disable=not progress, dynamic_ncols=True)
+
+    def on_answer(request, reply, usd):
+        writer.write(log_row(request, reply, usd, None))
+        summary.kept += 1
+        summary.usd += usd or 0.0
+        advance()
+
+    def on_error(request, error):
+        writer.write(log_row(request, None, None, error))
+        on_drop(request, error.kind)
+
+    def on_drop(request, reason):
+        summary.dropped[reason] += 1
+        advance()
+
+    def advance():
+        if bar.update() and progress:
+            bar.set_postfix({"usd": f"{summary.usd:.4g}", "dropped": summary.dropped.total()}, refresh=False)
+
+    runner = Runner(pool, limits, on_answer, on_error, on_drop, spent + feared)
+    try:
+        with bar, stop_on_signal(runner.stop):
+            await runner.run(_new_requests(requests, pool, done, summary, advance))
+    finally:
+        writer.close()
+    summary.usd_total += summary.usd
+    summary.retried = runner.retried
+    summary.stopped = {e.name: e.down for e in runner.endpoints.values() if e.down}
+    summary.interrupted = runner.stop.is_set()
+    summary.seconds = time.perf_counter() - began
+    for name, reason in summary.stopped.items():
+        logger.warning("%s was left alone: %s", name, reason)
+    return summary
+
+
+def _check_limits(limits: Limits, pool: Pool) -> None:
+    for name in ("concurrency", "timeout", "max_failures"):
+        value = getattr(limits, name)
+        if value is not None and value <= 0:
+            raise UserError(f"expected {name} above 0, found {value}")
+    if limits.retries < 0:
+        raise UserError(f"expected retries >= 0, found {limits.retries}")
+    if limits.max_usd is not None:
+        if not limits.max_usd >= 0:
+            raise UserError(f"expected max_usd >= 0, found {limits.max_usd}")
+        for llm in pool.values():
+            if llm.output_price and answer_limit(llm) is None:
+                raise UserError(f"max_usd needs to know how long answers may be: give {llm.name} the option max_tokens")
+
+
+def _already(out: str | Path, pool: Pool, max_usd: float | None) -> tuple[set[Key], float, float]:
+    """Keys that are answered, the USD they cost, and (under a cap) the worst case of answers without token counts."""
+    done, spent, feared = set(), 0.0, 0.0
+    for row in read_rows(out):
+        if row.get("error") is None:
+            done.add(row_key(row))
+            spent += row.get("cost") or 0.0
+            if max_usd is not None and row.get("cost") is None and row["llm"] in pool:
+                feared += worst_case(pool[row["llm"]], messages_of(row["query"], row["mode"]))
+    return done, spent, feared
+
+
+def _new_requests(
+    requests: Iterable[Request], pool: Pool, done: set[Key], summary: Summary, advance
+) -> Iterator[Request]:
+    """The requests that are to be asked; counts the others."""
+    seen: set[Key] = set()
+    for request in requests:
+        pool.get_llm(request.llm)
+        summary.read += 1
+        if request.key in seen:
+            summary.dropped["duplicate"] += 1
+        elif request.key in done:
+            summary.resumed += 1
+            summary.kept += 1
+        else:
+            seen.add(request.key)
+            yield request
+            continue
+        seen.add(request.key)
+        advance()
+
+
+def _remember_pool(pool: Pool, out: Path) -> None:
+    """Keep the pool beside the shards; an LLM that would answer otherwise than before is refused."""
+    path = out / "pool.yaml"
+    merged = dict(load_pool(path)) if path.exists() else {}
+    for llm in pool.values():
+        if llm.name in merged and _identity(llm) != _identity(merged[llm.name]):
+            raise UserError(
+                f"{out} holds answers of {llm.name} from {_identity(merged[llm.name])}, the pool now says "
+                f"{_identity(llm)}: use another folder or another name"
+            )
+        merged[llm.name] = llm
+    save_pool(Pool(merged.values()), path)
+
+
+def _identity(llm: LLM) -> dict[str, Any]:
+    """What decides an answer; a local model by its folder's name, because folders move."""
+    model = Path(llm.model_id).name if llm.backend == "transformers" else llm.model_id
+    return {"model": model} | {k: v for k, v in sorted(llm.options.items()) if k not in (*RUNNING, "adapter")}
+
+
+def plan(pool: Pool, requests: Iterable[Request], out: str | Path) -> Plan:
+    """The price of a run, without asking anything."""
+    return make_plan(pool, requests, _already(out, pool, None)[0])
+
+
+def collect_examples(
+    pool: Pool,
+    examples: Mapping[str, Iterable[Example]],
+    out: str | Path,
+    modes: Sequence[str] = MODES,
+    metrics: Mapping[str, str] | None = None,
+    dry_run: bool = False,
+    **options: Any,
+) -> Summary | Plan:
+    """Ask the pool the given examples of each task. See `make_requests` and `collect_async` for the arguments."""
+    requests = list(make_requests(pool, examples, modes, metrics))
+    return plan(pool, requests, out) if dry_run else collect(pool, requests, out, **options)
+
+
+def collect_tasks(
+    pool: Pool,
+    tasks: Sequence[str],
+    split: str,
+    limit: int | None,
+    out: str | Path,
+    modes: Sequence[str] = MODES,
+    source: str | Path | None = None,
+    seed: int = 0,
+    dry_run: bool = False,
+    **options: Any,
+) -> Summary | Plan:
+    """Ask the pool `limit` examples of each task's split, drawn by `seed`.
+
+    `source` is a local copy of the task's rows in place of the Hub: a file or folder for one task, a folder with a
+    folder a task for several. See `load_examples`, `make_requests` and `collect_async` for the other arguments.
+    """
+    from ..bench.tasks.load import load_examples
+
+    examples = {}
+    for task in tasks:
+        rows = source
+        if source is not None and (Path(source) / task).is_dir():
+            rows = Path(source) / task
+        elif source is not None and len(tasks) > 1:
+            raise UserError(f"expected a folder {Path(source) / task} with the rows of {task}, found none")
+        examples[task] = load_examples(task, split, limit=limit, seed=seed, source=rows)
+    return collect_examples(pool, examples, out, modes, dry_run=dry_run, **options)
+
+
+def finish(out: str | Path, pool: Pool | None = None, version: str = "strict") -> pa.Table:
+    """The log that a folder of shards holds: one row a key, priced with the pool and graded.
+
+    Args:
+        out: The folder.
+        pool: Prices; None takes the pool that the collector left in the folder.
+        version: Version of the graders, ``strict`` or ``paper``.
+    """
+    from ..bench.graders import grade_table
+
+    rows = latest_rows(out)
+    if not rows:
+        raise UserError(f"{out}: expected rows of the collector (shard-*.jsonl), found none")
+    table = validate(rows_to_table(rows), where=str(out))
+    table = recost(table, pool or load_pool(Path(out) / "pool.yaml"))
+    return validate(grade_table(table, version), where=str(out))

@@ -1,0 +1,140 @@
+"""What is asked: one request for each example, LLM and mode, and what it can cost."""
+
+import itertools
+import math
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..bench.schema import MODES, query_id
+from ..bench.tasks import Example, get_task, with_mode
+from ..errors import UserError
+from .pool import LLM, Pool
+
+CHARACTERS_PER_TOKEN = 4  # the usual rule of thumb for English; only the estimate of a dry run uses it
+Messages = list[dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question to one LLM in one mode.
+
+    Attributes:
+        query_id: See `fusion_hf.bench.schema.query_id`.
+        query: The prompt in direct mode, as it goes into the log.
+        messages: The chat that is sent.
+    """
+
+    query_id: str
+    task: str
+    source_id: str
+    query: str
+    ground_truth: list[str]
+    metric: str
+    llm: str
+    mode: str
+    messages: Messages
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """The key of its log row."""
+        return self.query_id, self.llm, self.mode
+
+
+def make_requests(
+    pool: Pool,
+    examples: Mapping[str, Iterable[Example]],
+    modes: Sequence[str] = MODES,
+    metrics: Mapping[str, str] | None = None,
+) -> Iterator[Request]:
+    """A request for each example, LLM and mode.
+
+    Args:
+        pool: The LLMs to ask. Those behind an endpoint take turns; local models are asked one after the other.
+        examples: Examples of each task.
+        modes: Any of ``direct`` and ``think``.
+        metrics: Grader of a task; the task's own where it is not given.
+    """
+    for mode in modes:
+        if mode not in MODES:
+            raise UserError(f"unknown mode {mode!r}: expected one of {', '.join(MODES)}")
+    examples = {task: list(rows) for task, rows in examples.items()}
+    metrics = {task: (metrics or {}).get(task) or get_task(task).metric for task in examples}
+    local = [[llm] for llm in pool if pool[llm].backend == "transformers"]
+    remote = [llm for llm in pool if pool[llm].backend != "transformers"]
+    for llms in (remote, *local):
+        for task, rows in examples.items():
+            for row, llm, mode in itertools.product(rows, llms, modes):
+                identity = query_id(task, row.source_id, row.query)
+                chat = messages_of(row.query, mode)
+                yield Request(
+                    identity, task, row.source_id, row.query, row.ground_truth, metrics[task], llm, mode, chat
+                )
+
+
+def messages_of(query: str, mode: str) -> Messages:
+    """The chat that asks `query` in `mode`."""
+    return [{"role": "user", "content": with_mode(query, mode)}]
+
+
+def answer_limit(llm: LLM) -> int | None:
+    """Most tokens that an answer may have, from the LLM's options; None if they do not say."""
+    return llm.options.get("max_tokens", llm.options.get("max_completion_tokens"))
+
+
+def worst_case(llm: LLM, messages: Messages) -> float:
+    """The most USD that one try of a request can cost; an LLM whose output has a price needs an `answer_limit`.
+
+    No tokenizer makes more tokens of a chat than it has bytes; there is some room for the chat template.
+    """
+    tokens = sum(len(m["content"].encode("utf-8", "replace")) + 16 for m in messages) + 32
+    return (tokens * llm.input_price + (answer_limit(llm) or 0) * llm.output_price) / 1e6
+
+
+@dataclass
+class Plan:
+    """What a run would ask, and its price. Input is estimated as characters / 4; output as the longest answers allowed.
+
+    Attributes:
+        read: Requests that were read.
+        resumed: Those that are answered already.
+        usd_input: Estimated price of the prompts.
+        usd_most: The same with every answer as long as it may be; None if an LLM with a price has no ``max_tokens``.
+        by_llm: The figures of each LLM: requests, input_tokens, usd_input, usd_most.
+    """
+
+    read: int = 0
+    resumed: int = 0
+    usd_input: float = 0.0
+    usd_most: float | None = 0.0
+    by_llm: dict[str, dict[str, Any]] = field(default_factory=dict)
+    estimate: str = f"input: characters / {CHARACTERS_PER_TOKEN}; output: at most max_tokens an answer"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def make_plan(pool: Pool, requests: Iterable[Request], done: Container[tuple[str, str, str]]) -> Plan:
+    """The price of asking those requests whose key is not in `done`."""
+    result, seen = Plan(), set()
+    for request in requests:
+        llm = pool.get_llm(request.llm)
+        result.read += 1
+        if request.key in done:
+            result.resumed += 1
+        elif request.key not in seen:
+            seen.add(request.key)
+            entry = result.by_llm.setdefault(llm.name, {"requests": 0, "input_tokens": 0})
+            entry["requests"] += 1
+            entry["input_tokens"] += math.ceil(sum(len(m["content"]) for m in request.messages) / CHARACTERS_PER_TOKEN)
+    for name, entry in result.by_llm.items():
+        llm, limit = pool[name], answer_limit(pool[name])
+        entry["usd_input"] = entry["input_tokens"] * llm.input_price / 1e6
+        known = limit is not None or not llm.output_price
+        output = entry["requests"] * (limit or 0) * llm.output_price / 1e6
+        entry["usd_most"] = entry["usd_input"] + output if known else None
+    result.usd_input = sum(e["usd_input"] for e in result.by_llm.values())
+    bounds = [e["usd_most"] for e in result.by_llm.values()]
+    result.usd_most = None if None in bounds else float(sum(bounds))
+    return result

@@ -1,0 +1,268 @@
+"""The engine of the collector: asks endpoints, retries, keeps to the budget. Knows nothing of tasks and files."""
+
+import asyncio
+import contextlib
+import logging
+import random
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .backends import Backend, BackendError, Reply, open_backend
+from .pool import Pool
+from .requests import Request, worst_case
+
+logger = logging.getLogger(__name__)
+DEFAULT_CONCURRENCY = 32
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 300.0
+ENDPOINT_KINDS = ("connection", "auth", "server")  # failures that are the endpoint's rather than the request's
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How hard to try.
+
+    Attributes:
+        concurrency: Requests in flight at one endpoint; None lets the LLM's option or its backend say (else 32).
+        retries: Further tries of a request whose error may pass.
+        timeout: Seconds for one answer of a server; None leaves it to the backend.
+        max_usd: Stop before this is passed; None means no cap.
+        max_failures: Requests in a row that an endpoint may fail (refused, no right, server error) before it is left
+            alone for the rest of the run.
+        window: Requests that are read ahead at most: enough that one slow endpoint does not hold up the others.
+    """
+
+    concurrency: int | None = None
+    retries: int = 5
+    timeout: float | None = None
+    max_usd: float | None = None
+    max_failures: int = 8
+    window: int = 20_000
+
+
+class Budget:
+    """USD that were spent, and USD that requests in flight may still cost."""
+
+    def __init__(self, cap: float | None, spent: float = 0.0):
+        self.cap = cap
+        self.spent = spent
+        self.reserved = 0.0
+        self._in_flight = 0
+        self._changed = asyncio.Condition()
+
+    async def reserve(self, usd: float) -> bool:
+        """Set `usd` aside; False if the cap forbids it. Waits for requests in flight: most cost less than feared."""
+        async with self._changed:
+            while self.cap is not None and self.spent + self.reserved + usd > self.cap:
+                if not self._in_flight:
+                    return False
+                await self._changed.wait()
+            self.reserved += usd
+            self._in_flight += 1
+            return True
+
+    async def settle(self, reserved: float, spent: float) -> None:
+        """Turn a reservation into what was spent."""
+        self._in_flight -= 1
+        self.reserved = self.reserved - reserved if self._in_flight else 0.0
+        self.spent += spent
+        async with self._changed:
+            self._changed.notify_all()
+
+
+@dataclass
+class Endpoint:
+    """A server or a device that requests share."""
+
+    name: str
+    limit: int
+    queue: asyncio.Queue = field(default_factory=asyncio.Queue)
+    workers: int = 0
+    failures: int = 0
+    open_at: float = 0.0  # loop time before which it asked not to be asked
+    down: str | None = None  # why it is left alone
+
+
+class Runner:
+    """Answers requests and hands every outcome to `on_answer`, `on_error` or `on_drop`.
+
+    Args:
+        on_answer: Called with (request, reply, USD or None).
+        on_error: Called with (request, error) when all tries are used up.
+        on_drop: Called with (request, reason) for a request that was not asked.
+        spent: USD that count against the cap already.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        limits: Limits,
+        on_answer: Callable[[Request, Reply, float | None], None],
+        on_error: Callable[[Request, BackendError], None],
+        on_drop: Callable[[Request, str], None],
+        spent: float = 0.0,
+    ):
+        self.pool, self.limits = pool, limits
+        self.on_answer, self.on_error, self.on_drop = on_answer, on_error, on_drop
+        self.budget = Budget(limits.max_usd, spent)
+        self.stop = asyncio.Event()
+        self.endpoints: dict[str, Endpoint] = {}
+        self.retried: Counter[str] = Counter()
+        self._backends: dict[str, Backend] = {}
+        self._window = asyncio.Semaphore(limits.window)
+
+    async def run(self, requests: Iterable[Request]) -> None:
+        """Answer all requests. After `stop` is set, those in flight are finished and the others dropped."""
+        try:
+            async with asyncio.TaskGroup() as workers:
+                for number, request in enumerate(requests):
+                    if number % 256 == 0:
+                        await asyncio.sleep(0)  # lets answers in while many requests are read
+                    await self._window.acquire()
+                    endpoint = await self._endpoint(request.llm)
+                    endpoint.queue.put_nowait(request)
+                    if endpoint.workers < endpoint.limit:
+                        endpoint.workers += 1
+                        workers.create_task(self._work(endpoint))
+                    if self.stop.is_set():
+                        break
+                for endpoint in self.endpoints.values():
+                    for _ in range(endpoint.workers):
+                        endpoint.queue.put_nowait(None)
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+        finally:
+            for backend in self._backends.values():
+                await backend.close()
+
+    async def _endpoint(self, name: str) -> Endpoint:
+        if name not in self._backends:
+            # In a thread: loading a local model takes long.
+            self._backends[name] = await asyncio.to_thread(open_backend, self.pool.get_llm(name))
+        backend = self._backends[name]
+        if backend.endpoint not in self.endpoints:
+            limit = self.limits.concurrency or backend.concurrency or DEFAULT_CONCURRENCY
+            self.endpoints[backend.endpoint] = Endpoint(backend.endpoint, limit)
+        return self.endpoints[backend.endpoint]
+
+    async def _work(self, endpoint: Endpoint) -> None:
+        while (request := await endpoint.queue.get()) is not None:
+            await self._answer(endpoint, request)
+            self._window.release()
+
+    async def _answer(self, endpoint: Endpoint, request: Request) -> None:
+        """One request to its end: an answer, an error, or dropped."""
+        llm = self.pool[request.llm]
+        most = worst_case(llm, request.messages) if self.budget.cap is not None else 0.0
+        attempt = 0
+        while True:
+            if not await self._may_ask(endpoint):
+                return self.on_drop(request, "interrupted" if self.stop.is_set() else "endpoint_down")
+            if not await self.budget.reserve(most):
+                return self.on_drop(request, "budget")
+            try:
+                reply = await self._backends[llm.name].chat(request.messages, timeout=self.limits.timeout)
+            except BackendError as error:
+                # A try that was cut off may be on the bill all the same.
+                billed = error.kind in ("timeout", "bad_reply") or (error.kind == "connection" and not _refused(error))
+                await self.budget.settle(most, most if billed else 0.0)
+                wait = self._wait(error, attempt)
+                if wait is None or self.stop.is_set():
+                    self._count_failure(endpoint, error)
+                    return self.on_error(request, error)
+                self.retried[error.kind] += 1
+                attempt += 1
+                if error.kind == "rate_limit":
+                    endpoint.open_at = max(endpoint.open_at, asyncio.get_running_loop().time() + wait)
+                else:
+                    await self._sleep(wait)
+                if endpoint.down or self.stop.is_set():
+                    return self.on_error(request, error)
+            except BaseException:
+                await self.budget.settle(most, most)
+                raise
+            else:
+                usd = self.pool.cost(llm.name, reply.input_tokens, reply.output_tokens)
+                endpoint.failures = 0
+                self.on_answer(request, reply, usd)
+                return await self.budget.settle(most, most if usd is None else usd)
+
+    async def _may_ask(self, endpoint: Endpoint) -> bool:
+        """Wait until the endpoint takes requests; False if it is down or the run was stopped."""
+        loop = asyncio.get_running_loop()
+        while not (endpoint.down or self.stop.is_set()) and (wait := endpoint.open_at - loop.time()) > 0:
+            # Not all at once: those that waited together would run into the same limit together.
+            await self._sleep(wait * random.uniform(1.0, 1.1))
+        return not (endpoint.down or self.stop.is_set())
+
+    def _wait(self, error: BackendError, attempt: int) -> float | None:
+        """Seconds before the next try, or None to give up."""
+        if not error.may_retry or attempt >= self.limits.retries:
+            return None
+        if error.retry_after is not None:
+            return error.retry_after if error.retry_after <= LONGEST_WAIT_S else None
+        return min(FIRST_WAIT_S * 2**attempt, LONGEST_WAIT_S) * random.uniform(0.5, 1.5)
+
+    def _count_failure(self, endpoint: Endpoint, error: BackendError) -> None:
+        if error.kind not in ENDPOINT_KINDS:
+            return
+        endpoint.failures += 1
+        if endpoint.failures >= self.limits.max_failures and not endpoint.down:
+            endpoint.down = f"{endpoint.failures} requests in a row failed, the last with {error.kind}: {error}"
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, but not through a stop."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.stop.wait(), seconds)
+
+
+@contextlib.contextmanager
+def stop_on_signal(stop: asyncio.Event):
+    """The first SIGINT or SIGTERM sets `stop`; the second cancels the task that is running."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def on_signal():
+        if stop.is_set():
+            task.cancel()
+        else:
+            logger.warning("stopping: waiting for the answers in flight; once more to stop at once")
+            stop.set()
+
+    handled = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Only the main thread of a Unix process may do this; elsewhere Ctrl-C cancels the run, which is safe too.
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(number, on_signal)
+            handled.append(number)
+    try:
+        yield
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)
+
+
+def _refused(error: BackendError) -> bool:
+    """Whether the connection was never made, so that nothing can have been billed."""
+    import aiohttp
+
+    return isinstance(error.__cause__, aiohttp.ClientConnectorError)
+
+
+def log_row(request: Request, reply: Reply | None, usd: float | None, error: BackendError | None) -> dict[str, Any]:
+    """The log row of an outcome; grades come later."""
+    row: dict[str, Any] = {name: getattr(request, name) for name in Request.__slots__ if name != "messages"}
+    if reply is not None:
+        row |= {
+            "response": reply.text,
+            "finish_reason": reply.finish_reason,
+            "input_tokens": reply.input_tokens,
+            "output_tokens": reply.output_tokens,
+            "reasoning_tokens": reply.reasoning_tokens,
+            "cost": usd,
+            "latency_s": round(reply.latency_s, 4),
+        }
+    else:
+        row |= {"response": None, "error": f"{error.kind}: {error}"[:500]}
+    return row

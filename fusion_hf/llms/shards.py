@@ -1,0 +1,124 @@
+"""What the collector writes: append-only files of JSON lines, one a run, one whole line a row.
+
+A process that is killed in the middle of a write leaves a torn last line. It is never read, and the next run cuts it
+off. A lock that lives as long as its process tells a torn file from one that another process is writing.
+"""
+
+import json
+import logging
+import os
+import secrets
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows: shards are read as well, but a torn line is skipped rather than cut off
+    fcntl = None
+
+logger = logging.getLogger(__name__)
+Row = dict[str, Any]
+Key = tuple[str, str, str]
+
+
+def row_key(row: Row) -> Key:
+    """(query_id, llm, mode); the names that recur are stored once."""
+    return row["query_id"], sys.intern(row["llm"]), sys.intern(row["mode"])
+
+
+class ShardWriter:
+    """Appends rows to a new shard in `folder`. Each row is on its way to the disk when `write` returns.
+
+    A row survives the death of the process; `close` also makes the rows survive the loss of power.
+    """
+
+    def __init__(self, folder: str | Path):
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + f"{time.time_ns() % 10**9:09d}"
+        self.path = folder / f"shard-{stamp}-{os.getpid()}-{secrets.token_hex(2)}.jsonl"
+        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        if fcntl:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def write(self, row: Row) -> None:
+        """Append one row."""
+        line = json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        while line:
+            line = line[os.write(self._file, line) :]
+
+    def close(self) -> None:
+        """Flush to the disk; a shard without rows is removed."""
+        if os.fstat(self._file).st_size:
+            os.fsync(self._file)
+        else:
+            self.path.unlink()
+        os.close(self._file)
+
+
+def shard_files(folder: str | Path) -> list[Path]:
+    """The shards of a folder, oldest first."""
+    return sorted(Path(folder).glob("shard-*.jsonl"))
+
+
+def repair(folder: str | Path) -> int:
+    """Cut torn last lines off the shards whose writer is gone; returns how many were cut."""
+    cut = 0
+    for path in shard_files(folder) if fcntl else ():
+        with open(path, "r+b") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logger.warning("%s is being written by another process: what it has in flight is asked twice", path)
+                continue
+            end = _last_whole_line(file)
+            if end < file.seek(0, os.SEEK_END):
+                file.truncate(end)
+                cut += 1
+    return cut
+
+
+def _last_whole_line(file) -> int:
+    """Where the last whole line ends, in bytes; looks back from the end."""
+    position = file.seek(0, os.SEEK_END)
+    while position:
+        start = max(0, position - 65536)
+        file.seek(start)
+        found = file.read(position - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        position = start
+    return 0
+
+
+def read_rows(folder: str | Path) -> Iterator[Row]:
+    """Every whole row of every shard, oldest first, repeated keys included.
+
+    Raises `UserError` that names file and line if a whole line is not a row.
+    """
+    for path in shard_files(folder):
+        with open(path, "rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.endswith(b"\n"):
+                    break  # torn: the writer was killed, or is writing it now
+                try:
+                    row = json.loads(line)
+                    row_key(row)
+                except (ValueError, TypeError, KeyError) as error:
+                    raise UserError(f"{path}, line {number}: expected a log row, found {error}") from None
+                yield row
+
+
+def latest_rows(folder: str | Path) -> list[Row]:
+    """One row a key: its last answer, or its last error where there is no answer."""
+    rows: dict[Key, Row] = {}
+    for row in read_rows(folder):
+        key = row_key(row)
+        if key not in rows or row.get("error") is None or rows[key].get("error") is not None:
+            rows[key] = row
+    return list(rows.values())

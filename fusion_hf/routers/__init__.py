@@ -1,0 +1,73 @@
+"""Query level: which LLM, in which mode, should answer a query."""
+
+from importlib import import_module
+from pathlib import Path
+
+from ..errors import UserError
+from .base import Predictions, Router, RouterConfig, RoutingDecision
+
+_SHARED = {"__init__", "base", "features", "ridge", "train", "evaluate", "report"}
+
+KINDS: tuple[str, ...] = tuple(sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem not in _SHARED))
+"""Router kinds: every other file of this folder is one."""
+
+
+def get_kind(name: str) -> type[Router]:
+    """The router class of a kind; a `UserError` lists the known ones."""
+    if name not in KINDS:
+        raise UserError(f"unknown router kind {name!r}: expected one of {', '.join(KINDS)}")
+    return import_module(f".{name}", __name__).ROUTER
+
+
+def register() -> None:
+    """Make `AutoConfig` and `AutoModel` know every kind; calling it again changes nothing."""
+    from transformers import AutoConfig, AutoModel
+
+    for name in KINDS:
+        cls = get_kind(name)
+        AutoConfig.register(cls.config_class.model_type, cls.config_class, exist_ok=True)
+        AutoModel.register(cls.config_class, cls, exist_ok=True)
+
+
+def load_router(path, **kwargs) -> Router:
+    """Load a router from a folder or Hub repository, with the code of this package.
+
+    Raises:
+        UserError: Nothing is there, or it is no router.
+    """
+    from transformers import AutoConfig, AutoModel
+
+    register()
+    known = {get_kind(name).config_class for name in KINDS}
+    try:
+        config = AutoConfig.from_pretrained(path, **kwargs)
+        if type(config) not in known:
+            raise UserError(f"{path}: expected a router of fusion_hf, found a model of type {config.model_type!r}")
+        return AutoModel.from_pretrained(path, **kwargs)
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{path}: no router can be loaded from there: {reason}") from error
+
+
+def __getattr__(name: str):
+    # Training needs the log's arrays; who only routes should not wait for them.
+    if name == "train_router":
+        from .train import train_router
+
+        return train_router
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = [
+    "KINDS",
+    "Predictions",
+    "Router",
+    "RouterConfig",
+    "RoutingDecision",
+    "get_kind",
+    "load_router",
+    "register",
+    "train_router",
+]

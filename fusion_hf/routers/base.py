@@ -1,0 +1,345 @@
+"""What every router is: a `PreTrainedModel` that holds its text encoder, its features and what it learned.
+
+This file is copied beside checkpoints (see `remote_code`). A new kind is a file in this folder with a `RouterConfig`
+subclass, a `Router` subclass that implements `learn` and `head`, and a line ``ROUTER = ThatClass``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+
+from ..encoder import TextEncoder
+from ..errors import UserError
+from ..remote_code import auto_map, save_code
+from .features import text_features
+
+TIE = 1e-6  # predicted rewards nearer than this are equal: float32 outputs differ by less from batch to batch
+
+
+class RouterConfig(PreTrainedConfig):
+    """Configuration of a router.
+
+    Attributes:
+        encoder_config: Configuration of the text encoder; None for a router without one.
+        encoder_name: Name under which the encoder was asked for.
+        max_length: Tokens that the encoder reads of a query.
+        candidates: Candidate ids, sorted.
+        tasks: Task names of the training log.
+        has_cost, has_judge: Whether the log had costs, judge scores.
+        scenarios: Trade-offs by name: alpha, beta and score ("performance" or "judge") of the reward.
+        scaling: Minimum ("low") and span of performance, cost and judge a task, on the training split.
+        trained_on: Number of training queries.
+        options: What the kind chose in training, to read.
+        buffers: [dtype, shape] of every buffer in the checkpoint.
+    """
+
+    sub_configs = {"encoder_config": AutoConfig}
+
+    encoder_config: dict | PreTrainedConfig | None = None
+    encoder_name: str = "none"
+    max_length: int = 256
+    candidates: list | None = None
+    tasks: list | None = None
+    has_cost: bool = False
+    has_judge: bool = False
+    scenarios: dict | None = None
+    scaling: dict | None = None
+    trained_on: int = 0
+    options: dict | None = None
+    buffers: dict | None = None
+
+    def __post_init__(self, **kwargs):
+        if isinstance(self.encoder_config, dict):
+            settings = dict(self.encoder_config)
+            self.encoder_config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+        super().__post_init__(**kwargs)
+
+
+@dataclass
+class Targets:
+    """What `Router.learn` learns from. Arrays are float64 [n, m], NaN where not measured.
+
+    Attributes:
+        tasks: n task names, or None to learn without them.
+        raw: ``performance`` (0..1), and where the log has them ``cost`` (USD) and ``judge`` (0..1).
+        scaled: The same in units of the task's minimum and span, in which rewards are computed.
+        low, span: The task's minimum and span of the cost by query: float64 [n]; None without costs.
+        texts: n query texts.
+    """
+
+    tasks: list[str] | None
+    raw: dict[str, np.ndarray]
+    scaled: dict[str, np.ndarray]
+    texts: list[str]
+    low: np.ndarray | None = None
+    span: np.ndarray | None = None
+
+
+@dataclass
+class Predictions:
+    """Predicted performance and cost of every candidate for every query.
+
+    Attributes:
+        candidates: m candidate ids.
+        raw: quantity -> float64 [n, m]: ``performance`` and ``judge`` in 0..1, ``cost`` in USD; all NaN where the
+            training log did not have it.
+        scaled: quantity -> float64 [n, m] in units of the query's task, in which the reward is computed.
+        reasons: n lists of lines on why.
+    """
+
+    candidates: list[str]
+    raw: dict[str, np.ndarray]
+    scaled: dict[str, np.ndarray]
+    reasons: list[list[str]] = field(repr=False)
+
+    @property
+    def performance(self) -> np.ndarray:
+        """Expected performance in 0..1: float64 [n, m]."""
+        return self.raw["performance"]
+
+    @property
+    def cost(self) -> np.ndarray:
+        """Expected cost in USD: float64 [n, m], NaN where the training log had no costs."""
+        return self.raw["cost"]
+
+    def reward(self, alpha: float, beta: float, score: str = "performance") -> np.ndarray:
+        """Expected alpha * score - beta * cost, both scaled by task: float64 [n, m]."""
+        result = alpha * self.scaled[score]
+        return result - beta * self.scaled["cost"] if beta else result
+
+
+@dataclass(frozen=True)
+class RoutingDecision:
+    """Which candidate should answer a query.
+
+    Attributes:
+        candidate: The choice.
+        performance: Its expected performance, 0..1.
+        cost: Its expected cost in USD; None where the training log had no costs.
+        reward: Its expected reward in the scenario.
+        runner_up: The second best; None where there is one candidate.
+        best: The best three as dicts (candidate, performance, cost, reward).
+        reasons: Lines on why: the task it looks like, or the logged queries it is near to.
+    """
+
+    candidate: str
+    performance: float
+    cost: float | None
+    reward: float
+    runner_up: str | None
+    best: list[dict]
+    reasons: list[str]
+
+    def explain(self) -> str:
+        """A few lines for a person."""
+        lines = [
+            f"  {place}. {b['candidate']}  performance {b['performance']:.3f}  "
+            + ("cost not known" if b["cost"] is None else f"cost {b['cost']:.3g} USD")
+            + f"  reward {b['reward']:.3f}"
+            for place, b in enumerate(self.best, 1)
+        ]
+        return "\n".join([*lines, *(f"  because {r}" for r in self.reasons)])
+
+    def to_dict(self) -> dict:
+        """The decision as plain JSON types."""
+        return asdict(self)
+
+
+def rank(reward: np.ndarray, cost: np.ndarray, candidates: Sequence[str]) -> np.ndarray:
+    """Candidates of each query from best to worst: int [n, m].
+
+    Rewards within `TIE` of the best are equal: the cheaper goes first, then the first name. NaN rewards go last, NaN
+    costs count as dearest. The first column agrees with `bench.rewards.pick`.
+    """
+    reward = np.where(np.isnan(reward), -np.inf, reward)
+    cost = np.where(np.isnan(cost), np.inf, cost)
+    name = np.broadcast_to(np.argsort(np.argsort(candidates)), reward.shape)
+    behind = reward < reward.max(1, keepdims=True) - TIE
+    return np.lexsort((name, cost, np.where(behind, -reward, -np.inf), behind), axis=1)
+
+
+class Router(PreTrainedModel):
+    """Base of all kinds. See `route` and `predict`; `train_router` makes one from a log."""
+
+    config_class = RouterConfig
+    base_model_prefix = "router"
+    main_input_name = "features"
+
+    def __init__(self, config: RouterConfig):
+        super().__init__(config)
+        self.encoder = None if config.encoder_config is None else AutoModel.from_config(config.encoder_config)
+        for name, (dtype, shape) in (config.buffers or {}).items():
+            # An explicit dtype, so that `dtype=` of from_pretrained casts the encoder only.
+            self.register_buffer(name, torch.zeros(shape, dtype=getattr(torch, dtype)))
+        # save_pretrained needs a parameter to read a dtype from.
+        self.placeholder = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
+        self.tokenizer = None
+        self.post_init()
+
+    # -- what a kind implements
+
+    @classmethod
+    def learn(
+        cls, x: np.ndarray, targets: Targets, seed: int = 0, **options
+    ) -> tuple[dict, dict[str, torch.Tensor]]:
+        """Learn from features x, float64 [n, d]: (plain data to keep as ``config.options``, buffers)."""
+        raise NotImplementedError
+
+    def head(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Predict from features [n, d].
+
+        Keys ``performance``, ``performance_scaled`` (and likewise ``cost``, ``judge`` where the log has them): [n, m].
+        """
+        raise NotImplementedError
+
+    def reasons(self, output: dict[str, torch.Tensor]) -> list[list[str]]:
+        """Lines on why, for every query."""
+        return [[] for _ in range(len(output["performance"]))]
+
+    # -- predicting
+
+    @property
+    def candidates(self) -> list[str]:
+        """Candidate ids in the order of the columns of predictions."""
+        return list(self.config.candidates)
+
+    def features(self, queries: Sequence[str], embeddings: np.ndarray | None = None) -> torch.Tensor:
+        """Features of queries: float32 [n, d]: embedding (if there is an encoder), surface, TF-IDF.
+
+        Pass `embeddings` [n, e] where they are known already (see `encoder.embed_cached`).
+        """
+        if isinstance(queries, str):
+            raise UserError("expected a list of queries, found one string: put it in a list")
+        blocks = [text_features(dict(self.named_buffers(recurse=False)), queries)]
+        if self.encoder is not None:
+            if embeddings is None:
+                embeddings = self.text_encoder.encode(queries)
+            blocks.insert(0, torch.from_numpy(np.asarray(embeddings, np.float32)).to(self.placeholder.device))
+        return torch.cat(blocks, 1)
+
+    @property
+    def text_encoder(self) -> TextEncoder:
+        """The encoder as a function from texts to vectors."""
+        if self.tokenizer is None:
+            raise UserError("this router has no tokenizer: load it with from_pretrained, or set router.tokenizer")
+        return TextEncoder(self.encoder, self.tokenizer, self.config.max_length)
+
+    def forward(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
+        """`head` of features [n, d] as `features` makes them."""
+        return self.head(features)
+
+    @torch.inference_mode()
+    def predict(self, queries: Sequence[str], embeddings: np.ndarray | None = None) -> Predictions:
+        """Performance and cost that every candidate is expected to have on every query."""
+        x = self.features(queries, embeddings)
+        output = self.head(x)
+        nothing = np.full((len(queries), len(self.candidates)), np.nan)
+        raw, scaled = (
+            {
+                q: output[q + suffix].double().cpu().numpy() if q + suffix in output else nothing
+                for q in ("performance", "cost", "judge")
+            }
+            for suffix in ("", "_scaled")
+        )
+        return Predictions(self.candidates, raw, scaled, self.reasons(output))
+
+    def route(
+        self,
+        queries: Sequence[str],
+        scenario: str = "performance",
+        *,
+        alpha: float | None = None,
+        beta: float | None = None,
+        max_cost: float | None = None,
+        candidates: Sequence[str] | None = None,
+    ) -> list[RoutingDecision]:
+        """Choose a candidate for every query.
+
+        Args:
+            queries: Texts, as asked in direct mode.
+            scenario: Name of a trade-off in `config.scenarios`.
+            alpha, beta: A trade-off of your own instead: reward = alpha * performance - beta * cost. One that is not
+                given is 0.
+            max_cost: USD that the answer may be expected to cost.
+            candidates: Choose among these only.
+
+        Raises:
+            UserError: Unknown scenario or candidate; a cost is asked for and the training log had none; no candidate is
+                expected to keep to `max_cost`.
+        """
+        trade = self._trade_off(scenario, alpha, beta)
+        if (trade["beta"] or max_cost is not None) and not self.config.has_cost:
+            raise UserError("this router was trained on a log without costs: expected beta 0 and no max_cost")
+        columns = self._columns(candidates)
+        predictions = self.predict(queries)
+        reward = predictions.reward(**trade)[:, columns]
+        performance, cost = predictions.performance[:, columns], predictions.cost[:, columns]
+        if max_cost is not None:
+            reward = np.where(cost <= max_cost, reward, np.nan)
+            for i in np.flatnonzero(np.isnan(reward).all(1)):
+                raise UserError(
+                    f"query {i}: no candidate is expected to cost at most {max_cost:g} USD; the cheapest is expected "
+                    f"to cost {np.nanmin(cost[i]):.3g}"
+                )
+        names = [self.candidates[c] for c in columns]
+        order = rank(reward, cost, names)
+        decisions = []
+        for i, best in enumerate(order):
+            top = [
+                {
+                    "candidate": names[c],
+                    "performance": float(performance[i, c]),
+                    "cost": None if np.isnan(cost[i, c]) else float(cost[i, c]),
+                    "reward": float(reward[i, c]),
+                }
+                for c in best[:3]
+                if not np.isnan(reward[i, c])
+            ]
+            runner_up = top[1]["candidate"] if len(top) > 1 else None
+            decisions.append(RoutingDecision(**top[0], runner_up=runner_up, best=top, reasons=predictions.reasons[i]))
+        return decisions
+
+    def _trade_off(self, scenario: str, alpha: float | None, beta: float | None) -> dict:
+        if alpha is not None or beta is not None:
+            return {"alpha": alpha or 0.0, "beta": beta or 0.0, "score": "performance"}
+        known = self.config.scenarios or {}
+        if scenario not in known:
+            raise UserError(f"unknown scenario {scenario!r}: expected one of {', '.join(known)}")
+        if known[scenario]["score"] == "judge" and not self.config.has_judge:
+            raise UserError(f"scenario {scenario!r} needs judge scores: this router was trained on a log without any")
+        return known[scenario]
+
+    def _columns(self, candidates: Sequence[str] | None) -> list[int]:
+        if candidates is None:
+            return list(range(len(self.candidates)))
+        unknown = sorted(set(candidates) - set(self.candidates))
+        if unknown or not len(candidates):
+            found = repr(unknown[0]) if unknown else "none"
+            raise UserError(f"unknown candidate {found}: this router knows {', '.join(self.candidates)}")
+        return sorted({self.candidates.index(c) for c in candidates})
+
+    # -- saving and loading
+
+    def save_pretrained(self, save_directory, **kwargs):
+        """Save weights, configuration, tokenizer and the code that loads them (``trust_remote_code=True``)."""
+        self.config.auto_map = auto_map(type(self), self.config_class)
+        super().save_pretrained(save_directory, **kwargs)
+        if self.tokenizer is not None:
+            self.tokenizer.save_pretrained(save_directory)
+        save_code(type(self), save_directory)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """Load a router with its tokenizer; arguments as in `PreTrainedModel.from_pretrained`."""
+        hub = {k: kwargs[k] for k in ("revision", "token", "cache_dir", "local_files_only", "subfolder") if k in kwargs}
+        result = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        router = result[0] if isinstance(result, tuple) else result
+        if router.encoder is not None:
+            from transformers import AutoTokenizer
+
+            config = router.config.encoder_config
+            router.tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, config=config, **hub)
+        return result

@@ -1,0 +1,133 @@
+"""From a log to a trained router."""
+
+from dataclasses import asdict
+
+import numpy as np
+import torch
+
+from ..bench.data import RoutingData
+from ..bench.rewards import SCENARIOS, Scaling
+from ..encoder import DEFAULT_ENCODER, NONE, TextEncoder, embed_cached, load_encoder
+from ..errors import UserError
+from . import get_kind
+from .base import Router, Targets
+from .features import fit_features, text_features
+
+
+def train_router(
+    kind: str,
+    data: RoutingData,
+    encoder: str | TextEncoder = DEFAULT_ENCODER,
+    task_labels: bool = True,
+    seed: int = 0,
+    embeddings: np.ndarray | None = None,
+    features: tuple[dict[str, torch.Tensor], torch.Tensor] | None = None,
+    progress: bool = True,
+    **options,
+) -> Router:
+    """Train a router of `kind` on a log.
+
+    The order of the queries and of the candidates in `data` does not matter.
+
+    Args:
+        kind: One of `KINDS`.
+        data: The training split: at least two queries and one candidate. Missing cells (NaN) are fine.
+        encoder: Name of the text encoder, ``none``, or one that is loaded already.
+        task_labels: Whether the router may see which task a query belongs to. Without, scores and costs are scaled over
+            the whole log.
+        seed: Of every random choice.
+        embeddings: float32 [n, e] of the queries by this encoder, if they are known; else taken from the cache on disk.
+        features: What `prepare` gave for exactly this data, to share between kinds.
+        progress: Show a progress bar while queries are encoded.
+        options: What the kind's `learn` takes.
+
+    Returns:
+        A router in evaluation mode. Save it with ``save_pretrained(folder)``.
+
+    Raises:
+        UserError: Unknown kind or encoder, or a log from which nothing can be learned.
+    """
+    cls = get_kind(kind)
+    _check(data)
+    text_encoder = None
+    if isinstance(encoder, TextEncoder):
+        text_encoder = encoder
+    elif encoder != NONE:
+        text_encoder = load_encoder(encoder)
+    if text_encoder is not None and embeddings is None and features is None:
+        embeddings = embed_cached(text_encoder, data.queries, progress=progress)
+    order = canonical(data)
+    if features is None:
+        features = prepare(data, embeddings, seed)
+    state, x = features
+    data = data.subset(order).select(sorted(data.candidates))
+    scaling = Scaling.fit(data if task_labels else _one_task(data))
+    learned, buffers = cls.learn(
+        x.double().numpy(), _targets(data, scaling, task_labels), seed=seed, **options
+    )
+    buffers = state | buffers
+    config = cls.config_class(
+        encoder_config=None if text_encoder is None else text_encoder.model.config.to_dict(),
+        encoder_name=encoder if isinstance(encoder, str) else text_encoder.model.name_or_path,
+        max_length=text_encoder.max_length if text_encoder else 0,
+        candidates=data.candidates,
+        tasks=sorted(set(data.tasks)) if task_labels else None,
+        has_cost=not np.isnan(data.cost).all(),
+        has_judge=not np.isnan(data.judge).all(),
+        scenarios={name: asdict(s) for name, s in SCENARIOS.items()},
+        scaling=asdict(scaling),
+        trained_on=len(data),
+        options=learned,
+        buffers={n: [str(b.dtype).removeprefix("torch."), list(b.shape)] for n, b in buffers.items()},
+    )
+    router = cls(config)
+    for name, value in buffers.items():
+        getattr(router, name).copy_(value)
+    if text_encoder is not None:
+        router.encoder, router.tokenizer = text_encoder.model, text_encoder.tokenizer
+    return router.eval()
+
+
+def canonical(data: RoutingData) -> np.ndarray:
+    """Order of the queries that does not depend on their order in `data`: by query id."""
+    return np.argsort(np.array(data.query_ids), kind="stable")
+
+
+def prepare(
+    data: RoutingData, embeddings: np.ndarray | None, seed: int = 0
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """State of the text features and the features of the queries in `canonical` order (float32 [n, d])."""
+    order = canonical(data)
+    texts = [data.queries[i] for i in order]
+    state = fit_features(texts, seed=seed)
+    x = text_features(state, texts)
+    if embeddings is not None:
+        x = torch.cat([torch.from_numpy(np.asarray(embeddings, np.float32)[order]), x], 1)
+    return state, x
+
+
+def _check(data: RoutingData) -> None:
+    if len(data) < 2 or not data.candidates:
+        raise UserError(
+            f"expected a log with at least 2 queries and 1 candidate, found {len(data)} and {len(data.candidates)}"
+        )
+    if np.isnan(data.performance).all():
+        raise UserError("expected a log with performance, found none: grade it first (fusion-hf grade)")
+
+
+def _one_task(data: RoutingData) -> RoutingData:
+    """The same log as if all queries were of one task, so that its labels cannot leak into the scaling."""
+    return RoutingData(
+        data.query_ids, data.queries, ["all"] * len(data), data.candidates, data.performance, data.cost, data.judge
+    )
+
+
+def _targets(data: RoutingData, scaling: Scaling, task_labels: bool) -> Targets:
+    seen = data if task_labels else _one_task(data)
+    names = [n for n in ("performance", "cost", "judge") if not np.isnan(getattr(data, n)).all()]
+    return Targets(
+        tasks=list(data.tasks) if task_labels else None,
+        raw={n: getattr(data, n) for n in names},
+        scaled={n: scaling.scaled(seen, n) for n in names},
+        texts=list(data.queries),
+    )

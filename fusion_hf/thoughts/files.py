@@ -1,0 +1,103 @@
+"""Where a template index lies in a folder or on the Hub, and how its files are read and written."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..errors import UserError
+
+FOLDER = "thought_templates"
+CONFIG_FILE = "index_config.json"
+VECTORS_FILE = "embeddings.safetensors"
+TABLE_FILE = "train-00000.parquet"
+FORMAT = 1
+
+
+def write_index(folder: Path, table: pa.Table, vectors: np.ndarray, encoder: str) -> None:
+    """Write ``folder/thought_templates``: Parquet, embeddings (safetensors), and the encoder's name."""
+    from safetensors.numpy import save_file
+
+    target = folder / FOLDER
+    target.mkdir(parents=True, exist_ok=True)
+    # Written beside and then moved: what is mapped into memory may be the very file that is replaced.
+    temporary = target / f"{VECTORS_FILE}.new"
+    save_file({"embeddings": np.ascontiguousarray(vectors)}, temporary)
+    temporary.replace(target / VECTORS_FILE)
+    pq.write_table(table, target / TABLE_FILE, compression="zstd")
+    # safetensors makes files that only their owner may read, whatever the umask.
+    shutil.copymode(target / TABLE_FILE, target / VECTORS_FILE)
+    config = {"format": FORMAT, "encoder": encoder, "templates": len(vectors), "dimension": int(vectors.shape[1])}
+    (target / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def read_index(folder: Path) -> tuple[pa.Table, np.ndarray, str]:
+    """(templates, embeddings mapped from disk, encoder's name) of what `write_index` wrote."""
+    config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    if config.get("format") != FORMAT:
+        raise UserError(f"{folder / CONFIG_FILE}: expected format {FORMAT}, found {config.get('format')!r}")
+    for name in (TABLE_FILE, VECTORS_FILE):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder}: expected {name} beside {CONFIG_FILE}, found none: make the templates again")
+    return pq.read_table(folder / TABLE_FILE), _map_vectors(folder / VECTORS_FILE), config["encoder"]
+
+
+def find_index(path: str | Path, revision: str | None = None, repo_type: str = "dataset") -> Path | None:
+    """The folder that holds the index of a local folder or a Hub repository, or None where there is none."""
+    local = Path(path)
+    if not local.exists():
+        if str(path).count("/") != 1 or str(path).startswith((".", "/", "~")):
+            raise UserError(f"{path}: expected a folder or a Hub id such as user/name, found neither")
+        local = _snapshot(str(path), revision, repo_type)
+    for folder in (local / FOLDER, local):
+        if (folder / CONFIG_FILE).is_file():
+            return folder
+    return None
+
+
+def _snapshot(repo_id: str, revision: str | None, repo_type: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repo_id, repo_type=repo_type, revision=revision, allow_patterns=[f"{FOLDER}/*"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{repo_id}: no such folder, and the Hub has no {repo_type} of that name: {reason}") from error
+
+
+def _map_vectors(path: Path) -> np.ndarray:
+    """The tensor ``embeddings`` of a safetensors file as a memory map (8 bytes of header length, JSON, raw data)."""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    entry = header.get("embeddings")
+    if entry is None or entry["dtype"] != "F32":
+        raise UserError(f"{path}: expected a float32 tensor 'embeddings', found {sorted(header)}")
+    # Copy-on-write: torch wants writable memory, and the file is never changed.
+    return np.memmap(path, np.float32, "c", offset=8 + size + entry["data_offsets"][0], shape=tuple(entry["shape"]))
+
+
+def write_readme(folder: Path, table: pa.Table) -> None:
+    """Name the config in the YAML of an existing card, or write a small card."""
+    from huggingface_hub import DatasetCard, DatasetCardData
+
+    config = {"config_name": FOLDER, "data_files": [{"split": "train", "path": f"{FOLDER}/train-*.parquet"}]}
+    readme = folder / "README.md"
+    if readme.exists():
+        card = DatasetCard.load(readme, ignore_metadata_errors=False)
+        others = [c for c in getattr(card.data, "configs", None) or [] if c["config_name"] != FOLDER]
+        card.data.configs = [*others, config]
+    else:
+        tasks = ", ".join(sorted(set(table["task"].to_pylist())))
+        made = ", ".join(sorted(set(table["summariser"].to_pylist())))
+        tags = ["fusion_hf", "thought-templates"]
+        data = DatasetCardData(pretty_name="Thought templates", tags=tags, configs=[config])
+        card = DatasetCard(
+            f"---\n{data.to_yaml()}\n---\n\n# Thought templates\n\n{table.num_rows} short plans, each made from right "
+            f"answers to one query of a log.\n\nTasks: {tasks}. Made by: {made}.\n"
+        )
+    card.save(readme)

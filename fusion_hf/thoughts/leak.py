@@ -1,0 +1,151 @@
+"""Does a text give a gold answer away, and where: so that a template never hands the answer over."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+
+_WORD = re.compile(r"\w+")
+_NUMBER = re.compile(r"(?<![\w.])[-+]?\$?\d+(?:,\d{3})*(?:\.\d+)?(?!\w)(?!\.\d)")
+_OPTION = re.compile(r"^\(([A-J])\)\s*(.+?)\s*$", re.M)
+_BOOL = {"true", "false", "yes", "no"}
+# A list of all options, or an example of the format, says nothing about which one is right.
+_NOT_AN_ANSWER = re.compile(
+    r"\(?\bA\b\)?\s*(?:,|/|or|and)\s*\(?B\b\)?(?:\s*(?:,\s*or|,|/|or|and)\s*\(?[C-J]\b\)?)+"
+    r"|\(?\bA\b\)?\s*(?:-|to|through)\s*\(?[C-J]\b\)?"
+    r"|(?i:\b(?:true|yes)\b\W{0,3}(?:or|/)\W{0,3}\b(?:false|no)\b|\b(?:false|no)\b\W{0,3}(?:or|/)\W{0,3}\b(?:true|yes)\b)"
+    r"|(?:such as|e\.g\.,?|for example,?)\s+\([A-J]\)"
+)
+_SAYS = (
+    r"\b(?:answer|option|choice|result|letter|statement|total)\b"
+    r"(?:\s+(?:is|are|was|will be|would be|must be|equals))?[\s:=]*[\"'*`(\[$\\{{]*{gold}(?!\w)"
+)
+_MARKED = (
+    r"\({gold}\)",
+    r"\*\*\(?{gold}\)?\*\*",
+    r"####\s*\(?{gold}(?!\w)",
+    r"boxed\s*\{{\s*\(?{gold}\)?\s*\}}",
+    r"\b(?:so|thus|hence|therefore)\b,?\s+(?:it\s+is\s+|it's\s+)?\(?{gold}(?!\w)",
+)
+_MIN_CODE_LINE = 10
+
+
+def gold_spans(
+    text: str, golds: Sequence[str], query: str = "", metric: str = "", answer: str = ""
+) -> list[tuple[int, int]]:
+    """Where `text` gives a gold answer away: (start, end) of every place, in order, merged where they touch.
+
+    A gold of several letters or digits counts as a whole word or phrase, whatever its case; numbers count by value.
+    A short one (an option's letter, True/False, one digit, a number that the query itself has) counts only where it is
+    said as the answer: ``(B)``, ``answer is B``, ``= 7``, ``#### 7``, ``\\boxed{7}``. For a letter the text of its
+    option counts too, unless the question has it. For code the gold is tests, so lines of `answer` count.
+
+    Args:
+        text: The text to look through.
+        golds: Every gold answer that counts as right.
+        query: The query, for its options and its numbers.
+        metric: The grader's name (``code_eval`` and ``em_mc`` are special).
+        answer: The best answer, for code.
+    """
+    if metric == "code_eval" or any(_is_code(g) for g in golds):
+        return _merge(_code_lines(text, answer, query))
+    blanked = _NOT_AN_ANSWER.sub(lambda m: " " * len(m.group()), text)
+    spans: list[tuple[int, int]] = []
+    for gold in golds:
+        spans += _one(text, blanked, gold.strip(), query, metric)
+    return _merge(spans)
+
+
+def leaks(text: str, golds: Sequence[str], query: str = "", metric: str = "", answer: str = "") -> str | None:
+    """The first piece of `text` that gives a gold answer away, or None; see `gold_spans`."""
+    spans = gold_spans(text, golds, query, metric, answer)
+    return text[slice(*spans[0])] if spans else None
+
+
+def mask(text: str, golds: Sequence[str], query: str = "", metric: str = "", answer: str = "", by: str = "?") -> str:
+    """`text` with every place that gives a gold answer away replaced by `by`."""
+    for start, end in reversed(gold_spans(text, golds, query, metric, answer)):
+        text = text[:start] + by + text[end:]
+    return text
+
+
+def _one(text: str, blanked: str, gold: str, query: str, metric: str) -> list[tuple[int, int]]:
+    letter = gold.strip("()").upper() if re.fullmatch(r"\(?[A-Ja-j]\)?", gold) else None
+    if letter and (metric == "em_mc" or gold.startswith("(") or _OPTION.search(query)):
+        return _said(blanked, letter) + _option_text(text, letter, query)
+    value = _value(gold)
+    if value is not None:
+        strong = len(re.sub(r"\D", "", gold)) > 1 and not any(_value(m.group()) == value for m in _numbers(query))
+        if strong:
+            return [m.span() for m in _numbers(text) if _value(m.group()) == value]
+        spelt = rf"\$?{re.escape(gold.lstrip('$'))}(?!\.?\d)"
+        return _said(blanked, spelt, escape=False) + _matches(blanked, rf"=\s*({spelt})")
+    words = _WORD.findall(gold)
+    if gold.lower() in _BOOL:
+        is_bool = rf"\bis\s+({re.escape(gold)})(?!\w)"
+        return _said(blanked, gold) + _matches(blanked, is_bool)
+    if len("".join(words)) > 2:
+        return _phrase(text, words)
+    return _said(blanked, gold) + _matches(blanked, rf"=\s*({re.escape(gold)})(?!\w)") if gold else []
+
+
+def _said(text: str, gold: str, escape: bool = True) -> list[tuple[int, int]]:
+    gold = rf"({re.escape(gold) if escape else gold})"
+    flags = 0 if re.fullmatch(r"\([A-J]\)", gold) else re.I
+    found = [m.span(1) for p in _MARKED for m in re.finditer(p.format(gold=gold), text, flags)]
+    says = _SAYS.format(gold=rf"(?-i:{gold})" if not flags else gold)
+    return found + [m.span(1) for m in re.finditer(says, text, re.I)]
+
+
+def _matches(text: str, pattern: str) -> list[tuple[int, int]]:
+    return [m.span(1) for m in re.finditer(pattern, text, re.I)]
+
+
+def _phrase(text: str, words: Iterable[str]) -> list[tuple[int, int]]:
+    pattern = r"(?<!\w)" + r"[\W_]{1,4}".join(map(re.escape, words)) + r"(?!\w)"
+    return [m.span() for m in re.finditer(pattern, text, re.I)]
+
+
+def _option_text(text: str, letter: str, query: str) -> list[tuple[int, int]]:
+    options = dict(_OPTION.findall(query))
+    words = _WORD.findall(options.get(letter, ""))
+    if len("".join(words)) < 3 or _phrase(_OPTION.sub("", query), words):
+        return []
+    return _phrase(text, words)
+
+
+def _numbers(text: str) -> Iterable[re.Match]:
+    return _NUMBER.finditer(text)
+
+
+def _value(text: str) -> float | None:
+    text = text.replace("$", "").replace(",", "").rstrip(".")
+    return float(text) if re.fullmatch(r"[-+]?\d+(?:\.\d+)?", text) else None
+
+
+def _is_code(gold: str) -> bool:
+    if not gold.startswith("{"):
+        return False
+    try:
+        return "tests" in json.loads(gold)
+    except (json.JSONDecodeError, TypeError):
+        return False  # a gold that merely begins with a brace, such as a set in LaTeX
+
+
+def _code_lines(text: str, answer: str, query: str) -> list[tuple[int, int]]:
+    spans = []
+    known = {line.strip() for line in query.splitlines()}
+    for line in {line.strip() for line in answer.splitlines()}:
+        looks_like_code = re.search(r"[=()\[\]:]|\breturn\b", line) and not line.startswith("#")
+        if len(line) >= _MIN_CODE_LINE and looks_like_code and line not in known:
+            spans += [m.span() for m in re.finditer(re.escape(line), text)]
+    return spans
+
+
+def _merge(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged

@@ -1,0 +1,136 @@
+"""A real chat endpoint on 127.0.0.1 that answers, delays, fails or cuts the connection as a test tells it.
+
+``python tests/loopback_llm.py`` runs it alone and prints its address, for measurements.
+"""
+
+import asyncio
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+
+@dataclass
+class Act:
+    """What the server does with one request."""
+
+    text: str | None = "It is 42."
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: str | None = None  # sent as it is, instead of a chat completion
+    delay: float = 0.0
+    cut: str | None = None  # "before" any byte, or in the "middle" of the body
+    usage: dict[str, Any] | None = field(
+        default_factory=lambda: {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+    )
+    finish_reason: str = "stop"
+    message: dict[str, Any] = field(default_factory=dict)  # further fields of the message
+
+
+@dataclass
+class Seen:
+    """A request as it came."""
+
+    at: float
+    prompt: str
+    body: dict[str, Any]
+    headers: dict[str, str]
+
+
+class LoopbackLLM:
+    """The server, in a thread of its own. Use it in a ``with`` statement.
+
+    Args:
+        behave: (prompt, how often it was asked before) -> `Act`; the default answers at once.
+    """
+
+    def __init__(self, behave: Callable[[str, int], Act] = lambda prompt, times: Act()):
+        self.behave = behave
+        self.seen: list[Seen] = []
+        self.answered: Counter[str] = Counter()
+        self.in_flight = self.peak = 0
+        self.clients: set[tuple] = set()  # addresses of the connections that were made
+        self._times: Counter[str] = Counter()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def __enter__(self) -> "LoopbackLLM":
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    async def _start(self, port: int = 0) -> None:
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", self._chat)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", port)
+        await site.start()
+        self.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}/v1"
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        prompt = body["messages"][-1]["content"]
+        self.seen.append(Seen(time.monotonic(), prompt, body, dict(request.headers)))
+        self.clients.add(request.transport.get_extra_info("peername"))
+        self.in_flight += 1
+        self.peak = max(self.peak, self.in_flight)
+        try:
+            act = self.behave(prompt, self._times[prompt])
+            self._times[prompt] += 1
+            if act.delay:
+                await asyncio.sleep(act.delay)
+            return await self._act(request, act, body)
+        finally:
+            self.in_flight -= 1
+
+    async def _act(self, request: web.Request, act: Act, body: dict[str, Any]) -> web.StreamResponse:
+        if act.cut == "before":
+            request.transport.abort()
+            return web.Response()
+        text = act.body
+        if text is None and act.status >= 300:
+            text = json.dumps({"error": {"message": f"status {act.status} as told", "code": None}})
+        if text is None:
+            message = {"role": "assistant", "content": act.text, **act.message}
+            reply = {"id": "x", "object": "chat.completion", "model": body["model"]}
+            reply["choices"] = [{"index": 0, "message": message, "finish_reason": act.finish_reason}]
+            if act.usage is not None:
+                reply["usage"] = act.usage
+            text = json.dumps(reply)
+        if act.cut == "middle":
+            response = web.StreamResponse(headers={"Content-Length": str(len(text.encode()))})
+            await response.prepare(request)
+            await response.write(text.encode()[:20])
+            await asyncio.sleep(0.02)
+            request.transport.abort()
+            return response
+        if act.status == 200:
+            self.answered[body["messages"][-1]["content"]] += 1
+        return web.Response(text=text, status=act.status, headers={"Content-Type": "application/json", **act.headers})
+
+
+def free_port() -> int:
+    """A port on which nothing listens."""
+    import socket
+
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+if __name__ == "__main__":
+    with LoopbackLLM() as server:
+        print(server.url, flush=True)
+        threading.Event().wait()

@@ -1,0 +1,428 @@
+import asyncio
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from loopback_llm import Act, LoopbackLLM, free_port
+from tiny_llm import make_tiny_llm
+
+from fusion_hf.bench.schema import rows_to_table, validate
+from fusion_hf.bench.tasks import THINK_SUFFIX, Example
+from fusion_hf.errors import UserError
+from fusion_hf.llms.collect import Summary, collect, collect_async, collect_examples, finish
+from fusion_hf.llms.pool import LLM, Pool, load_pool, save_pool
+from fusion_hf.llms.requests import make_requests, worst_case
+from fusion_hf.llms.runner import Limits, Runner
+from fusion_hf.llms.shards import ShardWriter, latest_rows, read_rows, repair, row_key, shard_files
+
+ROOT = Path(__file__).parents[1]
+
+
+def pool_at(*urls, **fields):
+    fields = {"options": {"max_tokens": 20}} | fields
+    return Pool(LLM(f"m{i}", "small", 1.0, 2.0, base_url=url, **fields) for i, url in enumerate(urls))
+
+
+def examples(n, start=0):
+    return {"gsm8k": [Example(str(i), f"What is {i} + {i}?", [str(2 * i)]) for i in range(start, start + n)]}
+
+
+def run(pool, n, out, modes=("direct",), **options) -> Summary:
+    summary = collect_examples(pool, examples(n), out, modes, progress=False, **options)
+    assert summary.read == summary.kept + summary.dropped.total()
+    json.dumps(summary.to_dict())
+    return summary
+
+
+def rows_of(out):
+    rows = latest_rows(out)
+    validate(rows_to_table(rows))
+    return {row_key(r): r for r in rows}
+
+
+# ---------------------------------------------------------------- rows
+
+
+def test_every_example_llm_and_mode_gets_a_row(tmp_path):
+    with LoopbackLLM(lambda prompt, _: Act(text=f"read: {prompt}")) as server:
+        summary = run(pool_at(server.url, server.url), 5, tmp_path, ("direct", "think"))
+    rows = rows_of(tmp_path)
+    assert len(rows) == 20 == summary.kept == summary.read and not summary.dropped
+    assert Counter((r["llm"], r["mode"]) for r in rows.values()) == Counter(
+        dict.fromkeys(itertools.product(("m0", "m1"), ("direct", "think")), 5)
+    )
+    for row in rows.values():
+        assert row["query"] == f"What is {row['source_id']} + {row['source_id']}?" and row["metric"] == "gsm8k"
+        assert row["response"] == f"read: {row['query']}" + (THINK_SUFFIX if row["mode"] == "think" else "")
+        assert row["cost"] == (10 * 1.0 + 5 * 2.0) / 1e6 and row["finish_reason"] == "stop" and row["latency_s"] > 0
+    assert summary.usd == pytest.approx(20 * 20 / 1e6) == summary.usd_total
+
+
+def test_what_the_server_does_not_measure_stays_null_and_an_empty_answer_is_an_answer(tmp_path):
+    with LoopbackLLM(lambda prompt, _: Act(text="", usage=None)) as server:
+        assert run(pool_at(server.url), 1, tmp_path).kept == 1
+        assert run(pool_at(server.url), 1, tmp_path).resumed == 1
+    (row,) = rows_of(tmp_path).values()
+    assert row["response"] == "" and row.get("error") is None
+    assert row["input_tokens"] is row["output_tokens"] is row["reasoning_tokens"] is row["cost"] is None
+
+
+def test_finish_grades_and_prices(tmp_path):
+    def behave(prompt, _):
+        i = int(prompt.split()[2])
+        return Act(status=400) if i == 3 else Act(text=f"#### {2 * i if i < 2 else 99}")
+
+    with LoopbackLLM(behave) as server:
+        run(pool_at(server.url), 4, tmp_path)
+        dearer = Pool(LLM("m0", "small", 10.0, 20.0, base_url=server.url) for _ in range(1))
+    table = finish(tmp_path).sort_by("source_id")
+    assert table["performance"].to_pylist() == [1.0, 1.0, 0.0, None]
+    assert table["cost"].to_pylist() == [pytest.approx(20e-6)] * 3 + [None]
+    assert table["grader"][0].as_py().startswith("gsm8k/strict@")
+    assert table["error"][3].as_py() == "bad_request: HTTP 400: status 400 as told"
+    assert finish(tmp_path, dearer)["cost"][0].as_py() == pytest.approx(200e-6)
+    with pytest.raises(UserError, match="expected rows of the collector"):
+        finish(tmp_path / "none")
+
+
+# ---------------------------------------------------------------- faults
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (Act(status=500), "server"),
+        (Act(status=503, headers={"Retry-After": "0.1"}), "server"),
+        (Act(cut="before"), "connection"),
+        (Act(cut="middle"), "connection"),
+        (Act(body="<html>"), "bad_reply"),
+        (Act(status=429, headers={"Retry-After": "0.1"}), "rate_limit"),
+    ],
+)
+def test_faults_that_pass_are_retried(tmp_path, fault, kind):
+    with LoopbackLLM(lambda prompt, times: fault if times < 1 else Act()) as server:
+        summary = run(pool_at(server.url), 3, tmp_path)
+    assert summary.kept == 3 and not summary.dropped and summary.retried == {kind: 3}
+    assert all(r["response"] == "It is 42." and r.get("error") is None for r in rows_of(tmp_path).values())
+    assert len(server.seen) == 6
+
+
+def test_retry_after_holds_up_the_whole_endpoint_and_no_other(tmp_path):
+    limited_until = []
+
+    def behave(prompt, times):
+        if not limited_until:
+            limited_until.append(time.monotonic() + 0.7)
+        if time.monotonic() < limited_until[0]:
+            return Act(status=429, headers={"Retry-After": f"{limited_until[0] - time.monotonic():.3f}"})
+        return Act()
+
+    with LoopbackLLM(behave) as limited, LoopbackLLM() as free:
+        began = time.monotonic()
+        summary = run(pool_at(limited.url, free.url), 30, tmp_path, concurrency=4)
+    assert summary.kept == 60 and 1 <= summary.retried["rate_limit"] <= 8
+    early = [s for s in limited.seen if s.at < limited_until[0]]
+    assert len(early) <= 8  # what was in flight, not one try after the other
+    assert (
+        max(s.at for s in free.seen)
+        < began + 0.6
+        < limited_until[0]
+        < min(s.at for s in limited.seen if s not in early)
+    )
+
+
+def test_a_wait_that_is_too_long_is_an_error_at_once(tmp_path):
+    with LoopbackLLM(lambda *_: Act(status=429, headers={"Retry-After": "9999"})) as server:
+        summary = run(pool_at(server.url), 1, tmp_path)
+    assert summary.dropped == {"rate_limit": 1} and summary.seconds < 5 and len(server.seen) == 1
+
+
+def test_errors_are_kept_as_rows_and_asked_again(tmp_path):
+    with LoopbackLLM(lambda prompt, times: Act(status=400) if times == 0 and "3 +" in prompt else Act()) as server:
+        pool = pool_at(server.url)
+        first = run(pool, 5, tmp_path)
+        bad = [r for r in rows_of(tmp_path).values() if r.get("error")]
+        second = run(pool, 5, tmp_path)
+        third = run(pool, 5, tmp_path)
+    assert first.kept == 4 and first.dropped == {"bad_request": 1} and not first.retried
+    assert [(r["source_id"], r["error"], r["response"], r.get("cost")) for r in bad] == [
+        ("3", "bad_request: HTTP 400: status 400 as told", None, None)
+    ]
+    assert (second.kept, second.resumed, third.kept, third.resumed) == (5, 4, 5, 5)
+    assert len(server.seen) == 6 and all(r.get("error") is None for r in rows_of(tmp_path).values())
+    assert third.usd == 0 and third.usd_total == pytest.approx(5 * 20e-6)
+
+
+def test_an_endpoint_that_is_not_there_is_left_alone(tmp_path):
+    with LoopbackLLM() as server:
+        dead = f"http://127.0.0.1:{free_port()}/v1"
+        summary = run(pool_at(dead, server.url), 200, tmp_path, retries=1, concurrency=4, max_failures=3)
+    assert summary.kept == 200 and summary.dropped.total() == 200
+    assert 3 <= summary.dropped["connection"] <= 8 and summary.dropped["endpoint_down"] >= 192
+    assert list(summary.stopped) == [dead] and "requests in a row failed" in summary.stopped[dead]
+    assert summary.seconds < 20
+
+
+def test_a_wrong_key_does_not_ask_ten_thousand_times(tmp_path):
+    with LoopbackLLM(lambda *_: Act(status=401)) as server:
+        summary = run(pool_at(server.url), 500, tmp_path, concurrency=4, max_failures=3)
+    assert len(server.seen) <= 7 and summary.dropped["auth"] == len(server.seen)
+    assert summary.dropped["endpoint_down"] == 500 - len(server.seen)
+
+
+def test_timeouts_are_errors_of_their_own(tmp_path):
+    with LoopbackLLM(lambda *_: Act(delay=3)) as server:
+        summary = run(pool_at(server.url), 2, tmp_path, timeout=0.1, retries=0)
+    assert summary.dropped == {"timeout": 2}
+
+
+# ---------------------------------------------------------------- how many at once
+
+
+def test_concurrency_is_an_endpoints_not_an_llms(tmp_path):
+    with LoopbackLLM(lambda *_: Act(delay=0.02)) as server:
+        run(pool_at(server.url, server.url), 20, tmp_path / "a", concurrency=3)
+        assert server.peak == 3
+        run(pool_at(server.url, options={"concurrency": 7}), 20, tmp_path / "b")
+        assert server.peak == 7
+    assert "concurrency" not in server.seen[-1].body
+
+
+def test_a_slow_endpoint_does_not_hold_up_a_fast_one(tmp_path):
+    with LoopbackLLM(lambda *_: Act(delay=0.1)) as slow, LoopbackLLM() as fast:
+        run(pool_at(slow.url, fast.url), 30, tmp_path, concurrency=2)
+    assert max(s.at for s in fast.seen) < sorted(s.at for s in slow.seen)[15]
+
+
+def test_requests_are_read_as_answers_come_in(tmp_path):
+    with LoopbackLLM() as server:
+        pool, answered, ahead = pool_at(server.url), [], []
+
+        def stream():
+            for i, request in enumerate(make_requests(pool, examples(500), ("direct",))):
+                ahead.append(i - len(answered))
+                yield request
+
+        async def go():
+            limits = Limits(concurrency=8, window=40)
+            runner = Runner(pool, limits, lambda *a: answered.append(a), pytest.fail, pytest.fail)
+            await runner.run(stream())
+
+        asyncio.run(go())
+    assert len(answered) == 500 and 30 <= max(ahead) <= 41
+
+
+def test_duplicates_unknown_llms_and_running_loops(tmp_path):
+    with LoopbackLLM() as server:
+        pool = pool_at(server.url)
+        twice = list(make_requests(pool, examples(3), ("direct",))) * 2
+        summary = asyncio.run(collect_async(pool, twice, tmp_path, progress=False))
+        assert (summary.read, summary.kept, summary.dropped) == (6, 3, {"duplicate": 3})
+        with pytest.raises(UserError, match="the pool has no LLM 'm0'"):
+            collect(Pool([LLM("ant", "small", 0, 0, base_url=server.url)]), twice, tmp_path / "b", progress=False)
+        with pytest.raises(UserError, match="unknown mode 'quick': expected one of direct, think"):
+            run(pool, 1, tmp_path, ("quick",))
+    assert len(server.seen) == 3
+
+
+def test_a_folder_refuses_an_llm_that_would_answer_otherwise(tmp_path):
+    with LoopbackLLM() as server:
+        run(pool_at(server.url), 2, tmp_path)
+        run(pool_at(server.url + "/", options={"max_tokens": 20, "concurrency": 1}), 2, tmp_path)
+        with pytest.raises(UserError, match=r"holds answers of m0 from .*use another folder or another name"):
+            run(pool_at(server.url, options={"max_tokens": 21}), 2, tmp_path)
+    assert list(load_pool(tmp_path / "pool.yaml")) == ["m0"]
+
+
+# ---------------------------------------------------------------- money
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_the_cap_is_never_passed_even_if_every_answer_is_as_dear_as_can_be(tmp_path, concurrency):
+    pool = pool_at("http://x/v1")
+    most = worst_case(pool["m0"], [{"role": "user", "content": "What is 10 + 10?"}])
+    usage = {"prompt_tokens": round(most * 1e6) - 40, "completion_tokens": 20}
+    with LoopbackLLM(lambda *_: Act(usage=usage, delay=0.005)) as server:
+        pool = pool_at(server.url)
+        cap = 6.5 * most
+        summary = run(pool, 40, tmp_path, concurrency=concurrency, max_usd=cap)
+        assert summary.kept == 6 and summary.dropped == {"budget": 34} and len(server.seen) == 6
+        assert cap - 1.1 * most < summary.usd_total <= cap
+        again = run(pool, 40, tmp_path, concurrency=concurrency, max_usd=cap)
+        assert again.kept == again.resumed == 6 and len(server.seen) == 6  # what was spent before counts
+        more = run(pool, 40, tmp_path, concurrency=concurrency, max_usd=2 * cap)
+        assert more.kept == 13 and more.usd_total <= 2 * cap
+
+
+def test_cheap_answers_leave_room_for_more(tmp_path):
+    with LoopbackLLM() as server:  # 20e-6 USD an answer; the worst case is about 104e-6
+        summary = run(pool_at(server.url), 40, tmp_path, concurrency=8, max_usd=500e-6)
+    assert 18 <= summary.kept <= 25 and summary.usd_total <= 500e-6
+
+
+def test_answers_without_counts_and_tries_without_answers_count_as_dear(tmp_path):
+    most = worst_case(pool_at("http://x/v1")["m0"], [{"role": "user", "content": "What is 1 + 1?"}])
+    with LoopbackLLM(lambda *_: Act(usage=None)) as server:
+        assert run(pool_at(server.url), 9, tmp_path / "a", max_usd=3.5 * most).kept == 3
+        assert run(pool_at(server.url), 9, tmp_path / "a", max_usd=3.5 * most).kept == 3
+    with LoopbackLLM(lambda *_: Act(cut="middle")) as server:
+        run(pool_at(server.url), 9, tmp_path / "b", max_usd=3.5 * most, retries=0, concurrency=1)
+        assert len(server.seen) == 3
+    with pytest.raises(UserError, match="give m0 the option max_tokens"):
+        run(pool_at("http://x/v1", options={}), 1, tmp_path / "c", max_usd=1)
+
+
+def test_a_dry_run_asks_nothing_and_prices_what_is_left(tmp_path):
+    with LoopbackLLM() as server:
+        pool = pool_at(server.url, server.url)
+        run(pool.select(["m0"]), 2, tmp_path)
+        plan = collect_examples(pool, examples(4), tmp_path, ("direct",), dry_run=True)
+    assert len(server.seen) == 2 and (plan.read, plan.resumed) == (8, 2)
+    assert plan.by_llm["m0"] == {
+        "requests": 2, "input_tokens": 8, "usd_input": 8e-6, "usd_most": pytest.approx(8e-6 + 2 * 20 * 2e-6),
+    }  # fmt: skip
+    assert plan.usd_most == pytest.approx(24e-6 + 6 * 20 * 2e-6) and plan.usd_input == pytest.approx(24e-6)
+    json.dumps(plan.to_dict())
+    unbounded = collect_examples(pool_at("http://x/v1", options={}), examples(1), tmp_path / "b", dry_run=True)
+    assert unbounded.usd_most is None and not (tmp_path / "b").exists()
+
+
+# ---------------------------------------------------------------- kills
+
+SCRIPT = """
+import json, sys
+from fusion_hf.bench.tasks import Example
+from fusion_hf.llms.collect import collect_examples
+from fusion_hf.llms.pool import load_pool
+pool, out, n = sys.argv[1:]
+examples = {"gsm8k": [Example(str(i), f"What is {i} + {i}?", [str(2 * i)]) for i in range(int(n))]}
+summary = collect_examples(load_pool(pool), examples, out, ("direct",), progress=False, concurrency=8)
+print(json.dumps(summary.to_dict()))
+"""
+
+
+def start(pool_file, out, n):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", SCRIPT, str(pool_file), str(out), str(n)]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.005)
+
+
+def test_kill_and_resume_lose_and_repeat_nothing_but_what_was_in_flight(tmp_path):
+    n, kills, out = 400, 4, tmp_path / "out"
+    with LoopbackLLM(lambda *_: Act(delay=0.01)) as server:
+        save_pool(pool_at(server.url), tmp_path / "pool.yaml")
+        for kill in range(kills):
+            process = start(tmp_path / "pool.yaml", out, n)
+            target = len(server.answered) + 40
+            wait_for(lambda target=target: len(server.answered) >= target)
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            before = rows_of(out)
+            assert len(server.answered) - 8 * (kill + 1) <= len(before) <= len(server.answered)
+            # A kill in the middle of a write, which is too rare to wait for.
+            with open(shard_files(out)[-1], "ab") as shard:
+                shard.write(b'{"query_id":"torn","ta')
+            assert rows_of(out) == before
+        process = start(tmp_path / "pool.yaml", out, n)
+        summary = json.loads(process.communicate(timeout=120)[0])
+        assert process.returncode == 0 and summary["kept"] == n and summary["resumed"] == len(before)
+    rows = rows_of(out)
+    assert {r["source_id"] for r in rows.values()} == {str(i) for i in range(n)}
+    assert Counter(map(row_key, read_rows(out))).most_common(1)[0][1] == 1  # not one row twice
+    assert n <= server.answered.total() <= n + 8 * kills  # not one answer paid twice beyond those in flight
+    assert all(p.read_bytes().endswith(b"\n") for p in shard_files(out))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_what_is_in_flight(tmp_path, number):
+    with LoopbackLLM(lambda *_: Act(delay=0.3)) as server:
+        save_pool(pool_at(server.url), tmp_path / "pool.yaml")
+        process = start(tmp_path / "pool.yaml", tmp_path / "out", 200)
+        wait_for(lambda: len(server.seen) >= 12)
+        process.send_signal(number)
+        summary = json.loads(process.communicate(timeout=60)[0])
+    assert process.returncode == 0 and summary["interrupted"] and 12 <= summary["kept"] <= 24
+    assert summary["kept"] == len(server.seen) == len(rows_of(tmp_path / "out"))
+    assert set(summary["dropped"]) <= {"interrupted"}
+
+
+# ---------------------------------------------------------------- shards
+
+
+def row(i, **fields):
+    return {"query_id": str(i), "llm": "ä", "mode": "direct", "response": "é\n\u2028" * i, **fields}
+
+
+def test_a_shard_cut_at_any_byte_gives_its_whole_rows(tmp_path):
+    writer = ShardWriter(tmp_path)
+    for i in range(4):
+        writer.write(row(i))
+    writer.close()
+    content = writer.path.read_bytes()
+    for size in range(len(content) + 1):
+        writer.path.write_bytes(content[:size])
+        whole = content[:size].count(b"\n")
+        assert list(read_rows(tmp_path)) == [row(i) for i in range(whole)]
+        cut = repair(tmp_path)
+        assert cut == (size > 0 and content[size - 1 : size] != b"\n")
+        assert writer.path.read_bytes() == content[:size][: content[:size].rfind(b"\n") + 1]
+        assert list(read_rows(tmp_path)) == [row(i) for i in range(whole)]
+
+
+def test_repair_finds_the_last_line_behind_a_long_torn_one(tmp_path):
+    path = tmp_path / "shard-1.jsonl"
+    path.write_bytes(b"{}\n" + b"x" * 200_000)
+    assert repair(tmp_path) == 1 and path.read_bytes() == b"{}\n"
+    with pytest.raises(UserError, match=r"shard-1.jsonl, line 1: expected a log row, found 'query_id'"):
+        list(read_rows(tmp_path))
+
+
+def test_repair_leaves_a_shard_that_is_being_written(tmp_path, caplog):
+    writer = ShardWriter(tmp_path)
+    writer.write(row(1))
+    os.write(writer._file, b'{"half')
+    assert repair(tmp_path) == 0 and "is being written by another process" in caplog.text
+    writer.close()
+    assert repair(tmp_path) == 1 and len(list(read_rows(tmp_path))) == 1
+
+
+def test_the_latest_answer_wins_and_an_error_never_hides_an_answer(tmp_path):
+    for content in ([row(1, error="x"), row(2)], [row(1), row(3, error="a")], [row(1, error="y"), row(3, error="b")]):
+        writer = ShardWriter(tmp_path)
+        for r in content:
+            writer.write(r)
+        writer.close()
+    ShardWriter(tmp_path).close()
+    assert len(shard_files(tmp_path)) == 3  # one without rows does not stay
+    assert latest_rows(tmp_path) == [row(1), row(2), row(3, error="b")]
+
+
+# ---------------------------------------------------------------- local models
+
+
+def test_local_models_are_collected_too(tmp_path):
+    folder = make_tiny_llm(tmp_path / "model")
+    llms = [
+        LLM(f"tiny{i}", "small", 1.0, 2.0, backend="transformers", model=str(folder), options={"max_tokens": i})
+        for i in (4, 6)
+    ]
+    summary = run(Pool(llms), 12, tmp_path / "out", ("direct", "think"))
+    table = finish(tmp_path / "out")
+    assert summary.kept == table.num_rows == 48 and table["performance"].null_count == 0
+    for r in table.to_pylist():
+        assert r["output_tokens"] <= int(r["llm"][-1]) and r["input_tokens"] > len(r["query"])
+        assert r["cost"] == pytest.approx((r["input_tokens"] + 2 * r["output_tokens"]) / 1e6)

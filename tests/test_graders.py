@@ -1,0 +1,238 @@
+"""Graders: the table of cases, laws over it, whole logs, and agreement with publishers' verdicts."""
+
+import gzip
+import json
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from fusion_hf.bench.graders import GRADERS, VERSIONS, grade, grade_table, grader_name
+from fusion_hf.bench.graders.code_eval import read_program
+from fusion_hf.bench.schema import rows_to_table
+from fusion_hf.bench.tasks import TASKS
+from fusion_hf.errors import UserError
+
+CASES = json.loads((Path(__file__).parent / "grader_cases.json").read_text(encoding="utf-8"))
+DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def needs(name):
+    """The file, or a skip that names it."""
+    if not (DATA / name).exists():
+        pytest.skip(f"needs ../shared/data/{name}, which is absent")
+    return DATA / name
+
+
+@pytest.mark.parametrize(
+    ("case", "version"),
+    [
+        pytest.param(
+            case,
+            version,
+            id=f"{version} {case['metric']}: {case['response'][:30]!r} for {case['ground_truth'][0][:20]}",
+        )
+        for case in CASES
+        for version in VERSIONS
+        if case[version] is not None
+    ],
+)
+def test_case(case, version):
+    found = grade(case["metric"], case["response"], case["ground_truth"], case["query"], version)
+    assert found.score == case[version], found
+
+
+def test_table_covers_the_published_list():
+    stated = [c for c in CASES if c["source"].startswith("shared/graders.md")]
+    assert {c["metric"] for c in stated} == set(GRADERS)
+    # Every metric has a row of that list on which the two versions disagree: that is why there are two.
+    assert {c["metric"] for c in stated if c["paper"] is not None and c["paper"] != c["strict"]} == set(GRADERS)
+
+
+SOURCE_ROWS = {
+    "gsm8k": {"question": "How many?", "answer": "2 + 2 = 4\n#### 4"},
+    "math": {"problem": "Half of 1?", "solution": "It is $\\boxed{\\frac{1}{2}}$."},
+    "mbpp": {"text": "Double it.", "test_list": ["assert f(2) == 4"], "test_setup_code": "", "task_id": 7},
+    "human_eval": {
+        "task_id": "HumanEval/900",
+        "prompt": 'def f(x):\n    """Double x."""\n',
+        "test": "def check(candidate):\n    assert candidate(2) == 4\n",
+        "entry_point": "f",
+    },
+    "arc_challenge": {
+        "question": "Which?",
+        "choices": {"text": ["ant", "bee", "cow"], "label": ["1", "2", "3"]},
+        "answerKey": "2",
+    },
+    "boolq": {"passage": "Bees fly.", "question": "do bees fly", "answer": True},
+    "gpqa": {"Question": "Which?", "Correct Answer": "bee"} | {f"Incorrect Answer {i}": f"no {i}" for i in (1, 2, 3)},
+    "hellaswag": {"ctx": "A bee", "endings": ["swims", "flies", "drives", "reads"], "label": "1"},
+    "mmlu": {"question": "Which?", "choices": ["ant", "bee", "cow", "dog"], "answer": 1},
+    "natural_qa": {"question": "who makes honey", "golden_answers": ["the bee", "bees"]},
+    "trivia_qa": {"question": "Who makes honey?", "answer": {"normalized_aliases": ["bee", "honey bee"]}},
+    "squad": {"context": "Bees make honey.", "question": "Who makes honey?", "answers": {"text": ["Bees", "Bees"]}},
+}
+SOURCE_ROWS["commonsense_qa"] = SOURCE_ROWS["arc_challenge"]
+SOURCE_ROWS["openbook_qa"] = {**SOURCE_ROWS["arc_challenge"], "question_stem": "Which?"}
+RIGHT = {
+    "mbpp": "[BEGIN]\ndef f(x):\n    return 2 * x\n[DONE]",
+    "human_eval": "[BEGIN]\n    return 2 * x\n[DONE]",
+    "gsm8k": "2 + 2 = 4\n#### 4",
+    "math": "So it is \\boxed{\\frac{1}{2}}.",
+}
+WRONG = {
+    "mbpp": "[BEGIN]\ndef f(x):\n    return x\n[DONE]",
+    "human_eval": "[BEGIN]\n    return x\n[DONE]",
+    "boolq": "False",
+}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", TASKS)
+def test_a_plainly_right_answer_counts_in_every_task(name, version):
+    task = TASKS[name]
+    example = task.example(SOURCE_ROWS[name], 0)
+    right = RIGHT.get(name, f"The answer is {example.ground_truth[0]}.")
+    assert grade(task.metric, right, example.ground_truth, example.query, version).score == 1.0
+    wrong = WRONG.get(name, "I have no idea at all, 7777.")
+    assert grade(task.metric, wrong, example.ground_truth, example.query, version).score == 0.0
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("metric", GRADERS)
+def test_a_missing_response_has_no_grade(metric, version):
+    with pytest.raises(ValueError, match="missing response"):
+        grade(metric, None, ["1"], "", version)
+
+
+def test_wrong_input_is_refused_in_one_line():
+    for arguments in (
+        ("bleu", "x", ["1"]),
+        ("cem", "x", []),
+        ("cem", "x", "1"),
+        ("cem", "x", ["1"], "", "loose"),
+        ("code_eval", "x", ["not json"]),
+        ("code_eval", "x", ['{"tests": []}']),
+    ):
+        with pytest.raises(UserError) as error:
+            grade(*arguments)
+        assert "expected" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_graders_are_pure():
+    for case in CASES:
+        if case["metric"] in ("cem", "em_mc", "gsm8k"):
+            arguments = (case["metric"], case["response"], case["ground_truth"], case["query"])
+            assert grade(*arguments) == grade(*arguments)
+
+
+@pytest.mark.parametrize("metric", ["cem", "em_mc", "gsm8k", "math"])
+@pytest.mark.parametrize(
+    "response", ["\\boxed{", "((((", "\x00", "####", "answer is", "**", "1" * 5000, "(A)" * 3000, "é" * 100, "9/0"]
+)
+def test_odd_text_never_raises(metric, response):
+    for version in VERSIONS:
+        assert 0.0 <= grade(metric, response, ["(A)"], "Q\n(A) x\n(B) y", version).score <= 1.0
+
+
+def test_more_golds_never_lower_a_score():
+    for case in CASES:
+        if case["metric"] == "cem" and case["strict"] == 1 and case["ground_truth"][0].lower() not in ("true", "false"):
+            more = ["zzz", *case["ground_truth"]]
+            assert grade("cem", case["response"], more, case["query"]).score == 1.0
+
+
+def log_row(metric, response, gold, llm="ant", **more):
+    base = {"query_id": gold[:8], "task": "t", "source_id": "0", "query": "q", "llm": llm, "mode": "direct"}
+    return base | {"metric": metric, "response": response, "ground_truth": [gold]} | more
+
+
+def test_a_whole_log_is_graded_and_missing_stays_null():
+    code = json.dumps({"prompt": "", "setup": "", "tests": ["assert f(1) == 2"], "entry_point": ""})
+    rows = [
+        log_row("gsm8k", "#### 18", "18"),
+        log_row("gsm8k", None, "18", "bee", error="timeout"),
+        log_row("gsm8k", "#### 18", "18", "cow"),
+        log_row("math", "\\boxed{\\sqrt{12}}", "2\\sqrt3"),
+        log_row("code_eval", "[BEGIN]\ndef f(x): return x + 1\n[DONE]", code),
+        log_row("cem", "", "Paris"),
+    ]
+    table = grade_table(rows_to_table(rows))
+    assert table["performance"].to_pylist() == [1.0, None, 1.0, 1.0, 1.0, 0.0]
+    assert table["grader"].to_pylist() == [
+        *("gsm8k/strict@1", None, "gsm8k/strict@1", "math/strict@1", "code_eval/strict@1", "cem/strict@1")
+    ]
+    assert table["extracted"].to_pylist()[:2] == ["18", None]
+    assert table.column_names == rows_to_table(rows).column_names
+    assert grade_table(table).equals(table)
+
+
+def test_publishers_scores_without_a_gold_answer_stay():
+    rows = [log_row("publisher", "yes", "x", performance=0.25, grader="publisher/x@1") | {"ground_truth": []}]
+    table = grade_table(rows_to_table(rows))
+    assert table["performance"].to_pylist() == [0.25] and table["grader"].to_pylist() == ["publisher/x@1"]
+
+
+def test_a_log_that_cannot_be_graded_says_why():
+    with pytest.raises(UserError, match="row 1, column 'metric'"):
+        grade_table(rows_to_table([log_row("cem", "a", "a"), log_row("bleu", "a", "a")]))
+    with pytest.raises(UserError, match="expected a column 'metric'"):
+        grade_table(pa.table({"response": ["a"]}))
+    assert grader_name("cem", "paper") == "cem/paper@1"
+
+
+def test_code_that_reads_its_checker_is_refused():
+    gold = json.dumps({"prompt": "", "setup": "", "tests": ["assert f(1) == 2"], "entry_point": ""})
+    found = grade("code_eval", "[BEGIN]\nimport sys\ndef f(x): return sys._getframe().f_back\n[DONE]", [gold])
+    assert found.score == 0.0 and "frames" in found.reason
+
+
+def test_the_reading_of_a_program_is_python():
+    for case in (c for c in CASES if c["metric"] == "code_eval" and c["strict"] == 1):
+        compile(read_program(case["response"], json.loads(case["ground_truth"][0])), "x", "exec")
+
+
+def test_speed():
+    query = "Which animal barks?\n(A) cow\n(B) dog\n(C) owl\n(D) ant\nChoose the right option."
+    work = [
+        ("em_mc", r, ["(B)"], query) for r in ("(B)", "The answer is B", "dog", "**B**", "Let me see. It barks. (B)")
+    ]
+    work += [("cem", r, ["paris", "city of light"], "q") for r in ("Paris.", "It is London, in England.", "Yes")]
+    rates = []
+    for _ in range(3):
+        start = time.process_time()
+        for _ in range(500):
+            for arguments in work:
+                grade(*arguments)
+        rates.append(500 * len(work) / (time.process_time() - start))
+    assert max(rates) >= 20_000, f"{max(rates):.0f} responses a second"
+
+
+@pytest.mark.parametrize(("version", "least"), [("strict", 0.999), ("paper", 0.999)])
+def test_agreement_with_the_verdicts_of_gsm8k_solutions(version, least):
+    agree = total = 0
+    with gzip.open(needs("gsm8k/example_model_solutions.jsonl.gz"), "rt", encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            gold = [row["ground_truth"].split("A:")[-1].strip()]
+            for answer in (v for v in row.values() if isinstance(v, dict)):
+                score = grade("gsm8k", answer["solution"], gold, "", version).score
+                agree += (score == 1.0) == answer["is_correct"]
+                total += 1
+    assert total == 5276 and agree / total >= least
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "file", "wanted"), [("human_eval", "HumanEval", 164), ("mbpp", "mbpp", 974)])
+def test_reference_solutions_pass(name, file, wanted):
+    rows = []
+    with gzip.open(needs(f"code/{file}.jsonl.gz"), "rt", encoding="utf-8") as lines:
+        for i, line in enumerate(lines):
+            source = json.loads(line)
+            gold = TASKS[name].example(source, i).ground_truth[0]
+            code = source.get("canonical_solution") or source["code"]
+            rows.append(log_row("code_eval", f"[BEGIN]\n{code}\n[DONE]", gold, llm=str(i)))
+    table = grade_table(rows_to_table(rows))
+    failed = [r["llm"] for r in table.select(["llm", "performance"]).to_pylist() if r["performance"] < 1]
+    assert len(rows) == wanted and not failed

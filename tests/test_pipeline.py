@@ -1,0 +1,360 @@
+"""``pipeline("thought-fusion")`` on a tiny real model, and the thought level through a real backend."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+
+import hub_double
+import pyarrow as pa
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, TextStreamer, pipeline
+from transformers.pipelines.pt_utils import KeyDataset
+
+from fusion_hf.errors import UserError
+from fusion_hf.llms.backends import open_backend
+from fusion_hf.llms.pool import LLM
+from fusion_hf.thoughts import LLMSummariser, TemplateIndex, build_prompt, make_templates, think, think_with
+from fusion_hf.thoughts.pipeline import ThoughtFusionPipeline, register
+
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+QUERIES = [
+    "Tom has 3 apples and buys 4 more. How many apples has he?",
+    "What is the capital of France?",
+    "Solve 2x + 1 = 7 for x.",
+]
+CONTEXT = 512
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*pad_token_id.*")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def task():
+    return register()
+
+
+def tiny_model(folder, chat=True, context=CONTEXT):
+    """A random Llama with a byte-level tokenizer, saved to `folder`."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    special = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=320, special_tokens=special, initial_alphabet=letters, show_progress=False)
+    bpe.train_from_iterator(QUERIES, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>")
+    tokenizer.chat_template = CHAT_TEMPLATE if chat else None
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=context, pad_token_id=0, eos_token_id=1, bos_token_id=None,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    # Large random weights, so that the reply really depends on the prompt.
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim == 2:
+                weight.mul_(8)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def base_model(tmp_path_factory):
+    """A model whose tokenizer has no chat template."""
+    return tiny_model(tmp_path_factory.mktemp("base"), chat=False)
+
+
+@pytest.fixture(scope="module")
+def index():
+    questions = {
+        "apples": "Anna has 5 apples and eats 2. How many apples are left?",
+        "pears": "Ben has 9 pears and sells 3. How many pears has he?",
+        "spain": "What is the capital of Spain?",
+        "equation": "Solve 3x - 2 = 10 for x.",
+        "self": QUERIES[0],
+    }
+    rows = [
+        {
+            "query_id": key, "task": "mixed", "query": question, "template": f"Plan for {key}.",
+            "answer": f"Answer to {key}.", "candidates": ["a"], "rule": "perf:3", "summariser": "hand",
+            "prompt_version": "1",
+        }
+        for key, question in questions.items()
+    ]  # fmt: skip
+    return TemplateIndex.build(pa.Table.from_pylist(rows), "offline")
+
+
+@pytest.fixture(scope="module")
+def pipe(model, index):
+    return thought_pipeline(model, index, k=2, max_new_tokens=8)
+
+
+def thought_pipeline(model, templates, **kwargs):
+    return pipeline("thought-fusion", model=model, templates=templates, do_sample=False, device="cpu", **kwargs)
+
+
+def texts(results):
+    return [result["generated_text"] for (result,) in results]
+
+
+def test_the_prompt_has_the_nearest_templates_last_and_never_the_query_itself(pipe):
+    (result,) = pipe(QUERIES[0], return_prompt=True)
+    assert [hit.query_id for hit in result["templates"]] == ["apples", "pears"]
+    hits = result["templates"][::-1]
+    assert result["prompt"] == build_prompt(QUERIES[0], [(h.query, h.template) for h in hits])
+    (itself,) = pipe(QUERIES[0], return_prompt=True, exclude_same_query=False, k=1)
+    assert [hit.query_id for hit in itself["templates"]] == ["self"]
+    assert set(pipe(QUERIES[0])[0]) == {"generated_text"}
+
+
+def test_the_model_is_given_exactly_that_prompt(pipe):
+    """The reply is what `generate` and the plain pipeline give for the chat template of the prompt."""
+    (result,) = pipe(QUERIES[1], return_prompt=True)
+    chat = [{"role": "user", "content": result["prompt"]}]
+    inputs = pipe.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True, return_tensors="pt")
+    output = pipe.model.generate(**inputs, do_sample=False, max_new_tokens=8)[0, inputs["input_ids"].shape[1] :]
+    assert result["generated_text"] == pipe.tokenizer.decode(output, skip_special_tokens=True)
+    plain = pipeline("text-generation", model=pipe.model, tokenizer=pipe.tokenizer, device="cpu")
+    (same,) = plain(chat, do_sample=False, max_new_tokens=8, return_full_text=False)
+    assert same["generated_text"] == result["generated_text"]
+    (alone,) = pipe(QUERIES[1], style="zero-shot")
+    assert alone["generated_text"] != result["generated_text"]
+
+
+def test_one_by_one_a_list_a_batch_a_dataset_and_a_generator_give_the_same(pipe):
+    from datasets import Dataset
+
+    single = texts([pipe(query) for query in QUERIES])
+    assert len(set(single)) == len(QUERIES)
+    assert texts(pipe(QUERIES)) == single
+    assert texts(pipe(QUERIES, batch_size=3)) == single
+    data = Dataset.from_dict({"q": QUERIES})
+    assert texts(pipe(KeyDataset(data, "q"), batch_size=2)) == single
+    assert texts(pipe(query for query in QUERIES)) == single
+    prompts = [result["prompt"] for (result,) in pipe(QUERIES, batch_size=2, return_prompt=True)]
+    assert prompts == [pipe(query, return_prompt=True)[0]["prompt"] for query in QUERIES]
+
+
+def test_chats_get_the_templates_before_the_last_user_message(pipe):
+    chat = [
+        {"role": "system", "content": "Be short."},
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hi"},
+        {"role": "user", "content": QUERIES[2]},
+    ]
+    (result,) = pipe(chat, return_prompt=True, return_full_text=True)
+    assert result["templates"][0].query_id == "equation"
+    # The caller's own chat comes back, so that templates do not pile up over turns.
+    assert result["generated_text"][:-1] == chat
+    sent = [*chat[:-1], {"role": "user", "content": result["prompt"]}]
+    inputs = pipe.tokenizer.apply_chat_template(sent, add_generation_prompt=True, return_dict=True, return_tensors="pt")
+    output = pipe.model.generate(**inputs, do_sample=False, max_new_tokens=8)[0, inputs["input_ids"].shape[1] :]
+    assert result["generated_text"][-1]["content"] == pipe.tokenizer.decode(output, skip_special_tokens=True)
+    pair = pipe([chat, chat[3:]], batch_size=2)
+    assert pair == [pipe(chat), pipe(chat[3:])]
+    with pytest.raises(UserError, match="expected a chat with a user message"):
+        pipe([{"role": "system", "content": "x"}])
+
+
+def test_full_text_is_the_callers_text_and_the_reply(pipe):
+    (reply,) = pipe(QUERIES[0])
+    (full,) = pipe(QUERIES[0], return_full_text=True)
+    assert full["generated_text"] == QUERIES[0] + reply["generated_text"]
+
+
+def test_a_streamer_sees_the_reply(pipe, capsys):
+    streamer = TextStreamer(pipe.tokenizer, skip_prompt=True, skip_special_tokens=True)
+    (result,) = pipe(QUERIES[0], streamer=streamer)
+    assert capsys.readouterr().out.strip() == result["generated_text"].strip()
+
+
+def test_a_base_model_gets_plain_text(base_model, index):
+    pipe = thought_pipeline(base_model, index, max_new_tokens=5)
+    (result,) = pipe(QUERIES[0], return_prompt=True)
+    inputs = pipe.tokenizer(result["prompt"], return_tensors="pt")
+    output = pipe.model.generate(**inputs, do_sample=False, max_new_tokens=5)[0, inputs["input_ids"].shape[1] :]
+    assert result["generated_text"] == pipe.tokenizer.decode(output, skip_special_tokens=True)
+
+
+def test_k_style_and_floor(pipe):
+    for k in (1, 2, 3):
+        assert len(pipe(QUERIES[0], k=k, return_prompt=True)[0]["templates"]) == k
+    few = pipe(QUERIES[0], style="few-shot", return_prompt=True)[0]["prompt"]
+    assert "Answer: Answer to apples." in few and "Plan for" not in few
+    (strict,) = pipe(QUERIES[0], min_similarity=0.999, return_prompt=True)
+    assert (strict["prompt"], strict["templates"]) == (QUERIES[0], [])
+    assert strict["generated_text"] == pipe(QUERIES[0], style="zero-shot")[0]["generated_text"]
+    with pytest.raises(UserError, match="k: expected at least 1"):
+        pipe(QUERIES[0], k=0)
+    with pytest.raises(UserError, match="expected one of zero-shot, few-shot, thought"):
+        pipe(QUERIES[0], style="cot")
+
+
+def test_the_context_limit_drops_the_least_similar_first_and_never_the_query(pipe):
+    def hits(new):
+        inputs = pipe.preprocess(QUERIES[0], k=4, max_new_tokens=new, min_similarity=-1)
+        assert inputs["input_ids"].shape[1] + new <= CONTEXT
+        assert inputs["fusion_prompt"].endswith(QUERIES[0])
+        return [hit.query_id for hit in inputs["fusion_hits"]]
+
+    every = hits(1)
+    assert len(every) == 4
+    seen = [hits(new) for new in range(20, 471, 50)]
+    assert all(found == every[: len(found)] for found in seen)
+    assert all(len(a) >= len(b) for a, b in itertools.pairwise(seen)) and len({len(found) for found in seen}) >= 4
+    assert seen[-1] == []
+    (result,) = pipe(QUERIES[0], k=4, max_new_tokens=320, min_similarity=-1, return_prompt=True)
+    assert [hit.query_id for hit in result["templates"]] == hits(320) != every
+    with pytest.raises(UserError, match=r"the query alone takes \d+ tokens .* lower max_new_tokens"):
+        pipe(QUERIES[0], max_new_tokens=CONTEXT - 10)
+
+
+RELOAD = """
+import sys
+import fusion_hf
+from fusion_hf.thoughts.pipeline import register
+from transformers import pipeline
+register()
+pipe = pipeline("thought-fusion", model=sys.argv[1], do_sample=False, max_new_tokens=8, k=2, device="cpu")
+print(repr(pipe(sys.argv[2:], return_prompt=True)))
+"""
+
+
+def test_saved_with_its_index_it_is_the_same_in_a_fresh_process(pipe, tmp_path):
+    pipe.save_pretrained(tmp_path / "saved")
+    run = subprocess.run([sys.executable, "-c", RELOAD, str(tmp_path / "saved"), *QUERIES],
+                         capture_output=True, text=True, check=True)  # fmt: skip
+    assert run.stdout.splitlines()[-1] == repr(pipe(QUERIES, return_prompt=True))
+    # The templates in the folder do not hinder the plain pipeline.
+    plain = pipeline("text-generation", model=str(tmp_path / "saved"), device="cpu")
+    assert plain(QUERIES[0], do_sample=False, max_new_tokens=2)
+    with pytest.raises(UserError, match="fusion-hf push"):
+        pipe.save_pretrained(tmp_path / "pushed", push_to_hub=True)
+
+
+FROM_HUB = """
+import sys
+import fusion_hf
+from huggingface_hub import HfApi
+from transformers import pipeline
+from fusion_hf.thoughts import TemplateIndex
+from fusion_hf.thoughts.pipeline import register
+register()
+for repo_type, folder in (("dataset", sys.argv[1]), ("model", sys.argv[2])):
+    HfApi().create_repo("user/thoughts", repo_type=repo_type)
+    HfApi().upload_folder(repo_id="user/thoughts", repo_type=repo_type, folder_path=folder)
+assert len(TemplateIndex.from_pretrained("user/thoughts")) == 5
+pipe = pipeline("thought-fusion", model="user/thoughts", do_sample=False, max_new_tokens=8, k=2, device="cpu")
+print(repr(pipe(sys.argv[3:], return_prompt=True)))
+"""
+
+
+def test_index_and_pipeline_load_from_the_hub(pipe, tmp_path):
+    pipe.index.save_pretrained(tmp_path / "templates")
+    pipe.save_pretrained(tmp_path / "saved")
+    server = hub_double.start()
+    try:
+        environment = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"} | {
+            "HF_ENDPOINT": f"http://127.0.0.1:{server.server_address[1]}", "HF_HOME": str(tmp_path / "home"),
+            "HF_TOKEN": "hf_" + "x" * 20, "HF_HUB_DISABLE_XET": "1",
+        }  # fmt: skip
+        folders = [str(tmp_path / "templates"), str(tmp_path / "saved")]
+        run = subprocess.run([sys.executable, "-c", FROM_HUB, *folders, *QUERIES], env=environment,
+                             capture_output=True, text=True, timeout=200)  # fmt: skip
+    finally:
+        server.shutdown()
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert run.stdout.splitlines()[-1] == repr(pipe(QUERIES, return_prompt=True))
+
+
+def test_without_templates_only_zero_shot_works(model, index, tmp_path):
+    with pytest.raises(UserError, match="needs templates"):
+        pipeline("thought-fusion", model=model, device="cpu")
+    with pytest.raises(UserError, match="expected a folder or a Hub id"):
+        pipeline("thought-fusion", model=model, templates="/nowhere/at/all", device="cpu")
+    bare = pipeline("thought-fusion", model=model, style="zero-shot", do_sample=False, max_new_tokens=3, device="cpu")
+    assert isinstance(bare, ThoughtFusionPipeline) and bare(QUERIES[0])
+    with pytest.raises(UserError, match="needs templates"):
+        bare(QUERIES[0], style="thought")
+    index.save_pretrained(tmp_path / "templates")
+    given = pipeline("thought-fusion", model=model, templates=str(tmp_path / "templates"), device="cpu")
+    assert len(given.index) == len(index)
+
+
+def test_registering_twice_is_quiet(caplog):
+    assert register() == register() == "thought-fusion"
+    assert "already registered" not in caplog.text
+
+
+# Through the backends of fusion_hf.llms
+
+
+def local_llm(model, **options):
+    return LLM("tiny", "small", 0.0, 0.0, backend="transformers", model=model, options={"device": "cpu"} | options)
+
+
+def test_a_local_backend_answers_as_the_pipeline_does(pipe, model, index):
+    backend = open_backend(local_llm(model))
+    thoughts = think(QUERIES, index, backend, k=2, options={"max_tokens": 8}, progress=False, close=True)
+    results = pipe(QUERIES, return_prompt=True)
+    assert [t.prompt for t in thoughts] == [result["prompt"] for (result,) in results]
+    assert [t.text for t in thoughts] == texts(results)
+    assert all(t.error is None and t.output_tokens <= 8 for t in thoughts)
+
+
+def test_think_with_a_model_folder_or_a_pool(pipe, model, index, tmp_path):
+    from fusion_hf.llms.pool import Pool, save_pool
+
+    index.save_pretrained(tmp_path / "t")
+    expected = texts(pipe(QUERIES))
+    by_folder = think_with(tmp_path / "t", QUERIES, model, k=2, max_tokens=8)
+    assert [t.text for t in by_folder] == expected
+    pool = save_pool(Pool([local_llm(model)]), tmp_path / "pool.yaml")
+    by_pool = think_with(tmp_path / "t", QUERIES, "tiny", pool=pool, k=2, max_tokens=8)
+    assert [(t.prompt, t.text) for t in by_pool] == [(t.prompt, t.text) for t in by_folder]
+    with pytest.raises(UserError, match="needs --pool"):
+        think_with(tmp_path / "t", QUERIES, "tiny")
+
+
+def test_a_real_model_summarises_and_the_run_resumes(model, log_table, tmp_path):
+    summariser = LLMSummariser(open_backend(local_llm(model)), "tiny", options={"max_tokens": 12}, close=True)
+    # A random model ends no sentence: both replies to every query are kept, and none becomes a template.
+    cache = tmp_path / "replies.jsonl"
+    with pytest.raises(UserError, match="12 cut off"):
+        make_templates(log_table, summariser, cache=cache, progress=False)
+    lines = [json.loads(line) for line in cache.read_text(encoding="utf-8").splitlines()]
+    assert {line["query_id"] for line in lines} == set(log_table["query_id"].to_pylist())
+    assert all(len(line["replies"]) == 2 and line["replies"][0]["output_tokens"] == 12 for line in lines)
+    # The backend is closed: the second run can only come from the cache.
+    with pytest.raises(UserError, match="12 cut off"):
+        make_templates(log_table, summariser, cache=cache, progress=False)
+
+
+def test_the_templates_command(log_table, tmp_path):
+    from fusion_hf.bench.store import write_bench
+    from fusion_hf.thoughts import build_templates
+
+    rows = log_table.to_pylist()
+    for row in rows:
+        row["response"] = f"Count {row['source_id']} things, then add one more. {row['response']}"
+    bench = write_bench({"train": pa.Table.from_pylist(rows, schema=log_table.schema)}, tmp_path / "bench")
+    counts = build_templates(bench, tmp_path / "t", encoder="offline")
+    index = TemplateIndex.from_pretrained(tmp_path / "t")
+    assert counts["kept"] == len(index) > 0
+    assert counts["read"] == counts["kept"] + sum(counts["dropped"].values())
+    with pytest.raises(UserError, match="--pool"):
+        build_templates(bench, tmp_path / "u", model="gpt", encoder="offline")
+    with pytest.raises(UserError, match="'none' makes no vectors"):
+        build_templates(bench, tmp_path / "u", encoder="none")

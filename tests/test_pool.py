@@ -1,0 +1,141 @@
+import re
+
+import pytest
+from conftest import make_rows
+
+from fusion_hf.bench.schema import rows_to_table, validate
+from fusion_hf.errors import UserError
+from fusion_hf.llms.backends import backend_names
+from fusion_hf.llms.pool import LLM, Pool, load_pool, recost, save_pool
+
+ENTRY = """
+  - name: {name}
+    size: small
+    input_price: 0.2
+    output_price: 0.6
+    price_date: 2026-11-01
+    price_source: https://example.org/prices
+    description: Good at sums.
+    base_url: http://127.0.0.1:1/v1
+    api_key_env: EXAMPLE_KEY
+    options: {{max_tokens: 256, temperature: 0}}
+"""
+
+
+@pytest.fixture
+def pool_file(tmp_path):
+    def write(*entries):
+        path = tmp_path / "pool.yaml"
+        path.write_text("llms:" + "".join(entries))
+        return path
+
+    return write
+
+
+def test_reads_every_field(pool_file):
+    pool = load_pool(pool_file(ENTRY.format(name="ant"), ENTRY.format(name="bee")))
+    assert list(pool) == ["ant", "bee"] and len(pool) == 2
+    ant = pool["ant"]
+    assert ant == LLM(
+        "ant", "small", 0.2, 0.6, "2026-11-01", "https://example.org/prices", "Good at sums.", "openai", None,
+        "http://127.0.0.1:1/v1", "EXAMPLE_KEY", {"max_tokens": 256, "temperature": 0},
+    )  # fmt: skip
+    assert ant.model_id == "ant"
+    assert {"openai", "transformers"} <= set(backend_names()) and "_decode" not in backend_names()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("input_price: 0.2|input_price: -1", "entry 1 'ant': expected input_price >= 0, found -1"),
+        ("output_price: 0.6|output_price: cheap", "expected output_price to be a number .*, found 'cheap'"),
+        ("output_price: 0.6|output_price: .nan", "expected output_price to be a number .*, found nan"),
+        ("output_price: 0.6|output_price:", "expected output_price to be a number .*, found None"),
+        ("    size: small\n|", "entry 1 'ant': expected size, found no such field"),
+        ("size: small|size: tiny", "expected size one of small, medium, large, found 'tiny'"),
+        ("input_price|input_prise", "unknown field 'input_prise' .did you mean 'input_price'"),
+        ("price_date: 2026-11-01|price_date: last week", "expected price_date as YYYY-MM-DD, found 'last week'"),
+        ("name: ant|name: ant_think", "expected name not to end in '_think'"),
+        ("http://127|ftp://127", "expected base_url to begin with http:// or https://"),
+        ("    base_url: http://127.0.0.1:1/v1\n|", "expected base_url because the backend is 'openai', found None"),
+        ("description: Good|backend: opnai\n    description: Good", "expected backend one of openai, transformers"),
+        ("api_key_env: EXAMPLE_KEY|api_key: sk-1", "api_key: keys are never kept in a file; .*api_key_env"),
+        ("max_tokens: 256|Authorization: sk-1", "options.Authorization: keys are never kept"),
+    ],
+)
+def test_errors_name_entry_and_field(pool_file, change, message):
+    old, new = change.split("|")
+    text = ENTRY.format(name="ant")
+    assert old in text
+    with pytest.raises(UserError, match=message) as error:
+        load_pool(pool_file(text.replace(old, new)))
+    assert "pool.yaml, entry 1" in str(error.value) and "sk-1" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected a mapping with a non-empty list 'llms', found nothing"),
+        ("llms: []", "expected a mapping with a non-empty list"),
+        ("llms: [ant]", "entry 1: expected a mapping of fields, found str"),
+        ("llms: [\n", "expected YAML"),
+        ("llms: !!python/object/apply:os.getcwd []", "expected YAML"),
+    ],
+)
+def test_files_that_are_no_pool(tmp_path, text, message):
+    path = tmp_path / "pool.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=re.escape(message) if "(" in message else message):
+        load_pool(path)
+
+
+def test_a_missing_file_and_names_that_come_twice(pool_file, tmp_path):
+    with pytest.raises(UserError, match="expected a pool file, found none"):
+        load_pool(tmp_path / "none.yaml")
+    with pytest.raises(UserError, match="entry 2 'ant': expected every name once, found it in entry 1 too"):
+        load_pool(pool_file(ENTRY.format(name="ant"), ENTRY.format(name="ant")))
+    with pytest.raises(UserError, match="did you mean 'ant'"):
+        load_pool(pool_file(ENTRY.format(name="ant"))).get_llm("amt")
+
+
+def test_saving_and_loading_is_the_identity_and_models_move_with_the_folder(tmp_path):
+    for folder in ("a/model", "a/adapter"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "a" / "pool.yaml").write_text(
+        "llms: [{name: m, size: small, input_price: 0, output_price: 0, backend: transformers, model: model,"
+        " options: {adapter: ./adapter}}, {name: hub, size: large, input_price: 1, output_price: 2,"
+        " backend: transformers, model: org/model}]"
+    )
+    pool = load_pool(tmp_path / "a" / "pool.yaml")
+    assert pool["m"].model == str(tmp_path / "a" / "model") and pool["hub"].model == "org/model"
+    save_pool(pool, tmp_path / "a" / "pool.yaml")
+    assert load_pool(tmp_path / "a" / "pool.yaml") == pool
+    (tmp_path / "a").rename(tmp_path / "b")
+    moved = load_pool(tmp_path / "b" / "pool.yaml")
+    assert moved["m"].model == str(tmp_path / "b" / "model")
+    assert moved["m"].options == {"adapter": str(tmp_path / "b" / "adapter")}
+    (tmp_path / "b" / "adapter").rmdir()
+    with pytest.raises(UserError, match=r"entry 1 'm': expected model './adapter' to be a folder"):
+        load_pool(tmp_path / "b" / "pool.yaml")
+
+
+def test_cost_is_usd_and_unknown_tokens_stay_unknown():
+    pool = Pool([LLM("ant", "small", 0.5, 2.0, base_url="http://x/v1")])
+    assert pool.cost("ant", 1_000_000, 0) == 0.5
+    assert pool.cost("ant", 1000, 500) == pytest.approx(0.0015)
+    assert pool.cost("ant", None, 5) is None and pool.cost("ant", 5, None) is None
+
+
+def test_recost_is_the_cost_of_each_row():
+    pool = Pool(LLM(n, "small", p, 3 * p, base_url="http://x/v1") for n, p in (("ant", 1.0), ("bee", 2.0), ("cow", 0)))
+    rows = make_rows()
+    for i, row in enumerate(rows):
+        row |= {"input_tokens": 10 * i, "output_tokens": None if i % 5 == 0 else i, "cost": 7.0}
+    table = recost(validate(rows_to_table(rows)), pool)
+    expected = [pool.cost(r["llm"], r["input_tokens"], r["output_tokens"]) for r in rows]
+    assert table["cost"].to_pylist() == expected and None in expected
+    assert validate(table).equals(table)
+    assert recost(table.slice(0, 0), pool).num_rows == 0
+    with pytest.raises(UserError, match="the pool has no LLM 'ant'"):
+        recost(table, pool.select(["bee", "cow"]))

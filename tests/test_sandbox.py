@@ -1,0 +1,207 @@
+"""The sandbox: what fails an answer, and that it harms nothing else. Weaker walls meet harmless programs only."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from fusion_hf.bench.sandbox import isolation, network_isolation, run_python
+from fusion_hf.errors import UserError
+
+TESTS = ["assert f(2) == 4"]
+GOOD = "def f(x):\n    return 2 * x\n"
+BAD = "def f(x):\n    return 5\n"
+
+
+def test_a_right_program_passes_and_a_wrong_one_fails():
+    assert run_python(GOOD, tests=TESTS).ok
+    result = run_python(BAD, tests=TESTS)
+    assert not result.ok and result.reason.startswith("test 1: AssertionError")
+    assert "SyntaxError" in run_python("def f(:").reason
+    assert run_python("import math, json, dataclasses, collections.abc, heapq").ok
+
+
+def test_setup_sees_the_program_and_the_tests_see_both():
+    assert run_python("class Node: pass", setup="root = Node()", tests=["assert isinstance(root, Node)"]).ok
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import sys\nsys.exit(0)",
+        "import os\nos._exit(0)",
+        "raise SystemExit",
+        "import builtins\nbuiltins.AssertionError = type('E', (Exception,), {})\n" + BAD,
+        "import builtins\nbuiltins.exec = lambda *a: None\nbuiltins.compile = exec\n" + BAD,
+        "import sys\nsys.settrace(lambda *a: None)\n" + BAD,
+        "def check(*a): pass\n" + BAD,
+        "import os\nfor fd in range(64):\n    try: os.write(fd, b'passed\\npassed\\n')\n    except OSError: pass\n"
+        + BAD,
+        "import os, atexit\natexit.register(os._exit, 0)\n" + BAD,
+        "import os\ndef f(x): os._exit(0)",
+        "import sys\ndef f(x): sys.exit(0)",
+        "class E:\n    def __init__(self): raise KeyboardInterrupt\nE()",
+        "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n" + BAD,
+        "import os\nif os.fork() == 0:\n    f = lambda x: 4\nelse:\n    f = lambda x: 5",
+        "def f(x): return f(x)",
+        "import sys\nsys.stdout.write('passed\\npassed\\n')\nsys.stdout.flush()\n" + BAD,
+        "1 / 0",
+        "input()",
+    ],
+)
+def test_a_program_cannot_pass_itself(code):
+    assert not run_python(code, tests=TESTS, timeout=3.0).ok
+
+
+def test_patched_builtins_do_not_reach_the_tests():
+    check = "def check(candidate):\n    assert abs(candidate(2) - 4) < 0.1 and all([candidate(1) == 2])\n"
+    for patch in ("abs = lambda x: 0\nall = lambda x: True\n", "import builtins\nbuiltins.abs = lambda x: 0\n"):
+        code = patch + "def f(x):\n    return 5\n"
+        assert not run_python(code, tests=[check, "check(f)"]).ok
+    inside = (
+        "import builtins\ndef f(x):\n    builtins.abs = lambda x: 0\n    builtins.all = lambda x: True\n    return 5\n"
+    )
+    assert not run_python(inside, tests=[check, "check(f)"]).ok
+
+
+def test_a_hang_ends_in_time():
+    start = time.monotonic()
+    for code in ("while True: pass", "import time\ntime.sleep(60)"):
+        result = run_python(code, timeout=1.0)
+        assert not result.ok and "no end after 1 s" in result.reason
+    assert not run_python("while True: pass", timeout=20.0, cpu_s=1).ok
+    assert time.monotonic() - start < 12
+
+
+def test_a_memory_bomb_fails():
+    assert "MemoryError" in run_python("x = bytearray(4 << 30)").reason
+    assert not run_python("x = []\nwhile True: x.append('a' * 10**6)", memory_mb=256).ok
+
+
+def test_a_fork_bomb_is_bounded_and_leaves_nothing():
+    if isolation()["processes"] == "blocked in Python":
+        pytest.skip("no wall of the kernel holds processes here")
+    code = "import os, time\nfor _ in range(200):\n    try: os.fork()\n    except OSError: break\ntime.sleep(60)"
+    assert not run_python(code, timeout=1.0).ok
+    # Sandboxes of others may run beside this test, but they come and go; what the bomb left would sleep for a minute.
+    left, end = _inmates(), time.monotonic() + 10
+    while left and time.monotonic() < end:
+        time.sleep(0.1)
+        left &= _inmates()
+    assert not left
+
+
+def _inmates():
+    return {p for p in Path("/proc").glob("[0-9]*/cmdline") if b"child.main" in _read(p)}
+
+
+def _read(path):
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def test_signals_do_not_leave_the_sandbox():
+    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
+    try:
+        # Only our own child is aimed at: a test that signals everything would do so where the wall is broken.
+        for without in ((), ("namespaces",)):
+            assert not run_python(f"import os\nos.kill({bystander.pid}, 9)", without=without).ok
+        time.sleep(0.1)
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+@pytest.mark.parametrize("without", [(), ("namespaces",), ("namespaces", "landlock")])
+def test_files_outside_the_scratch_folder_cannot_be_written(tmp_path, without):
+    tmp_path.chmod(0o777)
+    victim = tmp_path / "victim"
+    victim.write_text("whole")
+    victim.chmod(0o666)
+    for action in (
+        f"open({str(victim)!r}, 'w').write('torn')",
+        f"open({str(tmp_path / 'new')!r}, 'w').write('x')",
+        f"import os; os.remove({str(victim)!r})",
+        f"import os; os.mkdir({str(tmp_path / 'folder')!r})",
+        f"import os; os.rename({str(victim)!r}, {str(tmp_path / 'moved')!r})",
+        "import os; os.chdir('..'); open('escaped', 'w')",
+    ):
+        assert not run_python(action, without=without).ok, action
+    assert [p.name for p in tmp_path.iterdir()] == ["victim"] and victim.read_text() == "whole"
+    assert run_python("open('mine', 'w').write('x')\nassert open('mine').read() == 'x'", without=without).ok
+
+
+def test_the_scratch_folder_is_empty_bounded_and_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert run_python("import os\nassert os.listdir('.') == []\nopen('a', 'w').write('x')").ok
+    assert not run_python("open('big', 'wb').write(b'x' * (1 << 30))", timeout=20).ok
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("without", [(), ("namespaces",)])
+def test_no_network(without):
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        code = f"import socket\nsocket.create_connection(('127.0.0.1', {port}), timeout=2)"
+        assert not run_python(code, without=without).ok
+        server.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            server.accept()
+    assert not run_python("import socket\nsocket.getaddrinfo('localhost', 80)[0]; socket.socket()", without=without).ok
+
+
+def test_the_parents_environment_is_out_of_reach(monkeypatch):
+    monkeypatch.setenv("FUSION_HF_TEST_KEY", "a-secret-value")
+    assert run_python("import os\nassert 'FUSION_HF_TEST_KEY' not in os.environ").ok
+    assert run_python("import os\nassert not any('secret' in v for v in os.environ.values())").ok
+    for pid in (os.getpid(), "self"):
+        read = f"data = open('/proc/{pid}/environ', 'rb').read()\nassert b'a-secret-value' in data"
+        assert not run_python(read).ok
+
+
+def test_a_huge_output_neither_fills_memory_nor_hangs():
+    assert run_python("for _ in range(300): print('x' * 10**6)", timeout=20).ok
+
+
+def test_no_standard_input_and_no_modules_of_this_package():
+    assert not run_python("import child").ok and not run_python("import walls").ok
+    assert not run_python("import fusion_hf").ok
+
+
+def test_isolation_names_what_holds():
+    walls = isolation()
+    assert set(walls) == {"network", "files", "processes"}
+    assert network_isolation() in ("network namespace", "seccomp filter", "blocked in Python")
+    weaker = run_python("", without=("namespaces",)).walls
+    assert weaker["network"] != "network namespace" and weaker["files"] != "mount namespace"
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can harm every process")
+def test_root_without_any_wall_is_refused():
+    with pytest.raises(UserError, match="refuses to run"):
+        run_python("x = 1", without=("kernel",))
+
+
+def test_runs_in_parallel_do_not_meet():
+    results = [None] * 8
+
+    def one(i):
+        code = f"import os, time\nopen('same', 'x').write('{i}')\ntime.sleep(0.2)\nassert open('same').read() == '{i}'"
+        results[i] = run_python(code, timeout=20)
+
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [r.ok for r in results] == [True] * 8

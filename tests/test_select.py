@@ -1,0 +1,294 @@
+"""Which answers an SFT dataset takes from a log."""
+
+import math
+import random
+from itertools import pairwise
+
+import pyarrow as pa
+import pytest
+from conftest import make_rows
+
+from fusion_hf.bench.schema import rows_to_table
+from fusion_hf.bench.tasks import THINK_SUFFIX, with_mode
+from fusion_hf.distill.select import RULES, gold_answer, save, select_answers, sft_dataset, small_llms
+from fusion_hf.errors import UserError
+
+
+def row(llm="ant", mode="direct", **values):
+    """One right answer to one query; `values` override."""
+    base = make_rows(1)[0]
+    defaults = {"response": f"by {llm} {mode} #### 1", "performance": 1.0, "cost": 1.0, "judge": 0.5, "extracted": "1"}
+    return base | defaults | {"llm": llm, "mode": mode} | values
+
+
+def chosen(rows, *args, **options):
+    """(llms of the chosen rows, best first; what was dropped), and the law of the counts."""
+    table, counts = select_answers(rows_to_table(rows), *args, **options)
+    assert counts["read"] == len(rows)
+    assert counts["read"] == counts["kept"] + sum(counts["dropped"].values())
+    assert counts["kept"] == table.num_rows
+    return table["llm"].to_pylist(), counts["dropped"]
+
+
+def random_rows(seed=0, queries=30):
+    r = random.Random(seed)
+    rows = []
+    for q in range(queries):
+        for llm in "abcdefgh":
+            for mode in ("direct", "think"):
+                rows.append(
+                    row(
+                        llm,
+                        mode,
+                        query_id=f"q{q}",
+                        query=f"question {q}",
+                        task="gsm8k" if q % 2 else "mmlu",
+                        metric="gsm8k" if q % 2 else "em_mc",
+                        response=r.choice(["", " ", "x", "yy", "zzz", None]),
+                        finish_reason=r.choice(["stop", "stop", "length", None]),
+                        error=r.choice([None, None, None, "timeout"]),
+                        performance=r.choice([None, 0.0, 0.5, 1.0]),
+                        judge=r.choice([None, 0.2, 0.8]),
+                        cost=r.choice([None, 1.0, 2.0]),
+                        extracted=r.choice("AB"),
+                    )
+                )
+    return rows
+
+
+def test_perf_ranks_by_performance_then_cost_then_length_then_name():
+    rows = [
+        row("half", performance=0.5, cost=0.0),
+        row("dear", cost=2.0),
+        row("unpriced", cost=None),
+        row("long", cost=1.0, response="a longer answer that is right #### 1"),
+        row("b", cost=1.0, response="same"),
+        row("a", cost=1.0, response="sane"),
+    ]
+    assert chosen(rows, top_k=6)[0] == ["a", "b", "long", "dear", "unpriced", "half"]
+
+
+def test_top_k_keeps_the_best_and_counts_the_rest():
+    kept, dropped = chosen([row(llm, cost=c) for c, llm in enumerate("abcdefg")], top_k=2)
+    assert kept == ["a", "b"]
+    assert dropped == {"below_the_best": 5}
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ({"performance": 0.0}, "wrong"),
+        ({"performance": 0.49}, "wrong"),
+        ({"performance": None}, "not_graded"),
+        ({"response": None}, "empty"),
+        ({"response": " \n\t"}, "empty"),
+        ({"finish_reason": "length"}, "truncated"),
+        ({"finish_reason": "MAX_TOKENS"}, "truncated"),
+        ({"error": "timeout"}, "error"),
+    ],
+)
+def test_bad_answers_are_out_under_every_rule(bad, reason):
+    for rule in ("perf", "judge", "hybrid"):
+        kept, dropped = chosen([row("good", cost=9.0), row("bad", cost=0.0, judge=1.0) | bad], rule)
+        assert kept == ["good"]
+        assert dropped == {reason: 1}
+
+
+def test_threshold_is_inclusive_also_where_float32_cannot_hold_it():
+    rows = [row("a", performance=0.7), row("b", performance=0.69)]
+    assert chosen(rows, threshold=0.7)[0] == ["a"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_order_of_rows_and_a_second_run_change_nothing(rule):
+    rows = random_rows()
+    first, counts = select_answers(rows_to_table(rows), rule, top_k=3, min_agreement=2)
+    assert first.num_rows > 0
+    for seed in range(3):
+        shuffled = random.Random(seed).sample(rows, len(rows))
+        again, same = select_answers(rows_to_table(shuffled), rule, top_k=3, min_agreement=2)
+        columns = ["query_id", "rank", "rule", "query"] + (["llm", "mode", "response"] if rule != "baseline" else [])
+        assert again.select(columns).equals(first.select(columns))
+        assert same == counts
+
+
+@pytest.mark.parametrize("rule", ["perf", "judge", "hybrid"])
+def test_every_chosen_answer_is_good_unique_and_in_order(rule):
+    table, counts = select_answers(rows_to_table(random_rows(1)), rule, top_k=4)
+    rows = table.to_pylist()
+    assert counts["read"] == counts["kept"] + sum(counts["dropped"].values())
+    texts = [(r["query_id"], r["mode"], r["response"].strip()) for r in rows]
+    assert len(set(texts)) == len(texts)
+    for r in rows:
+        assert r["performance"] >= 0.5 and r["response"].strip() and r["finish_reason"] != "length" and not r["error"]
+    for a, b in pairwise(rows):
+        if a["query_id"] == b["query_id"]:
+            assert b["rank"] == a["rank"] + 1
+            score = "performance" if rule == "perf" else "judge"
+            assert a[score] >= b[score]
+        else:
+            assert b["rank"] == 1
+
+
+def test_copies_of_a_response_are_one_within_a_mode():
+    rows = [row("dear", cost=2.0, response="same "), row("cheap", cost=1.0, response="same")]
+    rows += [row("cheap", "think", response="same")]
+    kept, dropped = chosen(rows)
+    assert kept == ["cheap", "cheap"]
+    assert dropped == {"duplicate": 1}
+
+
+def test_judge_ranks_by_judge_and_hybrid_takes_the_judged_best_of_the_top_by_performance():
+    rows = [row(llm, cost=c, judge=c / 10) for c, llm in enumerate("abcdefg")]
+    assert chosen(rows, "judge", top_k=2)[0] == ["g", "f"]
+    assert chosen(rows, "hybrid", top_k=5)[0] == ["e", "d", "c"]
+    assert chosen(rows, "hybrid", top_k=2)[0] == ["b", "a"]
+
+
+def test_rules_that_need_a_judge_say_so():
+    rows = [row("a", judge=None)]
+    for rule in ("judge", "hybrid"):
+        with pytest.raises(UserError, match="needs judge scores, the log has none: run fusion-hf judge"):
+            select_answers(rows_to_table(rows), rule)
+    assert chosen([row("a", judge=None), row("b")], "judge") == (["b"], {"not_judged": 1})
+
+
+def test_excluded_queries_go_by_id_and_by_text():
+    rows = [row("a", query_id="1", query="one"), row("a", query_id="2", query="two"), row("a", query_id="3", query="x")]
+    test = rows_to_table([row("b", query_id="1", query="uno"), row("b", query_id="9", query="two")])
+    table, counts = select_answers(rows_to_table(rows), exclude=test)
+    assert table["query_id"].to_pylist() == ["3"]
+    assert counts["dropped"] == {"in_excluded_split": 2}
+
+
+def test_min_agreement_drops_lucky_letters_only_where_guessing_works():
+    choice = {"metric": "em_mc", "ground_truth": ["(A)"], "query_id": "mc"}
+    rows = [row("a", extracted="A", **choice), row("b", extracted="B", performance=0.0, **choice)]
+    assert chosen(rows)[0] == ["a"]
+    kept, dropped = chosen([*rows, row("c")], min_agreement=2)
+    assert kept == ["c"]  # an arithmetic answer needs no second witness
+    assert dropped == {"wrong": 1, "too_little_agreement": 1}
+    assert sorted(chosen([*rows, row("c", extracted="A", **choice)], min_agreement=2)[0]) == ["a", "c"]
+    yes_no = {"metric": "cem", "ground_truth": ["True"]}
+    assert chosen([row("a", extracted="True", **yes_no)], min_agreement=2)[0] == []
+
+
+def test_the_think_suffix_is_in_the_prompt_exactly_when_the_answer_was_a_think_answer():
+    data, counts = sft_dataset(rows_to_table([row("a", "direct"), row("a", "think", response="  steps #### 1\n")]))
+    assert len(data) == counts["kept"] == 2
+    for r in data:
+        query = make_rows(1)[0]["query"]
+        assert r["prompt"] == [{"role": "user", "content": with_mode(query, r["mode"])}]
+        assert r["prompt"][0]["content"].endswith(THINK_SUFFIX) == (r["mode"] == "think")
+        assert [m["role"] for m in r["completion"]] == ["assistant"]
+    assert {r["completion"][0]["content"] for r in data} == {"by a direct #### 1", "steps #### 1"}
+    assert counts["by_task"] == {"gsm8k": 2} and counts["by_teacher"] == {"a": 2}
+    assert set(data.column_names) >= {"query_id", "task", "llm", "mode", "performance", "rule", "rank"}
+
+
+def test_llms_and_the_small_pool():
+    rows = rows_to_table([row("big"), row("tiny", cost=5.0)])
+    sizes = {"big": "70B", "tiny": "1.03M"}
+    assert small_llms({**sizes, "moe": "8x7B", "nemo": "12B"}) == ["nemo", "tiny"]
+    data, counts = sft_dataset(rows, small=True, sizes=sizes)
+    assert set(data["llm"]) == {"tiny"} and counts["dropped"] == {"other_llm": 1}
+    assert set(sft_dataset(rows, llms=["big"])[0]["llm"]) == {"big"}
+    with pytest.raises(UserError, match="needs the size of every LLM"):
+        sft_dataset(rows, small=True)
+    with pytest.raises(UserError, match="size of x: expected a number with K, M, B or T"):
+        small_llms({"x": "large"})
+    with pytest.raises(UserError, match="none of the LLMs asked for is in the log: it has big, tiny"):
+        sft_dataset(rows, llms=["other"])
+
+
+@pytest.mark.parametrize(
+    ("metric", "gold", "query"),
+    [
+        ("gsm8k", "1,234", "How many?"),
+        ("math", "\\frac{1}{2}", "What is it? Put the final answer alone in \\boxed{}."),
+        ("em_mc", "(B)", "Which?\n(A) no\n(B) yes\nChoose the right option."),
+        ("cem", "True", "Is it?\nAnswer the question from the passage with True or False."),
+    ],
+)
+def test_a_gold_label_is_written_so_that_its_own_grader_accepts_it(metric, gold, query):
+    from fusion_hf.bench.graders import grade
+
+    assert grade(metric, gold_answer(metric, [gold]), [gold], query).score == 1.0
+
+
+def test_baseline_is_the_gold_label_once_a_query_and_never_code():
+    rows = [row("a", "think", performance=0.0), row("b"), row("a", query_id="code", metric="code_eval")]
+    data, counts = sft_dataset(rows_to_table(rows), "baseline")
+    assert [r["completion"][0]["content"] for r in data] == ["#### 1"]
+    assert data["llm"][:] == ["gold"] and data["mode"][:] == ["direct"]
+    assert counts["dropped"] == {"code_has_no_gold_text": 1, "same_query": 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"select": "best"}, "--select: expected one of perf, judge, hybrid, baseline, found 'best'"),
+        ({"top_k": 0}, "top_k: expected at least 1, found 0"),
+        ({"threshold": 0.0}, "threshold: expected a performance above 0"),
+        ({"min_agreement": 0}, "min_agreement: expected at least 1, found 0"),
+    ],
+)
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        select_answers(rows_to_table([row()]), **options)
+
+
+def test_nothing_left_and_missing_columns_are_one_clear_line():
+    with pytest.raises(UserError, match="no answer is left to learn from: read 1 rows, dropped: 1 wrong"):
+        sft_dataset(rows_to_table([row(performance=0.0)]))
+    with pytest.raises(UserError, match="the log has no column 'response'"):
+        sft_dataset(rows_to_table([row()]).drop_columns("response"))
+    with pytest.raises(UserError, match="the log is empty"):
+        sft_dataset(rows_to_table([]))
+
+
+def test_optional_columns_may_be_absent():
+    table = rows_to_table([row("a", performance=1.0)]).select(
+        ["query_id", "task", "query", "ground_truth", "metric", "llm", "mode", "response", "performance"]
+    )
+    assert sft_dataset(table)[1]["kept"] == 1
+
+
+def test_a_saved_dataset_is_read_by_load_dataset_and_has_a_card(tmp_path):
+    from datasets import load_dataset
+
+    data, counts = sft_dataset(rows_to_table(random_rows(2)), top_k=2)
+    for _ in range(2):  # writing again replaces
+        out = save(data, counts, tmp_path / "sft")
+    back = load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache"))
+    assert back.features == data.features
+    assert back.to_list() == data.to_list()
+    card = (out / "README.md").read_text()
+    for name, count in [*counts["by_task"].items(), *counts["by_teacher"].items(), *counts["dropped"].items()]:
+        assert f"| {name} | {count} |" in card
+    assert math.isclose(sum(counts["by_task"].values()), len(data))
+
+
+def test_a_large_log_in_time():
+    import time
+
+    n = 100_000
+    text = "some words of an answer " * 20
+    table = pa.table(
+        {
+            "query_id": [f"{i // 40:016x}" for i in range(n)],
+            "task": ["squad"] * n,
+            "query": [f"{i // 40} {text}" for i in range(n)],
+            "ground_truth": [["x"]] * n,
+            "metric": ["cem"] * n,
+            "llm": [f"llm{i % 20}" for i in range(n)],
+            "mode": ["think" if i % 40 >= 20 else "direct" for i in range(n)],
+            "response": [f"{i % 997} {text}" for i in range(n)],
+            "performance": [float(i % 3 > 0) for i in range(n)],
+            "cost": [float(i % 7) for i in range(n)],
+        }
+    )
+    start = time.perf_counter()
+    data, _ = sft_dataset(table)
+    assert len(data) == 5 * n // 40
+    assert time.perf_counter() - start < 20

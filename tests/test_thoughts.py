@@ -1,0 +1,565 @@
+"""Thought templates: which answers, what leaks, what is kept, and what is found again."""
+
+import asyncio
+import itertools
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from loopback_llm import Act, LoopbackLLM
+
+from fusion_hf.bench.schema import query_id, rows_to_table, validate
+from fusion_hf.bench.tasks import THINK_SUFFIX
+from fusion_hf.errors import UserError
+from fusion_hf.llms.backends import BackendError, Reply
+from fusion_hf.thoughts import (
+    STYLES,
+    LLMSummariser,
+    TemplateIndex,
+    build_prompt,
+    make_templates,
+    select_answers,
+    think,
+    thought_prompts,
+)
+from fusion_hf.thoughts.leak import leaks, mask
+from fusion_hf.thoughts.nearest import nearest
+from fusion_hf.thoughts.summarise import Solved, check, cut_middle, worked_steps
+from fusion_hf.thoughts.templates import COLUMNS
+
+WORKED = "First add {a} and {b}. That is {a} + {b} = {c}. #### {c}"
+
+
+def answer(key, llm, performance, cost=1e-4, mode="direct", response="Add both.", judge=None, task="gsm8k", **more):
+    """One log row."""
+    query = f"How many are {key}?"
+    row = {
+        "query_id": query_id(task, key, query), "task": task, "source_id": key, "query": query, "metric": "gsm8k",
+        "ground_truth": ["77"], "llm": llm, "mode": mode, "response": response, "performance": performance,
+        "cost": cost, "judge": judge,
+    }  # fmt: skip
+    return row | more
+
+
+def table_of(*rows):
+    return validate(rows_to_table(rows))
+
+
+def chosen(table, *args, **kwargs):
+    """source_id -> candidates, best first."""
+    answers = select_answers(table, *args, **kwargs).answers
+    return {table["source_id"][r[0]].as_py(): [table["llm"][i].as_py() for i in r] for r in answers.values()}
+
+
+# Which answers
+
+
+def test_perf_orders_by_performance_then_cost_then_name():
+    table = table_of(
+        answer("q", "dear", 1.0, 3e-4),
+        answer("q", "half", 0.6, 1e-6),
+        answer("q", "cheap", 1.0, 1e-4),
+        answer("q", "beta", 1.0, 2e-4),
+        answer("q", "alpha", 1.0, 2e-4),
+        answer("q", "free?", 1.0, None),
+    )
+    assert chosen(table) == {"q": ["cheap", "alpha", "beta", "dear", "free?", "half"]}
+    assert chosen(table, top_k=2) == {"q": ["cheap", "alpha"]}
+
+
+def test_only_right_answers_and_every_query_is_counted():
+    table = table_of(
+        answer("solved", "a", 1.0),
+        answer("solved", "b", 0.5),  # not above the threshold
+        answer("unsolved", "a", 0.0),
+        answer("silent", "a", 1.0, response=" "),
+        answer("ungraded", "a", None),
+    )
+    selection = select_answers(table)
+    assert chosen(table) == {"solved": ["a"]}
+    assert (selection.read, selection.dropped) == (4, {"no right answer": 1, "no graded answer": 2})
+
+
+def test_the_order_of_rows_is_irrelevant(rng):
+    rows = [answer(f"q{i}", f"m{j}", float(rng.integers(2)), float(rng.random()), judge=float(rng.random()))
+            for i in range(6) for j in range(7)]  # fmt: skip
+    shuffled = [rows[i] for i in rng.permutation(len(rows))]
+    for rule in ("perf", "judge", "hybrid"):
+        assert chosen(table_of(*rows), rule, 3) == chosen(table_of(*shuffled), rule, 3)
+
+
+def test_hybrid_takes_the_best_judged_of_the_five_best():
+    # The sixth by cost has the best judge score and must not be seen.
+    rows = [answer("q", f"m{i}", 1.0, 1e-4 * (i + 1), judge=judge)
+            for i, judge in enumerate([0.1, 0.5, None, 0.9, 0.3, 1.0])]  # fmt: skip
+    assert chosen(table_of(*rows), "hybrid", 3) == {"q": ["m3", "m1", "m4"]}
+    assert chosen(table_of(*rows), "judge", 2) == {"q": ["m5", "m3"]}
+
+
+def test_judge_never_takes_a_wrong_answer():
+    table = table_of(answer("q", "liked", 0.0, judge=1.0), answer("q", "right", 1.0, judge=0.1))
+    assert chosen(table, "judge") == {"q": ["right"]}
+    open_ended = table_of(answer("q", "liked", None, judge=0.9), answer("q", "bad", None, judge=0.2))
+    assert chosen(open_ended, "judge") == {"q": ["liked"]}
+
+
+@pytest.mark.parametrize(
+    ("rows", "rule", "message"),
+    [
+        ([answer("q", "a", 1.0)], "hybrid", "needs judge scores"),
+        ([answer("q", "a", None)], "perf", "needs graded answers"),
+        ([answer("q", "a", 1.0, response=None)], "perf", "no response texts"),
+        ([answer("q", "a", 1.0)], "best", "expected one of perf, judge, hybrid"),
+    ],
+)
+def test_logs_that_cannot_be_used_say_why(rows, rule, message):
+    with pytest.raises(UserError, match=message):
+        select_answers(table_of(*rows), rule)
+
+
+# What gives an answer away
+
+CHOICE = "What conducts?\n(A) wood\n(B) copper wire\n(C) a stone\nChoose the right option."
+
+
+@pytest.mark.parametrize(
+    ("text", "gold", "query", "leak"),
+    [
+        ("The answer is (B).", "(B)", CHOICE, True),
+        ("answer: B", "B", CHOICE, True),
+        ("Option B fits best.", "(B)", CHOICE, True),
+        ("So (B), since (C) is wrong", "(B)", CHOICE, True),
+        ("Take the copper wire.", "(B)", CHOICE, True),
+        ("Metals conduct. Compare (A), (B) and (C).", "(B)", CHOICE, False),
+        ("End with a letter, such as (B).", "(B)", CHOICE, False),
+        ("A big answer is a thing", "(A)", CHOICE, False),
+        ("Decide whether it is True or False.", "True", "", False),
+        ("True claims need support.", "True", "", False),
+        ("The statement is True.", "True", "", True),
+        ("The answer is false", "False", "", True),
+        ("Then 12 + 5 = 17", "17", "12 and 5", True),
+        ("It costs $1,700.00 now", "1700", "", True),
+        ("171 apples and 3.17", "17", "", False),
+        ("There are 12 apples", "12", "12 apples", False),
+        ("so 7 + 5 = 12", "12", "12 apples", True),
+        ("Work in 2 steps.", "2", "", False),
+        ("#### 2", "2", "", True),
+        ("x = 2.5", "2", "", False),
+        ("He was born in PARIS.", "paris", "", True),
+        ("The parish register", "Paris", "", False),
+        (r"It is \boxed{\frac{1}{4}}", r"\frac{1}{4}", "", True),
+        (r"Not \frac{1}{2}", r"\frac{1}{4}", "", False),
+        ("anything", "", "", False),
+    ],
+)
+def test_leaks(text, gold, query, leak):
+    metric = "em_mc" if query is CHOICE else ""
+    assert bool(leaks(text, [gold], query, metric)) is leak
+    # The law behind masking: what is masked leaks no more, and what did not leak is not touched.
+    masked = mask(text, [gold], query, metric)
+    assert not leaks(masked, [gold], query, metric)
+    assert leak or masked == text
+
+
+def test_code_leaks_by_its_lines():
+    gold = json.dumps({"prompt": "", "setup": "", "tests": "assert f(1, 2) == 5", "entry_point": "f"})
+    solution = "def f(a, b):\n    return a + b * 2"
+    assert leaks("Use `return a + b * 2`.", [gold], "Write def f(a, b):", "code_eval", solution)
+    assert not leaks("Return the weighted sum.", [gold], "Write def f(a, b):", "code_eval", solution)
+
+
+# Summaries
+
+
+def solved(answers, gold="77", query="What are 70 and 7?", metric="gsm8k"):
+    return Solved("q1", "gsm8k", query, [gold], metric, list(answers), ["a"] * len(answers), "perf:3")
+
+
+def test_extractive_keeps_the_steps_and_masks_the_result():
+    text = worked_steps("Tom has 70.\nHe gets 7 more, 70 + 7 = 77.\nSo the answer is 77.\n#### 77", solved([]))
+    assert text == "Tom has 70. He gets 7 more, 70 + 7 = ?"
+    assert worked_steps("#### 77", solved([])) is None
+    assert worked_steps("(B)", solved([], "(B)", CHOICE, "em_mc")) is None
+
+
+def test_extractive_is_cut_to_five_sentences():
+    long = " ".join(f"Step {letter} is done." for letter in "klmnopqr")
+    text = worked_steps(long, solved([]))
+    assert text.count(".") == 5 and text.startswith("Step k") and text.endswith("Step r is done.")
+
+
+def test_cut_middle_keeps_head_and_tail():
+    text = " ".join(map(str, range(100)))
+    cut = cut_middle(text, 10)
+    assert cut.split() == ["0", "1", "2", "3", "4", "5", "…", "97", "98", "99"]
+    assert cut_middle(text, 100) == text
+    assert cut_middle("def f():\n    return 1", 50) == "def f():\n    return 1"
+
+
+@pytest.mark.parametrize(
+    ("reply", "finish", "reason"),
+    [
+        ("Add both numbers.", "stop", None),
+        ("<think>it is 77</think> Add both numbers.", "stop", None),
+        (" \n", "stop", "empty"),
+        ("<think>still at it", "length", "empty"),
+        ("word " * 121, "stop", "too long"),
+        ("Add both. Then they", "length", None),
+        ("Add both and", "length", "cut off"),
+        ("The sum is 77.", "stop", "leaks the answer"),
+    ],
+)
+def test_replies_are_checked(reply, finish, reason):
+    text, found = check({"text": reply, "finish_reason": finish}, solved(["x"]))
+    assert found == reason and (text is None) == (reason is not None)
+    assert text in (None, "Add both numbers.", "Add both.")
+
+
+class Scripted:
+    """A backend that answers the i-th chat about a query with the i-th line of its script."""
+
+    endpoint, concurrency = "here", None
+
+    def __init__(self, script):
+        self.script, self.chats, self.at_once, self.most = script, [], 0, 0
+
+    async def chat(self, messages, **options):
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        await asyncio.sleep(0.001)
+        self.at_once -= 1
+        self.chats.append(messages)
+        key = next(key for key in self.script if f"How many are {key}?" in messages[0]["content"])
+        text = self.script[key][len(messages) // 2]
+        if isinstance(text, Exception):
+            raise text
+        return Reply(text, "stop", 10, 5, None, 0.0)
+
+    async def close(self):
+        pass
+
+
+def test_llm_summaries_are_retried_once_rejected_counted_and_resumed(tmp_path):
+    table = table_of(*(answer(key, "a", 1.0) for key in ("good", "leaky", "mended", "same", "broken")),
+                     answer("hard", "a", 0.0))  # fmt: skip
+    script = {
+        "good": ["Add both."],
+        "leaky": ["It is 77.", "Still 77."],
+        "mended": ["", "Think about units."],
+        "same": ["  add BOTH. "],
+        "broken": [BackendError("auth", "no answer")],
+    }
+    cache = tmp_path / "replies.jsonl"
+    backend = Scripted(script)
+    made = make_templates(table, LLMSummariser(backend, "scripted"), cache=cache, concurrency=2, progress=False)
+    assert made.dataset["template"] == ["Add both.", "Think about units."]
+    assert made.counts == {
+        "read": 6,
+        "kept": 2,
+        "dropped": {"no right answer": 1, "leaks the answer": 1, "duplicate in its task": 1, "no reply (auth)": 1},
+        "retried": 2, "from_cache": 0, "unchecked": 0, "input_tokens": 60, "output_tokens": 30,
+    }  # fmt: skip
+    assert made.counts["read"] == made.counts["kept"] + sum(made.counts["dropped"].values())
+    assert backend.most == 2
+    assert set(made.dataset.column_names) == set(COLUMNS)
+    row = made.dataset[0]
+    assert (row["rule"], row["summariser"], row["candidates"], row["answer"]) == (
+        "perf:3", "scripted", ["a"], "Add both.",
+    )  # fmt: skip
+
+    # A kill within the last write leaves half a line; the next run pays only for what is missing.
+    with open(cache, "a", encoding="utf-8") as lines:
+        lines.write('{"key": "ha')
+    again = Scripted(script | {"broken": ["Count them."]})
+    second = make_templates(table, LLMSummariser(again, "scripted"), cache=cache, progress=False)
+    assert len(again.chats) == 1 and second.counts["from_cache"] == 4 and second.counts["kept"] == 3
+    third = make_templates(table, LLMSummariser(Scripted({}), "scripted"), cache=cache, progress=False)
+    assert third.dataset.to_list() == second.dataset.to_list()
+    # Another summariser, rule, or log is another question.
+    other = Scripted(script | {"broken": ["Count them."]})
+    make_templates(table, LLMSummariser(other, "another"), cache=cache, progress=False)
+    assert len(other.chats) == 7
+
+
+def test_the_summariser_is_shown_the_best_answers_and_never_the_gold():
+    table = table_of(*(answer("q", f"m{i}", 1.0, 1e-4 * (i + 1), response=f"way number {i}") for i in range(5)))
+    backend = Scripted({"q": ["Add both."]})
+    make_templates(table, LLMSummariser(backend, "scripted"), top_k=2, progress=False)
+    prompt = backend.chats[0][0]["content"]
+    assert "way number 0" in prompt and "way number 1" in prompt and "way number 2" not in prompt
+    assert "77" not in prompt
+
+
+def test_extractive_templates_come_from_the_best_answer_with_steps():
+    rows = [
+        answer("q", "bare", 1.0, 1e-6, response="#### 77"),
+        answer("q", "worked", 1.0, 1e-3, mode="think", response=WORKED.format(a=70, b=7, c=77)),
+        answer("p", "bare", 1.0, response="#### 77"),
+    ]
+    made = make_templates(table_of(*rows), progress=False)
+    assert made.counts["dropped"] == {"no worked steps": 1}
+    row = made.dataset[0]
+    assert row["template"] == "First add 70 and 7. That is 70 + 7 = ?"
+    assert (row["candidates"], row["summariser"], row["rule"]) == (["worked_think"], "extractive", "perf")
+
+
+def test_no_template_at_all_is_an_error_with_the_reasons():
+    table = table_of(answer("q", "a", 1.0, response="#### 77"))
+    with pytest.raises(UserError, match="1 no worked steps"):
+        make_templates(table, progress=False)
+
+
+def test_make_templates_inside_a_running_loop():
+    async def notebook():
+        return make_templates(table_of(answer("q", "a", 1.0, response="Add all of them.")), progress=False)
+
+    assert asyncio.run(notebook()).counts["kept"] == 1
+
+
+# The prompt
+
+
+def test_prompt_formats_are_fixed():
+    examples = [("Q one?", "plan one"), ("Q two?", "plan two")]
+    assert build_prompt("Q?", examples, "zero-shot") == "Q?" == build_prompt("Q?", [])
+    assert build_prompt("Q?\nEnd with ####.", examples, "thought") == (
+        "Here are similar questions with guidelines on how to solve them:\n\nQuestion: Q one?\nGuideline: plan one\n\n"
+        "Question: Q two?\nGuideline: plan two\n\nNow answer this question:\nQ?\nEnd with ####."
+    )
+    assert build_prompt("Q?", examples[:1], "few-shot") == (
+        "Here are similar questions with their answers:\n\nQuestion: Q one?\nAnswer: plan one\n\n"
+        "Now answer this question:\nQ?"
+    )
+    with pytest.raises(UserError, match="zero-shot, few-shot, thought"):
+        build_prompt("Q?", [], "cot")
+
+
+# The index
+
+
+def unit(rng, n, d=16):
+    x = rng.standard_normal((n, d)).astype(np.float32)
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def template_table(n, tasks=("sum", "story", "fact")):
+    rows = [
+        {
+            "query_id": f"id{i}", "task": tasks[i % len(tasks)], "query": f"Template question number {i}?",
+            "template": f"plan {i}", "answer": f"answer {i}", "candidates": ["a"], "rule": "perf:3",
+            "summariser": "scripted", "prompt_version": "1",
+        }
+        for i in range(n)
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows)
+
+
+@pytest.fixture
+def index(rng):
+    return TemplateIndex(template_table(300), unit(rng, 300), "offline")
+
+
+def found(hits):
+    return [[(h.row, h.similarity) for h in row] for row in hits]
+
+
+@pytest.mark.parametrize(("n", "size"), [(7, 3), (40, 1000), (520, 17000)])
+def test_nearest_is_exact_and_the_same_alone_as_in_a_batch(rng, n, size):
+    queries, vectors = unit(rng, n), unit(rng, size)
+    rows, similarity = nearest(queries, vectors, 5)
+    scores = queries.astype(np.float64) @ vectors.T.astype(np.float64)
+    k = min(5, size)
+    np.testing.assert_array_equal(rows[:, :k], np.argsort(-scores, axis=1, kind="stable")[:, :k])
+    np.testing.assert_allclose(similarity[:, :k], -np.sort(-scores, axis=1)[:, :k], atol=1e-6)
+    assert (rows[:, k:] == -1).all() and np.isneginf(similarity[:, k:]).all()
+    for i in range(0, n, max(1, n // 10)):
+        alone = nearest(queries[i : i + 1], vectors, 5)
+        np.testing.assert_array_equal(alone[0][0], rows[i])
+        np.testing.assert_array_equal(alone[1][0], similarity[i])
+
+
+def test_equal_vectors_come_in_the_order_of_rows(rng):
+    vectors = np.repeat(unit(rng, 1), 5, axis=0)
+    assert nearest(vectors[:1], vectors, 3)[0].tolist() == [[0, 1, 2]]
+
+
+def test_k_is_kept_and_the_best_come_first(index, rng):
+    queries = unit(rng, 20)
+    best = index.search(embeddings=queries, k=7, min_similarity=-1)
+    assert all(len(hits) == 7 for hits in best)
+    assert all(a.similarity >= b.similarity for hits in best for a, b in itertools.pairwise(hits))
+    three = index.search(embeddings=queries, k=3, min_similarity=-1)
+    assert found(three) == [row[:3] for row in found(best)]
+    assert len(index.search(embeddings=queries[:1], k=999, min_similarity=-1)[0]) == 300
+
+
+def test_the_floor_leaves_out_weak_hits(index, rng):
+    queries = unit(rng, 20)
+    every = found(index.search(embeddings=queries, k=300, min_similarity=-1))
+    for floor in (0.0, 0.3, 0.999):
+        strong = found(index.search(embeddings=queries, k=300, min_similarity=floor))
+        assert strong == [[h for h in row if h[1] >= floor] for row in every]
+
+
+def test_the_query_itself_is_never_returned(index):
+    thinking = f"Template question number 6?{THINK_SUFFIX}"
+    asked = ["Template question number 4?", "  template QUESTION number 5?\n", thinking]
+    vectors = index.embeddings[4:7]
+    hits = index.search(asked, vectors, k=300, min_similarity=-1)
+    assert [len(row) for row in hits] == [299] * 3
+    assert all(4 + i not in {h.row for h in row} for i, row in enumerate(hits))
+    kept = index.search(asked, vectors, k=1, exclude_same_query=False)
+    assert [row[0].row for row in kept] == [4, 5, 6]
+
+
+def test_excluded_ids_are_never_returned(index):
+    vectors = index.embeddings[:3]
+    hits = index.search(embeddings=vectors, k=300, exclude_query_ids=["id0", None, {"id2", "id7", "unknown"}],
+                        min_similarity=-1)  # fmt: skip
+    assert [len(row) for row in hits] == [299, 300, 298]
+    assert not {0} & {h.row for h in hits[0]} and not {2, 7} & {h.row for h in hits[2]}
+
+
+def test_the_task_filter(index, rng):
+    queries = unit(rng, 3)
+    hits = index.search(embeddings=queries, k=300, tasks=["sum", None, "unheard of"], min_similarity=-1)
+    assert [len(row) for row in hits] == [100, 300, 0]
+    assert {h.task for h in hits[0]} == {"sum"}
+    assert {h.task for h in index.search(embeddings=queries, tasks="fact", min_similarity=-1)[1]} == {"fact"}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda i: i.search(), "needs queries or embeddings"),
+        (lambda i: i.search("one text"), "expected a list of texts"),
+        (lambda i: i.search(embeddings=np.ones((2, 3))), r"expected \[n, 16\], found \(2, 3\)"),
+        (lambda i: i.search(["a"], np.ones((2, 16))), "found 2 for 1 queries"),
+        (lambda i: i.search(embeddings=np.ones((2, 16)), k=0), "k: expected at least 1"),
+        (lambda i: i.search(embeddings=np.ones((2, 16)), tasks=["sum"]), "one entry a query"),
+        (lambda i: TemplateIndex(i.table, i.embeddings[:5], "offline"), r"expected shape \[300, d\]"),
+        (lambda i: TemplateIndex(i.table, i.embeddings, "none"), "'none' makes no vectors"),
+        (lambda i: TemplateIndex.build(i.table, "none"), "'none' makes no vectors"),
+        (lambda i: TemplateIndex(i.table.slice(0, 0), i.embeddings[:0], "offline"), "expected at least one"),
+        (lambda i: TemplateIndex.from_pretrained("/nowhere/at/all"), "expected a folder or a Hub id"),
+    ],
+)
+def test_wrong_input_to_the_index(index, call, message):
+    with pytest.raises(UserError, match=message):
+        call(index)
+
+
+def test_a_folder_without_an_index_says_how_to_make_one(tmp_path):
+    with pytest.raises(UserError, match="fusion-hf templates BENCH"):
+        TemplateIndex.from_pretrained(tmp_path)
+
+
+SEARCH = """
+import sys, json, numpy as np
+from fusion_hf.thoughts import TemplateIndex
+index = TemplateIndex.from_pretrained(sys.argv[1])
+hits = index.search(embeddings=np.load(sys.argv[2]), k=4)
+print(json.dumps([isinstance(index.embeddings, np.memmap), [[h.as_dict() for h in row] for row in hits]]))
+"""
+
+
+def test_saved_and_loaded_in_a_fresh_process_it_is_the_same(index, rng, tmp_path):
+    index.save_pretrained(tmp_path / "t")
+    np.save(tmp_path / "q.npy", unit(rng, 9))
+    run = subprocess.run([sys.executable, "-c", SEARCH, str(tmp_path / "t"), str(tmp_path / "q.npy")],
+                         capture_output=True, text=True, check=True)  # fmt: skip
+    mapped, hits = json.loads(run.stdout.splitlines()[-1])
+    assert mapped
+    assert hits == [[h.as_dict() for h in row] for row in index.search(embeddings=np.load(tmp_path / "q.npy"), k=4)]
+    # Saving over the folder that is mapped must not lose anything.
+    loaded = TemplateIndex.from_pretrained(tmp_path / "t")
+    loaded.save_pretrained(tmp_path / "t")
+    np.testing.assert_array_equal(TemplateIndex.from_pretrained(tmp_path / "t").embeddings, index.embeddings)
+
+
+def test_load_dataset_reads_the_saved_folder(index, tmp_path):
+    from datasets import load_dataset
+
+    index.save_pretrained(tmp_path / "t")
+    data = load_dataset(str(tmp_path / "t"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert data.to_list() == index.table.to_pylist()
+    assert TemplateIndex(data.select([3, 1]), index.embeddings[[3, 1]], "offline").table["query_id"].to_pylist() == [
+        "id3", "id1",
+    ]  # fmt: skip
+
+
+def test_templates_in_a_bench_folder_are_one_more_config(index, log_table, tmp_path):
+    from datasets import get_dataset_config_names, load_dataset
+
+    from fusion_hf.bench.store import read_log, write_bench
+
+    bench = write_bench({"train": log_table}, tmp_path / "bench")
+    before = get_dataset_config_names(str(bench))
+    index.save_pretrained(bench)
+    index.save_pretrained(bench)
+    assert sorted(get_dataset_config_names(str(bench))) == sorted([*before, "thought_templates"])
+    data = load_dataset(str(bench), "thought_templates", split="train", cache_dir=str(tmp_path / "cache"))
+    assert len(data) == 300 and read_log(bench).num_rows == log_table.num_rows
+    write_bench({"test": log_table}, bench)
+    assert "thought_templates" in get_dataset_config_names(str(bench))
+
+
+# Asking an LLM
+
+
+def test_prompts_have_the_most_similar_last_and_drop_the_least_similar_first(index, rng):
+    queries, vectors = ["first?", "second?"], unit(rng, 2)
+    whole = thought_prompts(queries, index, k=3, embeddings=vectors)
+    for thought, query in zip(whole, queries, strict=True):
+        places = [thought.prompt.index(f"Guideline: {h.template}\n") for h in thought.hits]
+        assert len(places) == 3 and places == sorted(places, reverse=True)
+        assert thought.prompt.endswith(f"Now answer this question:\n{query}")
+    words = len(whole[0].prompt.split())
+    shorter = thought_prompts(queries[:1], index, k=3, embeddings=vectors[:1], max_words=words - 1)[0]
+    assert found([shorter.hits]) == found([whole[0].hits[:2]])
+    assert thought_prompts(queries[:1], index, embeddings=vectors[:1], max_words=0)[0].prompt == "first?"
+
+
+def test_styles_differ_in_what_is_shown(index, rng):
+    prompts = {s: thought_prompts(["Q?"], index, 1, s, embeddings=unit(rng, 1))[0] for s in STYLES}
+    assert "plan" in prompts["thought"].prompt and "answer " not in prompts["thought"].prompt.split("Now")[0]
+    assert "Answer: answer" in prompts["few-shot"].prompt
+    assert prompts["zero-shot"].prompt == "Q?" and prompts["zero-shot"].hits == []
+    with pytest.raises(UserError, match="needs templates"):
+        thought_prompts(["Q?"], None)
+
+
+def test_think_keeps_the_order_and_the_failures(index, rng):
+    script = {"x": ["fine"], "y": [BackendError("bad_request", "too odd")], "z": ["good"]}
+    queries = [f"How many are {key}?" for key in script]
+    thoughts = think(queries, index, Scripted(script), k=2, embeddings=unit(rng, 3), progress=False)
+    assert [t.text for t in thoughts] == ["fine", "", "good"]
+    assert [t.error for t in thoughts] == [None, "bad_request: too odd", None]
+    assert thoughts[0].output_tokens == 5 and len(thoughts[0].hits) == 2
+
+
+def test_templates_through_a_real_endpoint_survive_a_rate_limit(tmp_path):
+    from fusion_hf.llms.pool import LLM, Pool, save_pool
+    from fusion_hf.thoughts.templates import _with_llm
+
+    table = table_of(*(answer(f"q{i}", "a", 1.0) for i in range(30)))
+
+    def behave(prompt, times):
+        if "How many are q7?" in prompt and times == 0:
+            return Act(status=429, headers={"Retry-After": "0"})
+        return Act("Count one group after the other." if "are q3?" in prompt else "Add both.", delay=0.02)
+
+    with LoopbackLLM(behave) as server:
+        pool = save_pool(Pool([LLM("far", "small", 1.0, 2.0, base_url=server.url)]), tmp_path / "pool.yaml")
+        made = _with_llm(table, "far", pool, "perf", 3, tmp_path / "replies.jsonl")
+        assert server.peak > 1 and len(server.seen) == 31
+    assert sorted(made.dataset["template"]) == ["Add both.", "Count one group after the other."]
+    assert made.counts["dropped"] == {"duplicate in its task": 28} and made.counts["input_tokens"] == 300
