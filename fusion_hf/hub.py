@@ -8,11 +8,11 @@ from .errors import UserError
 
 # What tells the kind of a folder, the first that fits: (file in it, kind, repository type on the Hub).
 MARKS = (
-    ("router_config.json", "router", "model"),
     ("adapter_config.json", "adapter", "model"),
-    ("index_config.json", "templates", "dataset"),
     ("data", "dataset", "dataset"),
     ("config.json", "model", "model"),
+    # Last, because a model may be saved together with its index.
+    ("thought_templates/index_config.json", "templates", "dataset"),
 )
 
 

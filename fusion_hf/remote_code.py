@@ -39,7 +39,7 @@ def _relative_imports(file: Path) -> list[Path]:
 
 
 def flatten(source: str) -> str:
-    """`source` with every relative import pointing into its own folder: ``from ..a.b import c`` -> ``from .b import c``."""
+    """`source` with relative imports from its own folder only: ``from ..a.b import c`` -> ``from .b import c``."""
     return RELATIVE.sub(lambda m: f"{m[1]}.{m[2].rsplit('.', 1)[-1]}{m[3]}", source)
 
 

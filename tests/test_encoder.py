@@ -43,7 +43,7 @@ def test_mean_over_the_tokens_of_the_model_itself(encoder):
 
     batch = encoder.tokenizer("what is x", return_tensors="pt")
     with torch.inference_mode():
-        mean = encoder.model.eval()(batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state.mean(1)
+        mean = encoder.model.eval()(**batch).last_hidden_state.mean(1)
     expected = torch.nn.functional.normalize(mean, dim=1).numpy()
     np.testing.assert_allclose(encoder.encode(["what is x"]), expected, atol=1e-6)
 
@@ -107,7 +107,7 @@ def test_cache_folder(monkeypatch, tmp_path):
 
 def test_unreachable_encoder_says_what_to_use(tmp_path):
     for name in ("no-such-org/no-such-model", str(tmp_path)):
-        with pytest.raises(UserError, match="--encoder offline .*--encoder none") as error:
+        with pytest.raises(UserError, match=r"--encoder offline .*--encoder none") as error:
             load_encoder(name)
         assert "\n" not in str(error.value)
     with pytest.raises(UserError, match="no text encoder"):

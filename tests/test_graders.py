@@ -136,6 +136,50 @@ def test_odd_text_never_raises(metric, response):
         assert 0.0 <= grade(metric, response, ["(A)"], "Q\n(A) x\n(B) y", version).score <= 1.0
 
 
+ENDLESS = [
+    "1",
+    "(A)",
+    "answer is ",
+    "answer to x ",
+    "*",
+    "\\boxed{",
+    " ",
+    "$",
+    "\n",
+    "a",
+    "1 ",
+    "####",
+    "true ",
+    "1,",
+    "-",
+]
+ENDLESS += [
+    "[BEGIN]",
+    "```\n",
+    "A: \n",
+    "* ",
+    "answer *",
+    "import a\n",
+    "\\frac{",
+    "{",
+    "= ",
+    ". ",
+    "**1 ",
+    "def f(x):\n",
+]
+
+
+@pytest.mark.parametrize("metric", GRADERS)
+def test_an_endless_response_takes_no_endless_time(metric):
+    gold = json.dumps({"prompt": "", "setup": "", "tests": ["assert f(1)"], "entry_point": ""})
+    for text in ENDLESS:
+        start = time.process_time()
+        for truth in (["True"], ["(A)"]) if metric == "cem" else ([gold if metric == "code_eval" else "(A)"],):
+            for version in VERSIONS:
+                grade(metric, text * (20_000 // len(text)), truth, "Q\n(A) x\n(B) y", version)
+        assert time.process_time() - start < 2, text
+
+
 def test_more_golds_never_lower_a_score():
     for case in CASES:
         if case["metric"] == "cem" and case["strict"] == 1 and case["ground_truth"][0].lower() not in ("true", "false"):

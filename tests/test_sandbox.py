@@ -74,8 +74,9 @@ def test_a_hang_ends_in_time():
     for code in ("while True: pass", "import time\ntime.sleep(60)"):
         result = run_python(code, timeout=1.0)
         assert not result.ok and "no end after 1 s" in result.reason
-    assert not run_python("while True: pass", timeout=20.0, cpu_s=1).ok
     assert time.monotonic() - start < 12
+    result = run_python("while True: pass", timeout=60.0, cpu_s=1)
+    assert not result.ok and "no end" not in result.reason
 
 
 def test_a_memory_bomb_fails():

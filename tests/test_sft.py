@@ -313,12 +313,17 @@ def test_a_missing_package_names_its_extra(monkeypatch, capsys):
 
 
 def test_the_module_runs_and_importing_it_loads_no_training_library(tmp_path):
-    code = "import sys, fusion_hf.distill.sft; print({'trl', 'peft', 'accelerate'} & set(sys.modules))"
-    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).strip() == "set()"
-    command = [sys.executable, "-m", "fusion_hf.distill.sft", "--dataset_name", str(tmp_path / "none")]
-    done = subprocess.run(
-        [*command, "--output_dir", str(tmp_path), "--model_name_or_path", "x"], cwd=ROOT, capture_output=True, text=True
+    code = (
+        "import runpy, sys, fusion_hf.distill\n"
+        "import fusion_hf.distill.sft as sft\n"
+        "print({'trl', 'peft'} & set(sys.modules), flush=True)\n"
+        "del sys.modules[sft.__name__]\n"
+        "runpy.run_module(sft.__name__, run_name='__main__', alter_sys=True)"
     )
+    command = [sys.executable, "-c", code, "--dataset_name", str(tmp_path / "none")]
+    command += ["--output_dir", str(tmp_path), "--model_name_or_path", "x"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.startswith("set()")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("error: dataset")

@@ -6,8 +6,9 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, set_see
 
 def tiny_bert(folder, positions=64):
     """Save a tiny BERT with its tokenizer to `folder` and return the folder as a string."""
-    words = "what is the a of to in which city capital country number answer def return assert write none x".split()
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words, *"abcdefghijklmnopqrstuvwxyz0123456789+*?.:()=_"]
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789+*?.:()=_"
+    words = ["what", "is", "the", "of", "in", "which", "city", "capital", "country", "number", "def", "return"]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words, *letters]
     vocab = {w: i for i, w in enumerate(dict.fromkeys(words))}
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()

@@ -1,6 +1,6 @@
 """Train the fleet, ask it everything, and write the embedded sample.
 
-    python -m examples.tiny_fleet.build_sample              # everything; about an hour on two cores
+    python -m examples.tiny_fleet.build_sample              # everything; within an hour on two cores
     python -m examples.tiny_fleet.build_sample --step report
 
 Run it from the root of the repository. A step that has run is not repeated: delete its folder under --out to do so.
@@ -80,7 +80,7 @@ def _share_base(args: argparse.Namespace) -> None:
     """One process of the group that trains the base."""
     say = _say if args.rank == 0 else lambda _: None
     join_group(args.out / "group", args.rank, args.jobs)
-    fit.fit_warmup(args.out, say)
+    fit.fit_warmup(args.out, say, args.scale)
     dist.barrier()
     fit.fit_base(args.out, say, args.scale)
 

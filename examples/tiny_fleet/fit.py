@@ -9,7 +9,6 @@ import torch
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from .mixtures import BASE, FLEET, Stream
-from .tokenizer import build_tokenizer
 from .train import group_rank, group_size, grow, new_model, train
 
 SEED = 7
@@ -60,8 +59,8 @@ def letters_right(model: LlamaForCausalLM, tokenizer, count: int = 200) -> float
     )
 
 
-def fit_warmup(out: Path, log: Callable[[str], None]) -> None:
-    """Recall drills until the gate opens, or for as long as the budget allows.
+def fit_warmup(out: Path, log: Callable[[str], None], scale: float = 1.0) -> None:
+    """Recall drills until the gate opens, or for as long as the budget allows (the share reached is in the record).
 
     Processes of one group (see `train.join_group`) share the work.
     """
@@ -71,9 +70,11 @@ def fit_warmup(out: Path, log: Callable[[str], None]) -> None:
     log(f"base: {model.num_parameters()} parameters, {len(tokenizer)} tokens in the vocabulary")
     drills, records = Stream(BASE, SEED + group_rank()), []
     for part in range(WARMUP_PARTS):
-        tokens, seed = WARMUP_TOKENS / group_size(), SEED + group_rank() + 10 * part
-        draw = lambda _: drills.recall()  # noqa: E731
-        records.append(train(model, tokenizer, draw, tokens, BASE.rate, seed, 2048 // group_size(), log, decay=False))
+        tokens, seed = WARMUP_TOKENS * scale / group_size(), SEED + group_rank() + 10 * part
+        size = 2048 // group_size()
+        records.append(
+            train(model, tokenizer, lambda _: drills.recall(), tokens, BASE.rate, seed, size, log, decay=False)
+        )
         right = letters_right(model, tokenizer)
         log(f"warm-up part {part}: loss {records[-1]['loss']}, letters right {right:.3f}")
         if right > GATE:

@@ -77,20 +77,21 @@ def table_text(train: pa.Table, test: pa.Table) -> str:
 def card_text(pool: Pool, train: pa.Table, test: pa.Table) -> str:
     """What the sample's card says about its origin."""
     members = "\n".join(f"- `{llm.name}`: {llm.description}" for llm in pool.values())
-    return f"""This is a real log of very small models on invented questions. It exists so that every command of fusion_hf
-can run at once, without a server, a GPU or a download. **It says nothing about any real LLM or benchmark.**
+    return f"""This is a real log of very small models on invented questions. It exists so that every command of
+fusion_hf can run at once, without a server, a GPU or a download. **It says nothing about any real LLM or benchmark.**
 
 What it is, exactly:
 
 - The queries are procedurally generated miniatures of the 14 tasks, in the real tasks' prompt formats. Their facts
   belong to an invented world; nothing in them is true elsewhere.
-- The answers were given by six language models with one to two million parameters, trained from scratch by this project on
-  other questions of the same kind (`examples/tiny_fleet`), greedy decoding, in both modes. They were collected by
-  `fusion-hf`'s own collector and graded by its `strict` graders.
+- The answers were given by six language models with one to two million parameters, trained from scratch by this
+  project on other questions of the same kind (`examples/tiny_fleet`), greedy decoding, in both modes. They were
+  collected by fusion_hf's own collector and graded by its `strict` graders.
 - No query of the log stood in the models' training, and no query stands in two splits. Facts may be shared: a question
   of test may ask the other way round for a fact that train asks for.
 - Prices are invented: in proportion to a model's parameters. Latencies are those of batches on two busy CPU cores.
-- `reader/` holds the weights of `tiny-{"small"}`; the others can be trained again.
+- `reader/` holds the weights of `tiny-small`; the others can be trained again, their `model` in pool.yaml is a name
+  that leads nowhere.
 
 The models:
 
@@ -98,5 +99,5 @@ The models:
 
 {table_text(train, test)}
 
-To make it again: `python -m examples.tiny_fleet.build_sample` in a checkout of the project (about an hour on two
+To make it again: `python -m examples.tiny_fleet.build_sample` in a checkout of the project (within an hour on two
 cores)."""

@@ -207,9 +207,8 @@ def train(
             recent.append(loss.item())
             if steps % 100 == 0:
                 speed = seen / (time.time() - start)
-                log(
-                    f"step {steps}, {seen / 1e6:.2f} M tokens, loss {sum(recent[-100:]) / 100:.3f}, {speed:.0f} tokens/s"
-                )
+                mean = sum(recent[-100:]) / 100
+                log(f"step {steps}, {seen / 1e6:.2f} M tokens, loss {mean:.3f}, {speed:.0f} tokens/s")
             if steps == total:
                 break
     model.eval()

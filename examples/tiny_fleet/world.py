@@ -11,25 +11,127 @@ import random
 SPLITS = ("model", "train", "partial_test", "test")
 """``model``: the models' own training. The other three are the splits of the log."""
 
-PEOPLE = "Ana Ben Cleo Dan Eva Finn Gus Hana Ivo Jill Kim Leo Mia Ned Ola Pia Rex Sue Tom Uma".split()
-OBJECTS = (
-    "anchor basket bell blanket bottle box brush bucket candle chair coin comb cup drum fan flute fork hammer hook jar "
-    "kettle key knife ladder lamp mirror nail needle pan pipe plate ring rope saddle shoe spoon sword tile vase wheel"
-).split()
-VERBS = (
-    "opens washes lifts paints drops counts folds hides sells buys cuts dries burns bends cleans closes cooks draws "
-    "fills finds fixes grabs holds kicks locks mends moves offers packs peels pours pulls pushes reads rolls sews "
-    "shakes shows signs stacks takes throws ties turns warms wraps"
-).split()
+PEOPLE = [
+    "Ana",
+    "Ben",
+    "Cleo",
+    "Dan",
+    "Eva",
+    "Finn",
+    "Gus",
+    "Hana",
+    "Ivo",
+    "Jill",
+    "Kim",
+    "Leo",
+    "Mia",
+    "Ned",
+    "Ola",
+    "Pia",
+    "Rex",
+    "Sue",
+    "Tom",
+    "Uma",
+]
+OBJECTS = [
+    "anchor",
+    "basket",
+    "bell",
+    "blanket",
+    "bottle",
+    "box",
+    "brush",
+    "bucket",
+    "candle",
+    "chair",
+    "coin",
+    "comb",
+    "cup",
+    "drum",
+    "fan",
+    "flute",
+    "fork",
+    "hammer",
+    "hook",
+    "jar",
+    "kettle",
+    "key",
+    "knife",
+    "ladder",
+    "lamp",
+    "mirror",
+    "nail",
+    "needle",
+    "pan",
+    "pipe",
+    "plate",
+    "ring",
+    "rope",
+    "saddle",
+    "shoe",
+    "spoon",
+    "sword",
+    "tile",
+    "vase",
+    "wheel",
+]
+VERBS = [
+    "opens",
+    "washes",
+    "lifts",
+    "paints",
+    "drops",
+    "counts",
+    "folds",
+    "hides",
+    "sells",
+    "buys",
+    "cuts",
+    "dries",
+    "burns",
+    "bends",
+    "cleans",
+    "closes",
+    "cooks",
+    "draws",
+    "fills",
+    "finds",
+    "fixes",
+    "grabs",
+    "holds",
+    "kicks",
+    "locks",
+    "mends",
+    "moves",
+    "offers",
+    "packs",
+    "peels",
+    "pours",
+    "pulls",
+    "pushes",
+    "reads",
+    "rolls",
+    "sews",
+    "shakes",
+    "shows",
+    "signs",
+    "stacks",
+    "takes",
+    "throws",
+    "ties",
+    "turns",
+    "warms",
+    "wraps",
+]
 HABITS = {
-    "eat": "moss seeds fish roots bark honey ants salt".split(),
-    "fear": "wind fire owls rain mirrors drums ice smoke".split(),
-    "seek": "caves lakes trees dunes barns reefs swamps cliffs".split(),
-    "guard": "eggs gold wells gates bones maps nests roads".split(),
+    "eat": ["moss", "seeds", "fish", "roots", "bark", "honey", "ants", "salt"],
+    "fear": ["wind", "fire", "owls", "rain", "mirrors", "drums", "ice", "smoke"],
+    "seek": ["caves", "lakes", "trees", "dunes", "barns", "reefs", "swamps", "cliffs"],
+    "guard": ["eggs", "gold", "wells", "gates", "bones", "maps", "nests", "roads"],
 }
-PLACES = "fire water frost sunlight".split()
-EFFECTS = "melts floats sinks cracks glows hums rusts shrinks".split()
-COLOURS = "red blue green black white brown yellow grey".split()
+PLACES = ["fire", "water", "frost", "sunlight"]
+EFFECTS = ["melts", "floats", "sinks", "cracks", "glows", "hums", "rusts", "shrinks"]
+COLOURS = ["red", "blue", "green", "black", "white", "brown", "yellow", "grey"]
 
 N_TOWNS = 120
 """Subjects of each relation: enough that 300 questions a task can be kept out of the models' own training."""

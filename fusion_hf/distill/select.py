@@ -142,10 +142,10 @@ class _Drops:
 
 
 def _with_optional(table: pa.Table) -> pa.Table:
-    types = {"finish_reason": pa.string(), "error": pa.string(), "extracted": pa.string()}
     for name in OPTIONAL:
         if name not in table.column_names:
-            table = table.append_column(name, pa.nulls(table.num_rows, types.get(name, pa.float64())))
+            kind = pa.float64() if name in ("cost", "judge") else pa.string()
+            table = table.append_column(name, pa.nulls(table.num_rows, kind))
     return table
 
 
@@ -281,17 +281,13 @@ def _to_dataset(data: dict):
 
     message = List({"role": Value("string"), "content": Value("string")})
     text = ("query_id", "task", "llm", "mode", "rule")
-    features = {"prompt": message, "completion": message} | {name: Value("string") for name in text}
+    features = {"prompt": message, "completion": message} | dict.fromkeys(text, Value("string"))
     features |= {"performance": Value("float32"), "rank": Value("int32")}
     return Dataset.from_dict({name: data[name] for name in features}, features=Features(features))
 
 
 def save(dataset, counts: dict, out: str | Path) -> Path:
-    """Write an SFT dataset as a folder that ``load_dataset(out)`` reads: Parquet and a card.
-
-    Returns:
-        The folder.
-    """
+    """Write an SFT dataset as a folder that ``load_dataset(out)`` reads (Parquet and a card); returns the folder."""
     from .card import sft_card
 
     out = Path(out)

@@ -4,12 +4,13 @@ from importlib import import_module
 from pathlib import Path
 
 from ..errors import UserError
-from .base import Predictions, Router, RouterConfig, RoutingDecision
+from .base import Router, RouterConfig
+from .decisions import Predictions, RoutingDecision
 
-_SHARED = {"__init__", "base", "features", "ridge", "train", "evaluate", "report"}
-
-KINDS: tuple[str, ...] = tuple(sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem not in _SHARED))
-"""Router kinds: every other file of this folder is one."""
+KINDS: tuple[str, ...] = tuple(
+    sorted(p.stem for p in Path(__file__).parent.glob("*.py") if "\nROUTER = " in p.read_text(encoding="utf-8"))
+)
+"""Router kinds: every file of this folder with a line `ROUTER = …`."""
 
 
 def get_kind(name: str) -> type[Router]:

@@ -126,7 +126,7 @@ def _tune(parts, x: np.ndarray, score: np.ndarray, onehot: np.ndarray, prior: fl
     for ridge, held in parts:
         share = _posterior(x[held], *ridge.solve(onehot[~held], TASK_PENALTY))
         means = group_means(score[~held], onehot[~held], prior)
-        rest = score[~held] - (onehot[~held] @ np.nan_to_num(means)) 
+        rest = score[~held] - (onehot[~held] @ np.nan_to_num(means))
         for penalty in PENALTIES:
             weight, bias = ridge.solve(rest, penalty)
             residual = x[held] @ weight + bias

@@ -8,7 +8,8 @@ def _cell(value: float | None, form: str = "{:.4f}") -> str:
 def _table(head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table with aligned columns, so that it also reads well in a terminal."""
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    lines = [" | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).join(("| ", " |")) for row in (head, *rows)]
+    padded = [[c.ljust(w) for c, w in zip(row, widths, strict=True)] for row in (head, *rows)]
+    lines = [f"| {' | '.join(row)} |" for row in padded]
     return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
 
 

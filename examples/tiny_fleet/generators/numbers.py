@@ -5,7 +5,7 @@ import random
 from ..world import World
 from .item import Item
 
-GOODS = "apples coins books nuts pens shells".split()
+GOODS = ["apples", "coins", "books", "nuts", "pens", "shells"]
 
 STORIES = {
     "add": "{n} has {a} {o}. {n} buys {b} more. How many {o} does {n} have?",

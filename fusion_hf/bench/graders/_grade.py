@@ -18,7 +18,10 @@ class Grade(NamedTuple):
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _BOXED = "\\boxed"
-NUMBER = re.compile(r"(?<![\d.,/])-?\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|-?\d+(?:\.\d+)?|-?\.\d+")
+# Every repetition in the graders' patterns has a bound: a response of one endless line must not take minutes.
+NUMBER = re.compile(
+    r"(?<![\d.,/])-?\d{1,3}(?:,\d{3}){1,12}(?:\.\d{1,40})?(?!\d)|-?\d{1,60}(?:\.\d{1,40})?|-?\.\d{1,40}"
+)
 _CLEAN = re.compile(r"\\[$!,;: ]|\{,\}|[$£€]|(?<=\d)\s?%")
 
 

@@ -18,14 +18,15 @@ _ASCII_BLANKS = {ord(mark): " " for mark in string.punctuation}
 
 _TRUTH = {"true": True, "yes": True, "false": False, "no": False}
 _WORD = r"(true|false|yes|no)\b"
-_ECHO = re.compile(r"\b(?:true|yes)\s*(?:or|/)\s*(?:false|no)\b", re.I)
+_ECHO = re.compile(r"\b(?:true|yes)\s{0,3}(?:or|/)\s{0,3}(?:false|no)\b", re.I)
 _STATED = re.compile(
-    rf"\banswer\b(?:\s+to\s+[^.:\n]{{1,80}}?)?\s*(?:is|was|would be|should be|[:=])?[\s:*\"'`(\[]*(not\s+)?{_WORD}",
+    rf"\banswer\b(?:\s{{1,3}}to\s{{1,3}}[^.:\n]{{1,80}}?)?\s{{0,3}}(?:is|was|would be|should be|[:=])?"
+    rf"[\s:*\"'`(\[]{{0,12}}(not\s{{1,3}})?{_WORD}",
     re.I,
 )
-_START = re.compile(rf"[\s*\"'`(\[]*{_WORD}", re.I)
-_LINE = re.compile(rf"^[\s*\"'`(\[#]*{_WORD}[\s*\"'`)\].!]*$", re.I | re.M)
-_ANY = re.compile(r"((?:\bnot|n['’]t)\s+(?:necessarily\s+|actually\s+|quite\s+)?)?\b(true|false)\b", re.I)
+_START = re.compile(rf"[\s*\"'`(\[]{{0,12}}{_WORD}", re.I)
+_LINE = re.compile(rf"^[ \t*\"'`(\[#]{{0,12}}{_WORD}[ \t*\"'`)\].!]{{0,12}}$", re.I | re.M)
+_ANY = re.compile(r"((?:\bnot|n['’]t)\s{1,3}(?:(?:necessarily|actually|quite)\s{1,3})?)?\b(true|false)\b", re.I)
 
 
 def paper(response: str, ground_truth: Sequence[str], query: str) -> Grade:

@@ -18,7 +18,6 @@ from ._grade import Grade
 
 # CPU time decides, so that a busy machine fails nobody; the wall clock is for programs that sleep.
 CPU_S, TIMEOUT_S = 10.0, 30.0
-_PAPER = re.compile(r"\[BEGIN\](.*?)\[DONE\]", re.S)
 _TAGS = re.compile(r"\[BEGIN\](.*?)(?:\[/?DONE\]|\[/BEGIN\]|\[END\]|(?=\[BEGIN\])|\Z)", re.S)
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[ \t]*[\w+-]*[ \t]*\n(.*?)(?:^[ \t]*(?:```|~~~)|\Z)", re.S | re.M)
 _FENCE_LINE = re.compile(r"^[ \t]*(?:```|~~~)[\w+-]*[ \t]*$\n?", re.M)
@@ -30,10 +29,10 @@ _FRAMES = re.compile(r"\b(?:f_back|_getframe|currentframe|tb_frame|f_locals|get_
 def paper(response: str, ground_truth: Sequence[str], query: str) -> Grade:
     """What stands between the first [BEGIN] and [DONE] passes the tests, as one attempt (pass@1)."""
     gold = read_gold(ground_truth)
-    found = _PAPER.search(response)
-    if found is None:
+    _, begun, rest = response.partition("[BEGIN]")
+    code, done, _ = rest.partition("[DONE]")
+    if not (begun and done):
         return Grade(0.0, None, "no [BEGIN] … [DONE]")
-    code = found.group(1)
     defined = f"def {gold['entry_point']}" in code
     return _run(code if defined or not gold["prompt"] else gold["prompt"] + code, gold)
 

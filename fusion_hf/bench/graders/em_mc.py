@@ -10,23 +10,24 @@ LETTERS = "ABCDEFGHIJ"
 _PAPER = re.compile(r"\(([A-Za-z])\)")
 _LAYOUTS = (re.compile(r"^\(([A-J])\)[ \t]*(.*)$", re.M), re.compile(r"^[ \t]*([A-J])[.):][ \t]+(.*)$", re.M))
 _NEGATED_BEFORE = re.compile(
-    r"(?:\bnot|n['’]t(?: be)?|\brather than|\binstead of|\bexcept|\bneither|\bnor|\bunlike)\s+"
-    r"(?:option\s+|choice\s+)?[*\"']*$",
+    r"(?:\bnot|n['’]t(?: be)?|\brather than|\binstead of|\bexcept|\bneither|\bnor|\bunlike)\s{1,3}"
+    r"(?:option\s{1,3}|choice\s{1,3})?[*\"']{0,6}$",
     re.I,
 )
 _NEGATED_AFTER = re.compile(
-    r"[*\"']*\s+(?:(?:is|are|was|would be)\s+)?(?:not\b|wrong|incorrect|false\b|isn['’]t|can(?:not|['’]t))", re.I
+    r"[*\"']{0,6}\s{1,3}(?:(?:is|are|was|would be)\s{1,3})?(?:not\b|wrong|incorrect|false\b|isn['’]t|can(?:not|['’]t))",
+    re.I,
 )
-_TOKEN = r"[*_$\s\"'`{]*(?:\\(?:text|mathrm|mathbf|textbf)\{)?[(\[]?([A-Ja-j1-9])(?![A-Za-z0-9'’])[)\].:]?"
+_TOKEN = r"[*_$\s\"'`{]{0,12}(?:\\(?:text|mathrm|mathbf|textbf)\{)?[(\[]?([A-Ja-j1-9])(?![A-Za-z0-9'’])[)\].:]?"
 _STATED = re.compile(
-    r"(?:answer|choice|option|choose|pick|select)(?:s|ed)?\b(?:\s+to\s+[^.:\n]{1,80}?)?"
-    r"\s*(?:(?:is|was|would be|should be|must be)\b\s*(?:therefore|thus|clearly|option|choice|letter)?|:|=)?\s*:?"
-    + _TOKEN,
+    r"(?:answer|choice|option|choose|pick|select)(?:s|ed)?\b(?:\s{1,3}to\s{1,3}[^.:\n]{1,80}?)?"
+    r"\s{0,3}(?:(?:is|was|would be|should be|must be)\b\s{0,3}"
+    r"(?:therefore|thus|clearly|option|choice|letter)?|:|=)?\s{0,3}:?" + _TOKEN,
     re.I,
 )
 _SETTLED = re.compile(
-    r"(?:\b(?i:it['’]s|it is|is|be|go with|thus|so|therefore|hence|say)\s*[:,]?|→|=>)"
-    r"\s+[*\"']*\(?([A-J])(?![\w'’])(?! [a-z])"
+    r"(?:\b(?i:it['’]s|it is|is|be|go with|thus|so|therefore|hence|say)\s{0,3}[:,]?|→|=>)"
+    r"\s{1,3}[*\"']{0,6}\(?([A-J])(?![\w'’])(?! [a-z])"
 )
 _KEYWORDS = ("answer", "choice", "option", "choose", "pick", "select")
 # The bracket is matched before it is looked behind, so that the search can jump from bracket to bracket.
@@ -34,13 +35,13 @@ _PAREN = re.compile(r"\((?<![\w)\]]\()([A-J])\)")
 _PAREN_LOW = re.compile(r"\((?<![\w)\]]\()([a-j])\)")
 _PAREN_DIGIT = re.compile(r"\((?<![\w)\]]\()([1-9])\)")
 _RIGHT = re.compile(
-    r"\(([A-J])\)[*\"']*\s+(?:is|must be|would be|seems)\s+(?:clearly\s+|therefore\s+)?(?:the\s+)?(?:most\s+likely\s+)?"
-    r"(?:right|correct|best|true|answer)\b"
+    r"\(([A-J])\)[*\"']{0,6}\s{1,3}(?:is|must be|would be|seems)\s{1,3}(?:clearly\s{1,3}|therefore\s{1,3})?"
+    r"(?:the\s{1,3})?(?:most\s{1,3}likely\s{1,3})?(?:right|correct|best|true|answer)\b"
 )
-_BOLD = re.compile(r"\*\*\s*\(?([A-J])(?:\s*\*\*|[).:][^*\n]*\*\*)")
-_ALONE = re.compile(r"^[\s*_\"'`]*\(?([A-Ja-j1-9])[)\].:]?[\s*_\"'`.]*$")
-_FIRST = re.compile(r"^[\s*_\"'`]*\(?([A-J])(?:[).:]|\s*[-–—]\s|$|\n)")
-_LATEX_TEXT = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\s*")
+_BOLD = re.compile(r"\*\*\s{0,3}\(?([A-J])(?:\s{0,3}\*\*|[).:][^*\n]{0,200}\*\*)")
+_ALONE = re.compile(r"^[\s*_\"'`]{0,12}\(?([A-Ja-j1-9])[)\].:]?[\s*_\"'`.]{0,12}$")
+_FIRST = re.compile(r"^[\s*_\"'`]{0,12}\(?([A-J])(?:[).:]|\s{0,3}[-–—]\s|$|\n)")
+_LATEX_TEXT = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\s{0,3}")
 
 
 def paper(response: str, ground_truth: Sequence[str], query: str) -> Grade:

@@ -7,15 +7,19 @@ from ._grade import NUMBER, Grade, as_number, last_boxed, plain_money
 
 _PAPER = re.compile(r"-?[0-9.,]+")
 _PAPER_DROP = str.maketrans("", "", ",$.")
-_HASHES = re.compile(r"####[ \t]*([^\n]*)")
-_LABEL = re.compile(r"^[\s*#>]*(?:A|(?:final\s+|the\s+)?answer)\s*\**\s*[:=]\s*\**([^\n]*\d[^\n]*)", re.I | re.M)
-_STATED = re.compile(
-    r"\banswer\b(?:\s+to\s+[^.:\n]{1,80}?)?\s*(?:is|=|:|would be|should be)\s*:?([^\n]*\d[^\n]*)", re.I
+_HASHES = re.compile(r"####[ \t]{0,5}([^\n]{0,200})")
+_LABEL = re.compile(
+    r"^[ \t*#>]{0,12}(?:A|(?:final |the )?answer)[ \t]{0,3}\*{0,2}[ \t]{0,3}[:=][ \t]{0,3}\*{0,2}([^\n]{1,300})",
+    re.I | re.M,
 )
-_LEADING = re.compile(r"[\s*]*(-?[\d.,]*\d)\**(?:\s+[^\W\d]+){0,3}\s*(?:[.;!\n]|$)")
-_BOLD = re.compile(r"\*\*([^*\n]*\d[^*\n]*)\*\*")
-_FRACTION = re.compile(r"-?\d+\s*/\s*\d+")
-_MINUS = re.compile(r"(?<=[\d)])-(?=\d)|(?<=\d)\s+-\s+(?=\d)")
+_STATED = re.compile(
+    r"\banswer\b(?:\s{1,3}to\s{1,3}[^.:\n]{1,80}?)?\s{0,3}(?:is|=|:|would be|should be)\s{0,3}:?([^\n]{1,300})", re.I
+)
+_LEADING = re.compile(r"[\s*]{0,12}(-?[\d.,]{0,40}\d)\*{0,2}(?:\s{1,3}[^\W\d]{1,30}){0,3}\s{0,3}(?:[.;!\n]|$)")
+_BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
+_FRACTION = re.compile(r"-?(?<!\d)\d{1,40}\s{0,3}/\s{0,3}\d{1,40}")
+_MINUS = re.compile(r"(?<=[\d)])-(?=\d)|(?<=\d)\s{1,3}-\s{1,3}(?=\d)")
+_DIGIT = re.compile(r"\d")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z*])")
 
 
@@ -41,14 +45,14 @@ def strict(response: str, ground_truth: Sequence[str], query: str) -> Grade:
 
 def read_number(response: str) -> tuple[str | None, str]:
     """(number as written, where it stood): after ####, in a box, after a stated answer, in front, in bold, or last."""
-    hashes = [h for h in _HASHES.findall(response) if any(c.isdigit() for c in h)]
+    hashes = _with_digits(_HASHES, response)
     if hashes:
         return _of_line(hashes[-1]), "after ####"
     boxed = last_boxed(response)
     if boxed is not None and any(c.isdigit() for c in boxed):
         return _of_line(boxed), "boxed"
     for pattern, how in ((_STATED, "stated answer"), (_LABEL, "labelled answer")):
-        found = pattern.findall(response)
+        found = _with_digits(pattern, response)
         if found:
             return _of_line(_SENTENCE.split(found[-1])[0]), how
     text = plain_money(response)
@@ -56,17 +60,21 @@ def read_number(response: str) -> tuple[str | None, str]:
     if leading:
         return _of_line(leading.group(1)), "in front"
     lines = text.strip().splitlines()
-    bold = _BOLD.findall(lines[-1]) if lines else []
+    bold = _with_digits(_BOLD, lines[-1]) if lines else []
     if bold:
         return _of_line(bold[-1]), "bold in the last line"
     numbers = NUMBER.findall(_MINUS.sub(" ", text))
     return (numbers[-1], "last number") if numbers else (None, "")
 
 
+def _with_digits(pattern: re.Pattern, text: str) -> list[str]:
+    return [found for found in pattern.findall(text) if _DIGIT.search(found)]
+
+
 def _of_line(line: str) -> str | None:
     r"""The number that a short answer comes down to: after its last "=", a fraction or the first number."""
     line = plain_money(line)
-    line = re.sub(r"\\[dt]?frac\{(-?\d+)\}\{(\d+)\}", r"\1/\2", line)
+    line = re.sub(r"\\[dt]?frac\{(-?\d{1,40})\}\{(\d{1,40})\}", r"\1/\2", line)
     after = line.rsplit("=", 1)[-1]
     if any(c.isdigit() for c in after):
         line = after

@@ -7,14 +7,15 @@ from . import _math_worker
 from ._grade import Grade, as_number, last_boxed
 
 _STATED = re.compile(
-    r"\banswer\b(?:\s+to\s+[^.:\n]{1,80}?)?\s*(?:is|=|:|would be|should be)\s*:?\s*(.+?)\s*(?:\.\s|\.?$|\n)",
+    r"\banswer\b(?:\s{1,3}to\s{1,3}[^.:\n]{1,80}?)?\s{0,3}(?:is|=|:|would be|should be)\s{0,3}:?\s{0,3}"
+    r"(.{1,300}?)\s{0,3}(?:\.\s|\.?$|\n)",
     re.I | re.M,
 )
 _DOLLARS = re.compile(r"\$([^$\n]+)\$")
-_TEXT = re.compile(r"\\(?:text|mbox|mathrm|textbf|mathbf|textit)\s*\{([^{}]*)\}")
+_TEXT = re.compile(r"\\(?:text|mbox|mathrm|textbf|mathbf|textit)\s{0,3}\{([^{}]{0,300})\}")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z .'-]*")
 _THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|,\\!|,)(?=\d{3}(?!\d))")
-_FRAC = re.compile(r"(-?)\\frac\{?(\d+)\}?\{?(\d+)\}?")
+_FRAC = re.compile(r"(-?)\\frac\{?(\d{1,40})\}?\{?(\d{1,40})\}?")
 _SPACING = re.compile(r"\\[!,;: ]|\\left|\\right|\\displaystyle|~")
 
 
