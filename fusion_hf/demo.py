@@ -15,21 +15,24 @@ import pyarrow as pa
 
 from .bench.data import RoutingData
 from .bench.sample import pool_path, reader_path, sample_path
-from .bench.schema import MODES
 from .bench.store import read_log
 from .bench.tasks import with_mode
 from .compare import compare_bench
 from .errors import require
+from .hub import write_adapter_card, write_router_card
 from .llms.pool import Pool, load_pool
 from .llms.requests import Request
 from .thoughts import TemplateIndex, thought_prompts
 
 ENCODER = "offline"
-READER = "small"
+READER = "tiny-small"
 QUERY_COLUMNS = ["query_id", "task", "source_id", "query", "ground_truth", "metric"]
 SFT_SETTINGS = [
-    "--use_peft", "--lora_r", "16", "--learning_rate", "2e-3", "--num_train_epochs", "2", "--use_cpu",
-    "--per_device_train_batch_size", "32",
+    "--max_rows", "1500", "--max_length", "1024", "--num_train_epochs", "1", "--learning_rate", "3e-3",
+    "--lr_scheduler_type", "cosine", "--per_device_train_batch_size", "32",
+    "--train_sampling_strategy", "group_by_length", "--use_peft", "--lora_r", "16", "--lora_alpha", "32",
+    "--lora_dropout", "0", "--gradient_checkpointing", "False", "--use_cpu", "--bf16", "False",
+    "--save_strategy", "no", "--logging_steps", "10", "--report_to", "none", "--seed", "0",
 ]  # fmt: skip
 
 
@@ -89,7 +92,6 @@ def make_bench(out: Path) -> Path:
 
 def make_router(bench: Path, out: Path) -> None:
     """Train the default router on train, measure it on test, and write its card."""
-    from .hub import write_router_card
     from .routers import load_router, train_router
     from .routers.evaluate import evaluate_on_bench, format_evaluation
 
@@ -99,7 +101,8 @@ def make_router(bench: Path, out: Path) -> None:
     write_router_card(out, str(out), evaluation)
     print(format_evaluation(evaluation))
     query = read_log(bench, "test", task="gsm8k", columns=["query"])["query"][0].as_py()
-    print(f"      {load_router(out).route([query], scenario='balance')[0]}")
+    decision = load_router(out).route([query], scenario="balance")[0]
+    print(f"      {query!r}\n      -> {decision.candidate} (balance), because:\n{decision.explain()}")
 
 
 def make_templates(bench: Path, out: Path) -> None:
@@ -135,6 +138,7 @@ def make_adapter(bench: Path, out: Path, reader: Path) -> None:
     ]  # fmt: skip
     print(f"      python {' '.join(command[1:])}", flush=True)
     subprocess.run(command, check=True)
+    write_adapter_card(out / "adapter")
     report = json.loads((out / "adapter" / "train_report.json").read_text(encoding="utf-8"))
     print(f"      {report['rows']} rows, {report['steps']} steps, final loss {report['final_loss']:.3f}")
 
@@ -160,15 +164,16 @@ def answer(bench: Path, out: Path, reader: Path) -> dict[str, Path]:
 
 
 def requests(rows: list[dict], llm: str, templates: Path) -> Iterator[Request]:
-    """What is asked: the plain query, or for the thought level the query behind the templates of similar ones."""
-    index = TemplateIndex.from_pretrained(templates) if llm == "reader-thought" else None
-    for mode in MODES:
-        asked = [with_mode(row["query"], mode) for row in rows]
-        if index is not None:
-            ids = [row["query_id"] for row in rows]
-            asked = [t.prompt for t in thought_prompts(asked, index, k=2, exclude_query_ids=ids)]
-        for row, prompt in zip(rows, asked, strict=True):
-            yield Request(**row, llm=llm, mode=mode, messages=[{"role": "user", "content": prompt}])
+    """What is asked: the plain query, or for the thought level the query behind the templates of similar ones.
+
+    In think mode only, in which the reader is better, so that the demo ends in time.
+    """
+    asked = [with_mode(row["query"], "think") for row in rows]
+    if llm == "reader-thought":
+        index, ids = TemplateIndex.from_pretrained(templates), [row["query_id"] for row in rows]
+        asked = [t.prompt for t in thought_prompts(asked, index, k=2, exclude_query_ids=ids)]
+    for row, prompt in zip(rows, asked, strict=True):
+        yield Request(**row, llm=llm, mode="think", messages=[{"role": "user", "content": prompt}])
 
 
 def make_report(bench: Path, out: Path, logs: dict[str, Path]) -> dict:

@@ -28,7 +28,9 @@ def main(readme: str) -> int:
             print(f"-- not run ({block['reason']}): {title}", flush=True)
             continue
         print(f"-- {block['language']}: {title}", flush=True)
-        command = ["bash", "-euo", "pipefail", "-c", code] if block["language"] == "bash" else [sys.executable, "-c", code]
+        command = (
+            ["bash", "-euo", "pipefail", "-c", code] if block["language"] == "bash" else [sys.executable, "-c", code]
+        )
         start = time.time()
         result = subprocess.run(command, cwd=here, env=environment, check=False)
         if result.returncode:

@@ -63,7 +63,7 @@ def test_import_names_what_is_wrong(format, name, tmp_path, capsys):
     path = tmp_path / "train.json"
     if text is not None:
         path.write_text(text)
-    code, out, err = run(capsys, "import", format, path, "--task", "gsm8k", "--split", "train", "--out", tmp_path / "b")
+    code, _, err = run(capsys, "import", format, path, "--task", "gsm8k", "--split", "train", "--out", tmp_path / "b")
     assert code == 2 and err.count("\n") == 1 and err.startswith("fusion-hf import: ")
     assert re.search(message, err), err
     assert not (tmp_path / "b" / "data").exists()
@@ -77,7 +77,7 @@ def test_import_of_an_unknown_format_lists_the_known_ones(tmp_path, capsys):
 def test_nan_scores_are_counted_as_not_measured(tmp_path, capsys):
     rows = [{"question": f"q{i}", "scores": {"x": 1.0, "y": float("nan") if i < 3 else 0.5}} for i in range(8)]
     (tmp_path / "train.json").write_text(json.dumps(rows))
-    code, out, _ = run(capsys, "import", "routerdc", tmp_path / "train.json", "--task", "t", "--split", "train",
+    code, _, _ = run(capsys, "import", "routerdc", tmp_path / "train.json", "--task", "t", "--split", "train",
                        "--out", tmp_path / "b", "--json", tmp_path / "r.json")  # fmt: skip
     assert code == 0
     result = json.loads((tmp_path / "r.json").read_text())

@@ -15,7 +15,7 @@ from fusion_hf.bench.data import RoutingData
 from fusion_hf.bench.schema import rows_to_table, validate
 from fusion_hf.bench.store import write_bench
 from fusion_hf.errors import UserError
-from fusion_hf.hub import kind_of, push, write_router_card
+from fusion_hf.hub import kind_of, push, write_adapter_card, write_router_card
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +114,18 @@ def test_a_refusal_is_one_line_and_not_a_success(bench, tmp_path, code):
     with pytest.raises(AssertionError, match=f"nothing was pushed, the Hub refused: .*{code}"):
         cli(f"http://127.0.0.1:{server.server_address[1]}", tmp_path, "push", str(bench), "user/bench")
     server.shutdown()
+
+
+def test_the_card_of_an_adapter_says_what_its_report_says(tmp_path):
+    report = {
+        "dataset": "user/sft", "teachers": ["ant", "bee"], "rows": 7, "model": "user/base", "method": "lora",
+        "world_size": 2, "steps": 3, "final_loss": 0.5, "seconds": 61.4, "settings": {"learning_rate": 0.003},
+    }  # fmt: skip
+    (tmp_path / "train_report.json").write_text(json.dumps(report))
+    write_adapter_card(tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert "3 steps on 2 processes, 61 s, final loss 0.5000" in card and "7 rows, from ant, bee" in card
+    assert "learning_rate: 0.003" in card
 
 
 def test_kinds(bench, router, tmp_path):

@@ -86,4 +86,6 @@ def test_ids():
 def test_features_follow_the_arrow_schema():
     schema = log_features().arrow_schema
     assert schema.names == LOG_SCHEMA.names
-    assert [f.type for f in schema if f.name != "ground_truth"] == [f.type for f in LOG_SCHEMA if f.name != "ground_truth"]
+    assert [f.type for f in schema if f.name != "ground_truth"] == [
+        f.type for f in LOG_SCHEMA if f.name != "ground_truth"
+    ]

@@ -148,7 +148,7 @@ def _draw_frontier(axes, result: dict) -> None:
     axes.set_xlabel("USD per 1,000 queries")
     axes.set_ylabel("performance on test")
     axes.set_title("Cost and quality, 95 % intervals")
-    axes.legend(fontsize=8, loc="lower right")
+    axes.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.04), ncols=2, frameon=False)
     axes.grid(alpha=0.3)
 
 

@@ -10,7 +10,10 @@ from ..bench.data import RoutingData
 from ..bench.rewards import available_scenarios, pick
 from ..bench.stats import bootstrap_ci, paired
 from ..bench.store import bench_splits, local_path, query_overlap, read_log
+from ..encoder import embed_cached
 from ..errors import UserError
+from ..routers import load_router
+from ..routers.decisions import TIE
 
 BEST_SINGLE, ORACLE = "best single", "per-query oracle"
 
@@ -136,19 +139,26 @@ def single_systems(splits: Splits) -> list[System]:
 
 def router_systems(name: str, folder: str | Path, splits: Splits) -> list[System]:
     """A saved router in each scenario that the log can be measured on."""
-    from ..routers import load_router
-
     router = load_router(folder)
-    unknown = sorted(set(router.config.candidates) - set(splits.test.candidates))
+    unknown = sorted(set(router.candidates) - set(splits.test.candidates))
     if unknown:
         raise UserError(f"router {name}: its candidate {unknown[0]!r} is not in the log")
-    columns = {c: i for i, c in enumerate(splits.test.candidates)}
+    columns = np.array([splits.test.candidates.index(c) for c in router.candidates])
+    # Queries are encoded once for all scenarios, and the comparison of another router finds them in the cache.
+    predicted = {id(d): _predict(router, d.queries) for d in (splits.test, splits.validation) if d is not None}
+
+    def choose(data: RoutingData, scenario: str) -> np.ndarray:
+        predictions, trade_off = predicted[id(data)], router.config.scenarios[scenario]
+        expected = predictions.reward(**trade_off)
+        return columns[pick(expected, predictions.cost, router.candidates, tolerance=TIE)]
+
     names = [s for s in available_scenarios(splits.train) if s in router.config.scenarios]
-    parts = [d for d in (splits.test, splits.validation) if d is not None]
-    picks = {
-        id(d): {s: [columns[x.candidate] for x in router.route(d.queries, scenario=s)] for s in names} for d in parts
-    }
-    return [_picked(f"{name} ({s})", "query", splits, lambda d, s=s: np.array(picks[id(d)][s])) for s in names]
+    return [_picked(f"{name} ({s})", "query", splits, lambda d, s=s: choose(d, s)) for s in names]
+
+
+def _predict(router, queries: list[str]):
+    embeddings = None if router.encoder is None else embed_cached(router.text_encoder, queries)
+    return router.predict(queries, embeddings)
 
 
 def log_systems(name: str, table: pa.Table, splits: Splits) -> list[System]:

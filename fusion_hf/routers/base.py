@@ -99,9 +99,7 @@ class Router(PreTrainedModel):
     # -- what a kind implements
 
     @classmethod
-    def learn(
-        cls, x: np.ndarray, targets: Targets, seed: int = 0, **options
-    ) -> tuple[dict, dict[str, torch.Tensor]]:
+    def learn(cls, x: np.ndarray, targets: Targets, seed: int = 0, **options) -> tuple[dict, dict[str, torch.Tensor]]:
         """Learn from features x, float64 [n, d]: (plain data to keep as ``config.options``, buffers)."""
         raise NotImplementedError
 

@@ -62,9 +62,7 @@ def train_router(
     state, x = features
     data = data.subset(order).select(sorted(data.candidates))
     scaling = Scaling.fit(data if task_labels else _one_task(data))
-    learned, buffers = cls.learn(
-        x.double().numpy(), _targets(data, scaling, task_labels), seed=seed, **options
-    )
+    learned, buffers = cls.learn(x.double().numpy(), _targets(data, scaling, task_labels), seed=seed, **options)
     buffers = state | buffers
     config = cls.config_class(
         encoder_config=None if text_encoder is None else text_encoder.model.config.to_dict(),
