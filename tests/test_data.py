@@ -1,10 +1,11 @@
 import random
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from conftest import make_rows
 
-from fusion_hf.bench.data import RoutingData
+from fusion_hf.bench.data import RoutingData, pivot
 from fusion_hf.bench.schema import rows_to_table, validate
 from fusion_hf.errors import UserError
 
@@ -62,3 +63,13 @@ def test_an_empty_or_ungraded_log_says_so():
     rows = [row | {"performance": None} for row in make_rows()]
     with pytest.raises(UserError, match="no performance"):
         RoutingData.from_table(rows_to_table(rows))
+
+
+def test_three_columns_are_enough_to_pivot_and_chunks_do_not_matter():
+    table = validate(rows_to_table(make_rows()))
+    data = RoutingData.from_table(table)
+    pieces = pa.concat_tables([table.slice(i, 5) for i in range(0, table.num_rows, 5)])
+    ids, names, values = pivot(pieces.select(["query_id", "llm", "performance"]))
+    assert (ids, names) == (data.query_ids, data.candidates)
+    assert np.array_equal(values, data.performance)
+    assert np.array_equal(pivot(pieces, "cost")[2], data.cost)

@@ -1,12 +1,16 @@
+import json
 import re
 
+import pyarrow.parquet as pq
 import pytest
 from conftest import make_rows
 
 from fusion_hf.bench.schema import rows_to_table, validate
+from fusion_hf.bench.store import read_log, write_bench
+from fusion_hf.cli import main
 from fusion_hf.errors import UserError
 from fusion_hf.llms.backends import backend_names
-from fusion_hf.llms.pool import LLM, Pool, load_pool, recost, save_pool
+from fusion_hf.llms.pool import LLM, Pool, load_pool, published_pools, recost, save_pool
 
 ENTRY = """
   - name: {name}
@@ -41,7 +45,7 @@ def test_reads_every_field(pool_file):
         "http://127.0.0.1:1/v1", "EXAMPLE_KEY", {"max_tokens": 256, "temperature": 0},
     )  # fmt: skip
     assert ant.model_id == "ant"
-    assert {"openai", "transformers"} <= set(backend_names()) and "_decode" not in backend_names()
+    assert {"openai", "transformers", "inference_client", "vllm"} == set(backend_names())
 
 
 @pytest.mark.parametrize(
@@ -50,15 +54,24 @@ def test_reads_every_field(pool_file):
         ("input_price: 0.2|input_price: -1", "entry 1 'ant': expected input_price >= 0, found -1"),
         ("output_price: 0.6|output_price: cheap", "expected output_price to be a number .*, found 'cheap'"),
         ("output_price: 0.6|output_price: .nan", "expected output_price to be a number .*, found nan"),
-        ("output_price: 0.6|output_price:", "expected output_price to be a number .*, found None"),
+        ("name: ant|name: 7", "expected name to be a text, found 7"),
+        ("name: ant|name: ''", "expected name to be a text, found ''"),
+        ("price_date: 2026-11-01|price_date: 2026-13", "expected price_date as YYYY-MM-DD or YYYY-MM, found '2026-13'"),
+        ("input_price: 0.2|input_price: true", "expected input_price to be a number .*, found True"),
         ("    size: small\n|", "entry 1 'ant': expected size, found no such field"),
         ("size: small|size: tiny", "expected size one of small, medium, large, found 'tiny'"),
         ("input_price|input_prise", "unknown field 'input_prise' .did you mean 'input_price'"),
-        ("price_date: 2026-11-01|price_date: last week", "expected price_date as YYYY-MM-DD, found 'last week'"),
+        (
+            "price_date: 2026-11-01|price_date: last week",
+            "as YYYY-MM-DD or YYYY-MM, found 'last week'",
+        ),
         ("name: ant|name: ant_think", "expected name not to end in '_think'"),
         ("http://127|ftp://127", "expected base_url to begin with http:// or https://"),
         ("    base_url: http://127.0.0.1:1/v1\n|", "expected base_url because the backend is 'openai', found None"),
-        ("description: Good|backend: opnai\n    description: Good", "expected backend one of openai, transformers"),
+        (
+            "description: Good|backend: opnai\n    description: Good",
+            "expected backend one of inference_client, openai, transformers, vllm, found 'opnai'",
+        ),
         ("api_key_env: EXAMPLE_KEY|api_key: sk-1", "api_key: keys are never kept in a file; .*api_key_env"),
         ("max_tokens: 256|Authorization: sk-1", "options.Authorization: keys are never kept"),
     ],
@@ -139,3 +152,79 @@ def test_recost_is_the_cost_of_each_row():
     assert recost(table.slice(0, 0), pool).num_rows == 0
     with pytest.raises(UserError, match="the pool has no LLM 'ant'"):
         recost(table, pool.select(["bee", "cow"]))
+
+
+def test_a_price_that_is_not_known_is_null_and_gives_no_cost(pool_file, tmp_path):
+    text = ENTRY.format(name="ant").replace("output_price: 0.6", "output_price:")
+    pool = load_pool(pool_file(text, ENTRY.format(name="bee")))
+    assert pool["ant"].output_price is None and pool.cost("ant", 5, 5) is None and pool.cost("bee", 5, 5) > 0
+    assert load_pool(save_pool(pool, tmp_path / "again.yaml")) == pool
+    rows = make_rows(llms=("ant", "bee"))
+    for row in rows:
+        row |= {"input_tokens": 5, "output_tokens": 5}
+    table = recost(validate(rows_to_table(rows)), pool)
+    assert table["cost"].to_pylist() == [pool.cost(r["llm"], 5, 5) for r in rows]
+
+
+def test_the_published_pool_is_whole():
+    assert "fusionbench" in published_pools()
+    pool = load_pool("fusionbench")
+    assert len(pool) == 20
+    assert [sum(llm.size == s for llm in pool.values()) for s in ("small", "medium", "large")] == [10, 7, 3]
+    for llm in pool.values():
+        assert llm.input_price > 0 and llm.output_price > 0 and llm.price_date and llm.price_source
+        assert llm.description and llm.model and llm.base_url and llm.api_key_env
+        assert llm.input_price == llm.output_price or llm.name == "deepseek-r1"
+    assert (pool["deepseek-r1"].input_price, pool["deepseek-r1"].output_price) == (0.55, 2.19)
+    with pytest.raises(UserError, match="shipped pools are fusionbench"):
+        load_pool("fusionbnch")
+
+
+def priced_rows(tmp_path, price=2.0):
+    """A log with token counts, and a pool of two of its three LLMs."""
+    rows = make_rows()
+    for i, row in enumerate(rows):
+        row |= {"input_tokens": i, "output_tokens": None if i == 0 else 2 * i}
+    pool = Pool(LLM(n, "small", price, price, base_url="http://x/v1") for n in ("ant", "bee"))
+    return validate(rows_to_table(rows)), save_pool(pool, tmp_path / "pool.yaml")
+
+
+@pytest.mark.parametrize("kind", ["bench", "parquet", "jsonl", "shards"])
+def test_recost_prices_any_log_anew_and_reports(tmp_path, kind, capsys):
+    table, pool = priced_rows(tmp_path)
+    log, out = tmp_path / f"log.{kind}", tmp_path / ("out.jsonl" if kind == "jsonl" else "out.parquet")
+    if kind == "bench":
+        log, out = write_bench({"train": table}, tmp_path / "bench"), tmp_path / "out"
+    elif kind == "parquet":
+        pq.write_table(table, log)
+    else:
+        path = log if kind == "jsonl" else log / "shard-00000.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+    command = ["recost", str(log), "--pool", str(pool), "--out", str(out)]
+    assert main(command) == 2 and "the pool has no LLM 'cow'" in capsys.readouterr().err
+    assert main([*command, "--partial", "--json", str(tmp_path / "report.json")]) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["read"], report["recosted"], report["unpriced"], report["kept"]) == (36, 23, 1, 12)
+    old = {(r["query_id"], r["llm"]): r for r in table.to_pylist()}
+    new = read_log(out).to_pylist()
+    assert len(new) == 36
+    for row in new:
+        before = old[row["query_id"], row["llm"]]
+        tokens = None if before["output_tokens"] is None else before["input_tokens"] + before["output_tokens"]
+        expected = before["cost"] if row["llm"] == "cow" else tokens and tokens * 2.0 / 1e6
+        assert row["cost"] == (expected if expected is None else pytest.approx(expected))
+        assert row["response"] == before["response"] and row["performance"] == before["performance"]
+    assert report["by_llm"]["cow"]["usd_before"] == report["by_llm"]["cow"]["usd_after"]
+    assert report["usd_after"] == pytest.approx(sum(r["cost"] or 0 for r in new))
+    assert "1 rows have no cost" in capsys.readouterr().err
+
+
+def test_recost_refuses_what_it_cannot_write(tmp_path, capsys):
+    table, pool = priced_rows(tmp_path)
+    pq.write_table(table, tmp_path / "log.parquet")
+    assert main(["recost", str(tmp_path / "log.parquet"), "--pool", str(pool), "--out", str(tmp_path / "o")]) == 2
+    assert "ends in .parquet or .jsonl" in capsys.readouterr().err
+    bench = write_bench({"train": table}, tmp_path / "bench")
+    assert main(["recost", str(bench), "--pool", str(pool), "--out", str(bench)]) == 2
+    assert "another folder than the log's own" in capsys.readouterr().err

@@ -29,7 +29,7 @@ def test_load_dataset_reads_each_task_and_streams(bench, tables, tmp_path):
     assert len(everything) == tables["test"].num_rows
     streamed = list(load_dataset(str(bench), "squad", split="test", streaming=True))
     assert len(streamed) == 18 and {row["task"] for row in streamed} == {"squad"}
-    assert get_dataset_config_names(str(bench)) == ["all", "gsm8k", "squad"]
+    assert get_dataset_config_names(str(bench)) == ["all", "gsm8k", "squad", "tasks"]
 
 
 def test_what_was_written_is_read_back(bench, tables):

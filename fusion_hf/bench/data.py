@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import UserError
-from .schema import candidate_id
+from .schema import candidate_id, encode
 
 COLUMNS = ("query_id", "task", "query", "llm", "mode", "performance", "cost", "judge")
 
@@ -95,37 +95,52 @@ class RoutingData:
         """
         if table.num_rows == 0:
             raise UserError("the log is empty: expected at least one row with a performance, found none")
-        query = table["query_id"].combine_chunks().dictionary_encode()
-        rows = query.indices.to_numpy(zero_copy_only=False)
-        ids = query.dictionary.to_pylist()
-        first = np.zeros(len(ids), np.int64)
+        ids, rows, names, columns = _places(table)
+        first = np.empty(len(ids), np.int64)
         first[rows[::-1]] = np.arange(len(rows) - 1, -1, -1)
-        pairs = pa.StructArray.from_arrays(
-            [table["llm"].combine_chunks(), table["mode"].combine_chunks()], ["llm", "mode"]
-        )
-        names, columns = _candidates(pairs)
-        arrays = {}
-        for name in ("performance", "cost", "judge"):
-            arrays[name] = np.full((len(ids), len(names)), np.nan)
-            if name in table.column_names:
-                values = pc.cast(table[name], pa.float64()).to_numpy()
-                arrays[name][rows, columns] = values
+        arrays = {name: _fill(table, name, rows, columns, (len(ids), len(names))) for name in _MEASURED}
         if np.isnan(arrays["performance"]).all():
             raise UserError("the log has no performance: grade it first (fusion-hf grade)")
         take = pa.array(first)
-        return cls(ids, table["query"].take(take).to_pylist(), table["task"].take(take).to_pylist(), names, **arrays)
+        texts = (table[name].take(take).to_pylist() for name in ("query", "task"))
+        return cls(ids, *texts, names, **arrays)
 
 
-def _candidates(pairs: pa.StructArray) -> tuple[list[str], np.ndarray]:
+def pivot(table: pa.Table, value: str = "performance") -> tuple[list[str], list[str], np.ndarray]:
+    """(query ids, candidate ids, float64 [queries, candidates] of a column; NaN where there is no row or a null).
+
+    Needs query_id, llm and the column; without ``mode`` every row counts as direct mode.
+    """
+    ids, rows, names, columns = _places(table)
+    return ids, names, _fill(table, value, rows, columns, (len(ids), len(names)))
+
+
+_MEASURED = ("performance", "cost", "judge")
+
+
+def _places(table: pa.Table) -> tuple[list[str], np.ndarray, list[str], np.ndarray]:
+    """(query ids in order of their first row, place of each row's query, sorted candidate ids, their place)."""
+    ids, rows = encode(table["query_id"])
+    names, columns = _candidates(table)
+    return ids.tolist(), rows, names, columns
+
+
+def _fill(table: pa.Table, name: str, rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    array = np.full(shape, np.nan)
+    if name in table.column_names:
+        array[rows, columns] = pc.cast(table[name], pa.float64()).to_numpy()
+    return array
+
+
+def _candidates(table: pa.Table) -> tuple[list[str], np.ndarray]:
     """Sorted candidate ids, and the column of each row."""
-    llm, mode = (pairs.field(i).dictionary_encode() for i in range(2))
-    modes = mode.dictionary.to_pylist()
-    code = llm.indices.to_numpy(zero_copy_only=False).astype(np.int64) * len(modes)
-    code += mode.indices.to_numpy(zero_copy_only=False)
-    used, inverse = np.unique(code, return_inverse=True)
-    llms = llm.dictionary.to_pylist()
-    ids = [candidate_id(llms[c // len(modes)], modes[c % len(modes)]) for c in used]
-    order = np.argsort(ids)
-    rank = np.empty(len(ids), np.int64)
-    rank[order] = np.arange(len(ids))
-    return [ids[i] for i in order], rank[inverse]
+    llms, llm = encode(table["llm"])
+    modes, mode = encode(table["mode"]) if "mode" in table.column_names else (["direct"], 0)
+    code = llm * len(modes) + mode
+    present = np.zeros(len(llms) * len(modes), bool)
+    present[code] = True
+    ids = {int(c): candidate_id(llms[c // len(modes)], modes[c % len(modes)]) for c in np.flatnonzero(present)}
+    order = sorted(ids, key=ids.__getitem__)
+    rank = np.zeros(len(present), np.int64)
+    rank[order] = np.arange(len(order))
+    return [ids[c] for c in order], rank[code]

@@ -29,6 +29,8 @@ LOG_SCHEMA = pa.schema(
         pa.field("input_tokens", pa.int32()),
         pa.field("output_tokens", pa.int32()),
         pa.field("reasoning_tokens", pa.int32()),
+        # Who counted the tokens: "server", or "estimated/<how>".
+        pa.field("usage_source", pa.string()),
         pa.field("cost", pa.float64()),
         pa.field("latency_s", pa.float32()),
         pa.field("performance", pa.float32()),
@@ -195,20 +197,34 @@ def _refuse(bad: pa.ChunkedArray, values: pa.ChunkedArray, name: str, expected: 
         raise SchemaError(f"{where}: row {row}, column {name!r}: expected {expected}, found {values[row]}")
 
 
+def encode(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """(distinct values, int64 [rows] place of each row's value among them) of a text column without nulls."""
+    if column.num_chunks != 1 and column.nbytes < 1 << 30:
+        # One chunk (its offsets have 31 bits) is encoded many times as fast as the thousands of a cached dataset.
+        column = pa.chunked_array([column.combine_chunks()])
+    encoded = pc.dictionary_encode(column).unify_dictionaries()
+    if not encoded.num_chunks:
+        return np.zeros(0, object), np.zeros(0, np.int64)
+    codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in encoded.chunks])
+    values = encoded.chunk(0).dictionary
+    return values.to_numpy(zero_copy_only=False), codes.astype(np.int64)
+
+
 def key_codes(table: pa.Table) -> np.ndarray:
     """One int64 a row that is equal exactly where the key (query_id, llm, mode) is equal."""
     code = np.zeros(table.num_rows, np.int64)
     for name in KEY:
-        encoded = table[name].combine_chunks().dictionary_encode()
-        code = code * (len(encoded.dictionary) + 1) + encoded.indices.to_numpy(zero_copy_only=False)
+        values, codes = encode(table[name])
+        code = code * (len(values) + 1) + codes
     return code
 
 
 def _check_keys(table: pa.Table, where: str) -> None:
     code = key_codes(table)
-    values, counts = np.unique(code, return_counts=True)
-    if len(values) == len(code):
+    ordered = np.sort(code)
+    if not (ordered[1:] == ordered[:-1]).any():
         return
+    values, counts = np.unique(code, return_counts=True)
     first, second = np.flatnonzero(code == values[counts > 1][0])[:2]
     key = ", ".join(f"{name} {table[name][int(second)]}" for name in KEY)
     raise SchemaError(

@@ -9,11 +9,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..cards import render_card
 from ..errors import UserError
-from .schema import rows_to_table, validate
+from .schema import encode, rows_to_table, validate
 
 SPLITS = ("train", "partial_test", "test")
+EXTRAS = ("llms", "tasks", "thought_templates")
+"""Configs beside the tasks: a folder of this name with ``train-*.parquet``."""
+
+# A row group is what a stream decodes at once; with 300-character responses this many rows are about 20 MB.
+ROW_GROUP = 50_000
+# Level 3 takes a quarter of the time of level 9; the files are a tenth larger.
+ZSTD_LEVEL = 3
 
 
 def write_bench(
@@ -22,18 +28,25 @@ def write_bench(
     llms: list[dict] | None = None,
     title: str = "FusionBench",
     text: str = "",
+    sources: dict[str, tuple[str | None, str | None]] | None = None,
 ) -> Path:
     """Write logs as a dataset repository: ``data/<task>/<split>-00000.parquet`` and a README with its YAML.
+
+    Rows are sorted and copied a row group at a time, so the peak is the given tables and one row group.
 
     Args:
         splits: Log table of each split; each is validated. A split that `out` holds already is replaced, others stay.
         llms: Optional rows of the ``llms`` config (name, size, prices, description).
         title: Heading of the card.
         text: Paragraphs of the card (Markdown) that say what this log is; kept from the old card when empty.
+        sources: (source, licence) of a task whose queries do not come from the source that the task names; see
+            `fusion_hf.bench.card.write_card`.
 
     Returns:
         The folder. ``load_dataset(folder, "<task>", split="train")`` reads it.
     """
+    from .card import write_card  # it reads what was written
+
     out = Path(out)
     for split, table in splits.items():
         if split not in SPLITS:
@@ -41,59 +54,51 @@ def write_bench(
         if table.num_rows == 0:
             raise UserError(f"split {split!r} is empty: expected at least one log row")
         table = validate(table, where=split)
+        rows = _rows_by_task(table)
+        for task in rows:
+            _file_name(task)
         for old in out.glob(f"data/*/{split}-*.parquet"):
             old.unlink()
-        for task in sorted(pc.unique(table["task"]).to_pylist()):
-            folder = out / "data" / _file_name(task)
-            folder.mkdir(parents=True, exist_ok=True)
-            rows = table.filter(pc.equal(table["task"], task)).sort_by(
-                [("query_id", "ascending"), ("llm", "ascending"), ("mode", "ascending")]
-            )
-            pq.write_table(rows, folder / f"{split}-00000.parquet", compression="zstd", compression_level=9)
+        for task, order in rows.items():
+            _write_task(table, order, out / "data" / task / f"{split}-00000.parquet")
     if llms:
-        (out / "llms").mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(llms), out / "llms" / "train-00000.parquet", compression="zstd")
-    _write_card(out, title, text)
+        write_extra(out, "llms", pa.Table.from_pylist(llms))
+    write_card(out, title, text, sources)
     return out
 
 
+def _rows_by_task(table: pa.Table) -> dict[str, np.ndarray]:
+    """Row numbers of each task, ordered by query, LLM and mode (equal texts side by side compress best)."""
+    code = np.zeros(table.num_rows, np.int64)
+    for name in ("task", "query_id", "llm", "mode"):
+        values, codes = encode(table[name])
+        rank = np.empty(len(values), np.int64)
+        rank[np.argsort(values)] = np.arange(len(values))
+        code = code * len(values) + rank[codes]
+    order = np.argsort(code, kind="stable")
+    tasks, codes = encode(table["task"])
+    places = np.flatnonzero(np.diff(codes[order], prepend=-1))
+    return {str(tasks[codes[part[0]]]): part for part in np.split(order, places[1:])}
+
+
+def _write_task(table: pa.Table, order: np.ndarray, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with pq.ParquetWriter(path, table.schema, compression="zstd", compression_level=ZSTD_LEVEL) as writer:
+        for start in range(0, len(order), ROW_GROUP):
+            writer.write_table(table.take(pa.array(order[start : start + ROW_GROUP])), ROW_GROUP)
+
+
+def write_extra(out: str | Path, name: str, table: pa.Table) -> None:
+    """Write one of the configs beside the tasks (see `EXTRAS`)."""
+    path = Path(out) / name / "train-00000.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, compression="zstd", compression_level=ZSTD_LEVEL)
+
+
 def _file_name(task: str) -> str:
-    if not task or any(c in task for c in '/\\:*?"<>|') or task in (".", "..", "all", "llms"):
+    if not task or any(c in task for c in '/\\:*?"<>|') or task in (".", "..", "all", *EXTRAS):
         raise UserError(f"task name {task!r} cannot be a dataset config: use letters, digits, '-', '_' and '.'")
     return task
-
-
-def _write_card(out: Path, title: str, text: str) -> None:
-    """README.md: the configs that `datasets` reads, and what the log holds."""
-    tasks = sorted(p.name for p in (out / "data").iterdir() if p.is_dir())
-    configs = [_config("all", {s: f"data/*/{s}-*.parquet" for s in bench_splits(out)}) | {"default": True}]
-    for task in tasks:
-        present = [s for s in SPLITS if any((out / "data" / task).glob(f"{s}-*.parquet"))]
-        configs.append(_config(task, {s: f"data/{task}/{s}-*.parquet" for s in present}))
-    for extra in ("llms", "thought_templates"):
-        if any((out / extra).glob("*.parquet")):
-            configs.append(_config(extra, {"train": f"{extra}/train-*.parquet"}))
-    readme = out / "README.md"
-    if not text and readme.exists():
-        text = _kept_text(readme.read_text(encoding="utf-8"))
-    header = {
-        "pretty_name": title,
-        "tags": ["fusion_hf", "llm-routing", "llm-logs"],
-        "task_categories": ["text-generation", "question-answering"],
-        "configs": configs,
-    }
-    card = render_card("dataset", header, title=title, text=text.strip(), splits=summary(out), example_config=tasks[0])
-    readme.write_text(card, encoding="utf-8")
-
-
-def _config(name: str, files: dict[str, str]) -> dict:
-    return {"config_name": name, "data_files": [{"split": s, "path": p} for s, p in files.items()]}
-
-
-def _kept_text(card: str) -> str:
-    """The paragraphs between the heading and the generated part of an existing card."""
-    body = card.split("\n---\n", 1)[-1]
-    return "\n".join(line for line in body.split("## What it holds")[0].splitlines() if not line.startswith("# "))
 
 
 def summary(out: str | Path) -> list[dict]:
@@ -150,7 +155,8 @@ def read_log(
         files = sorted(path.glob(pattern))
         if not files:
             raise UserError(f"{path} has no rows of split {split!r} for task {task!r}")
-        return pa.concat_tables([_read_file(f, columns) for f in files])
+        # Older folders may lack a nullable column that newer ones have.
+        return pa.concat_tables([_read_file(f, columns) for f in files], promote_options="default")
     elif files := sorted(path.glob("*.jsonl")):
         table = pa.concat_tables([_read_file(f, columns) for f in files])
     else:
@@ -204,8 +210,11 @@ def _json_lines(path: Path) -> Iterable[dict]:
 
 def query_overlap(a: pa.Table, b: pa.Table) -> int:
     """Number of distinct query texts that stand in both tables (a query in two splits leaks)."""
-    left, right = (np.unique(t["query"].to_numpy(zero_copy_only=False)) for t in (a, b))
-    return len(np.intersect1d(left, right, assume_unique=True))
+    left, right = (pc.unique(t["query"]) for t in (a, b))
+    return pc.sum(pc.is_in(left, value_set=right)).as_py() or 0
 
 
-__all__ = ["SPLITS", "bench_splits", "local_path", "query_overlap", "read_log", "summary", "write_bench"]
+__all__ = [
+    "EXTRAS", "SPLITS", "bench_splits", "local_path", "query_overlap", "read_log", "summary", "write_bench",
+    "write_extra",
+]  # fmt: skip

@@ -9,16 +9,16 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
 from ..bench.schema import THINK_MARK
 from ..errors import UserError
-from .backends import backend_names
+from .backends import LOCAL, backend_names
 
 SIZES = ("small", "medium", "large")
+PUBLISHED = Path(__file__).parent / "pools"  # pools of others, as data: load_pool("fusionbench")
 SECRETS = ("api_key", "apikey", "key", "token", "secret", "password", "authorization")
 
 
@@ -29,13 +29,14 @@ class LLM:
     Attributes:
         name: Identity in the log; must not end in ``_think``, which marks the candidate in think mode.
         size: ``small``, ``medium`` or ``large``.
-        input_price: USD per million input tokens.
-        output_price: USD per million output tokens, reasoning included.
-        price_date: Day on which the prices held, ``YYYY-MM-DD``.
+        input_price: USD per million input tokens; None where it is not known, and then no answer has a cost.
+        output_price: USD per million output tokens, reasoning included; None likewise.
+        price_date: When the prices held: ``YYYY-MM-DD``, or ``YYYY-MM`` where only the month is known.
         price_source: Where the prices were read, or a word on how they were set.
         description: A sentence or two on what it is good at; routers may read it.
         backend: Name of a file in `fusion_hf.llms.backends`.
         model: What the backend calls it: the model of a chat endpoint, or a folder or Hub id. None means `name`.
+        tokenizer: Folder or Hub id of its own tokenizer, on this machine; only used where a server counts no tokens.
         base_url: Address of a chat endpoint, up to and including ``/v1``.
         api_key_env: Environment variable that holds the key; the key itself never stands in a file.
         options: Passed to the backend (``max_tokens``, ``temperature``, …).
@@ -43,8 +44,8 @@ class LLM:
 
     name: str
     size: str
-    input_price: float
-    output_price: float
+    input_price: float | None
+    output_price: float | None
     price_date: str | None = None
     price_source: str | None = None
     description: str = ""
@@ -53,6 +54,7 @@ class LLM:
     base_url: str | None = None
     api_key_env: str | None = None
     options: dict[str, Any] = field(default_factory=dict, hash=False)
+    tokenizer: str | None = None
 
     def __post_init__(self):
         if isinstance(self.price_date, datetime.date):  # YAML reads an unquoted day as a date
@@ -80,17 +82,19 @@ def _check(llm: LLM) -> None:
     expect(llm.size in SIZES, "size", f"one of {', '.join(SIZES)}")
     for name in ("input_price", "output_price"):
         price = getattr(llm, name)
+        if price is None:
+            continue
         number = isinstance(price, int | float) and not isinstance(price, bool) and math.isfinite(price)
-        expect(number, name, "to be a number (USD per million tokens)")
+        expect(number, name, "to be a number (USD per million tokens), or null where it is not known")
         expect(price >= 0, name, ">= 0")
-    for name in ("price_date", "price_source", "model", "base_url", "api_key_env"):
+    for name in ("price_date", "price_source", "model", "base_url", "api_key_env", "tokenizer"):
         expect(getattr(llm, name) is None or texts(getattr(llm, name)), name, "to be a text")
     expect(isinstance(llm.description, str), "description", "to be a text")
     if llm.price_date is not None:
         try:
-            datetime.date.fromisoformat(llm.price_date)
+            datetime.date.fromisoformat(llm.price_date if len(llm.price_date) > 7 else f"{llm.price_date}-01")
         except ValueError:
-            expect(False, "price_date", "as YYYY-MM-DD")
+            expect(False, "price_date", "as YYYY-MM-DD or YYYY-MM")
     expect(llm.backend in backend_names(), "backend", f"one of {', '.join(backend_names())}")
     if llm.base_url is not None:
         expect(llm.base_url.startswith(("http://", "https://")), "base_url", "to begin with http:// or https://")
@@ -139,15 +143,15 @@ class Pool(Mapping[str, LLM]):
         return Pool(self.get_llm(name) for name in names)
 
     def cost(self, name: str, input_tokens: int | None, output_tokens: int | None) -> float | None:
-        """USD of one answer; None where a token count was not measured."""
+        """USD of one answer; None where a token count was not measured or a price is not known."""
         llm = self.get_llm(name)
-        if input_tokens is None or output_tokens is None:
+        if None in (input_tokens, output_tokens, llm.input_price, llm.output_price):
             return None
         return (input_tokens * llm.input_price + output_tokens * llm.output_price) / 1e6
 
 
 def recost(table: pa.Table, pool: Pool) -> pa.Table:
-    """The log with `cost` computed anew from its tokens and the prices of `pool`; null where tokens are null.
+    """The log with `cost` computed anew from its tokens and the prices of `pool`; null where either is null.
 
     Raises `UserError` if the log has an LLM that the pool has not.
     """
@@ -156,25 +160,33 @@ def recost(table: pa.Table, pool: Pool) -> pa.Table:
         return table
     llms = [pool.get_llm(name) for name in names.dictionary.to_pylist()]
     index = names.indices
-    prices = [np.array([getattr(llm, side) for llm in llms]) for side in ("input_price", "output_price")]
+    prices = [pa.array([getattr(llm, side) for llm in llms], pa.float64()) for side in ("input_price", "output_price")]
     parts = [
-        pc.multiply(pc.cast(table[column], pa.float64()), pa.chunked_array([pa.array(price).take(index)]))
+        pc.multiply(pc.cast(table[column], pa.float64()), pa.chunked_array([price.take(index)]))
         for column, price in zip(("input_tokens", "output_tokens"), prices, strict=True)
     ]
     cost = pc.divide(pc.add(*parts), 1e6)
     return table.set_column(table.column_names.index("cost"), table.schema.field("cost"), cost)
 
 
-def load_pool(path: str | Path) -> Pool:
-    """Read a pool file; relative model folders in it are taken from the file's own folder.
+def published_pools() -> tuple[str, ...]:
+    """Names of the pools that are shipped: those of public logs."""
+    return tuple(sorted(p.stem for p in PUBLISHED.glob("*.yaml")))
 
-    Raises `UserError` that names the entry and the field.
+
+def load_pool(path: str | Path) -> Pool:
+    """Read a pool file, or the shipped pool of that name (see `published_pools`).
+
+    Relative model folders are taken from the file's own folder. Raises `UserError` that names the entry and the field.
     """
-    path = Path(path)
+    path = Path(path) if str(path) not in published_pools() else PUBLISHED / f"{path}.yaml"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path}: expected a pool file, found none that can be read ({error.strerror})") from None
+        raise UserError(
+            f"{path}: expected a pool file, found none that can be read "
+            f"({error.strerror}); shipped pools are {', '.join(published_pools())}"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: expected YAML, found {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or not isinstance(content.get("llms"), list) or not content["llms"]:
@@ -209,7 +221,7 @@ def _read_entry(entry: Any, folder: Path, where: str) -> LLM:
             raise UserError(f"{where}: expected {f.name}, found no such field")
     entry = {k: v for k, v in entry.items() if v is not None or k in ("input_price", "output_price")}
     try:
-        if entry.get("backend") == "transformers":
+        if entry.get("backend") in LOCAL:
             entry["model"] = _resolve(entry.get("model", entry["name"]), folder)
             if isinstance(entry.get("options"), dict) and "adapter" in entry["options"]:
                 entry["options"] = entry["options"] | {"adapter": _resolve(entry["options"]["adapter"], folder)}
@@ -242,11 +254,12 @@ def save_pool(pool: Pool, path: str | Path) -> Path:
     entries = []
     for llm in pool.values():
         entry = {f.name: getattr(llm, f.name) for f in fields(LLM)}
-        if llm.backend == "transformers":
+        if llm.backend in LOCAL:
             entry["model"] = relative(llm.model)
             if "adapter" in llm.options:
                 entry["options"] = llm.options | {"adapter": relative(llm.options["adapter"])}
-        entries.append({k: v for k, v in entry.items() if v not in (None, "", {})})
+        always = ("input_price", "output_price")
+        entries.append({k: v for k, v in entry.items() if k in always or v not in (None, "", {})})
     path.parent.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump({"llms": entries}, sort_keys=False, allow_unicode=True, width=120)
     temporary = path.with_name(path.name + ".part")

@@ -8,16 +8,20 @@ from .base import Router, RouterConfig
 from .decisions import Predictions, RoutingDecision
 
 KINDS: tuple[str, ...] = tuple(
-    sorted(p.stem for p in Path(__file__).parent.glob("*.py") if "\nROUTER = " in p.read_text(encoding="utf-8"))
+    sorted(
+        p.stem.replace("_", "-")
+        for p in Path(__file__).parent.glob("*.py")
+        if "\nROUTER = " in p.read_text(encoding="utf-8")
+    )
 )
-"""Router kinds: every file of this folder with a line `ROUTER = …`."""
+"""Router kinds: every file of this folder with a line `ROUTER = …`; ``best_single.py`` is the kind ``best-single``."""
 
 
 def get_kind(name: str) -> type[Router]:
     """The router class of a kind; a `UserError` lists the known ones."""
     if name not in KINDS:
         raise UserError(f"unknown router kind {name!r}: expected one of {', '.join(KINDS)}")
-    return import_module(f".{name}", __name__).ROUTER
+    return import_module(f".{name.replace('-', '_')}", __name__).ROUTER
 
 
 def register() -> None:

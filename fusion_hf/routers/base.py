@@ -4,7 +4,7 @@ This file is copied beside checkpoints (see `remote_code`). A new kind is a file
 subclass, a `Router` subclass that implements `learn` and `head`, and a line ``ROUTER = ThatClass``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -68,6 +68,12 @@ class Targets:
         scaled: The same in units of the task's minimum and span, in which rewards are computed.
         low, span: The task's minimum and span of the cost by query: float64 [n]; None without costs.
         texts: n query texts.
+        embedding: Number of leading columns of the features that are the text embedding; 0 without an encoder.
+        llms: What the pool says of each candidate's LLM, in column order (``name``, ``size``, ``input_price``,
+            ``output_price``, ``description``; {} where nothing is known); None without a pool.
+        encode: Texts to vectors [k, embedding] by the router's encoder; None without an encoder.
+        answers: Final answer that the graders' extractors read in each response: object [n, m], None where there is
+            none; None as a whole where the log was read without responses.
     """
 
     tasks: list[str] | None
@@ -76,6 +82,10 @@ class Targets:
     texts: list[str]
     low: np.ndarray | None = None
     span: np.ndarray | None = None
+    embedding: int = 0
+    llms: list[dict] | None = None
+    encode: Callable[[list[str]], np.ndarray] | None = None
+    answers: np.ndarray | None = None
 
 
 class Router(PreTrainedModel):
@@ -84,6 +94,7 @@ class Router(PreTrainedModel):
     config_class = RouterConfig
     base_model_prefix = "router"
     main_input_name = "features"
+    needs_answers: ClassVar[bool] = False  # whether `learn` wants `Targets.answers`
 
     def __init__(self, config: RouterConfig):
         super().__init__(config)

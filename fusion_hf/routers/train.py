@@ -1,5 +1,6 @@
 """From a log to a trained router."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 
 from ..bench.data import RoutingData
 from ..bench.rewards import SCENARIOS, Scaling
+from ..bench.schema import split_candidate
 from ..encoder import DEFAULT_ENCODER, NONE, TextEncoder, embed_cached, load_encoder
 from ..errors import UserError
 from . import get_kind
@@ -23,6 +25,8 @@ def train_router(
     embeddings: np.ndarray | None = None,
     features: tuple[dict[str, torch.Tensor], torch.Tensor] | None = None,
     progress: bool = True,
+    llms: Sequence[dict] | None = None,
+    answers: np.ndarray | None = None,
     **options,
 ) -> Router:
     """Train a router of `kind` on a log.
@@ -39,6 +43,8 @@ def train_router(
         embeddings: float32 [n, e] of the queries by this encoder, if they are known; else taken from the cache on disk.
         features: What `prepare` gave for exactly this data, to share between kinds.
         progress: Show a progress bar while queries are encoded.
+        llms: Rows of the pool (the config ``llms`` of a FusionBench), for kinds that read what an LLM is said to be.
+        answers: Final answers [n, m] in the order of `data`, for kinds that read answers (`Router.needs_answers`).
         options: What the kind's `learn` takes.
 
     Returns:
@@ -60,9 +66,16 @@ def train_router(
     if features is None:
         features = prepare(data, embeddings, seed)
     state, x = features
+    if answers is not None:
+        answers = answers[order][:, np.argsort(data.candidates)]
     data = data.subset(order).select(sorted(data.candidates))
     scaling = Scaling.fit(data if task_labels else _one_task(data))
-    learned, buffers = cls.learn(x.double().numpy(), _targets(data, scaling, task_labels), seed=seed, **options)
+    targets = _targets(data, scaling, task_labels)
+    targets.embedding = 0 if text_encoder is None else text_encoder.size
+    targets.encode = None if text_encoder is None else text_encoder.encode
+    targets.llms = None if llms is None else _described(data.candidates, llms)
+    targets.answers = answers
+    learned, buffers = cls.learn(x.double().numpy(), targets, seed=seed, **options)
     buffers = state | buffers
     config = cls.config_class(
         encoder_config=None if text_encoder is None else text_encoder.model.config.to_dict(),
@@ -118,6 +131,12 @@ def _one_task(data: RoutingData) -> RoutingData:
     return RoutingData(
         data.query_ids, data.queries, ["all"] * len(data), data.candidates, data.performance, data.cost, data.judge
     )
+
+
+def _described(candidates: Sequence[str], llms: Sequence[dict]) -> list[dict]:
+    """The pool's row of each candidate's LLM; {} where the pool does not know it."""
+    known = {row["name"]: row for row in llms}
+    return [known.get(name) or known.get(split_candidate(name)[0], {}) for name in candidates]
 
 
 def _targets(data: RoutingData, scaling: Scaling, task_labels: bool) -> Targets:

@@ -38,6 +38,7 @@ class Task:
         rows: Optional (first, last) row of the source, inclusive, for each of our splits.
         metric: Name of a grader in `fusion_hf.bench.graders`.
         example: Turns (row of the source, index of the row) into an `Example`.
+        licence: What the card of the source says, as the Hub spells it; ``unknown`` where it says none.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Task:
     metric: str
     example: Callable[[dict[str, Any], int], Example]
     rows: dict[str, tuple[int, int]] = field(default_factory=dict)
+    licence: str = "unknown"
 
 
 def with_mode(query: str, mode: str) -> str:

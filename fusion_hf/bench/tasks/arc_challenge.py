@@ -14,6 +14,7 @@ TASK = Task(
     domain="Commonsense",
     description="Hard grade-school science questions, mostly four options.",
     source="allenai/ai2_arc",
+    licence="cc-by-sa-4.0",
     config="ARC-Challenge",
     splits={"train": "train", "test": "test"},
     metric="em_mc",

@@ -16,6 +16,7 @@ TASK = Task(
     domain="Reading",
     description="Naturally occurring yes/no questions about a passage.",
     source="google/boolq",
+    licence="cc-by-sa-3.0",
     config=None,
     splits={"train": "train", "test": "validation"},
     metric="cem",

@@ -14,6 +14,7 @@ TASK = Task(
     domain="Commonsense",
     description="Everyday commonsense questions with five options.",
     source="tau/commonsense_qa",
+    licence="mit",
     config=None,
     splits={"train": "train", "test": "validation"},
     metric="em_mc",

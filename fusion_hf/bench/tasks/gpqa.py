@@ -20,6 +20,7 @@ TASK = Task(
     domain="Popular",
     description="Graduate-level questions in biology, physics and chemistry, four options.",
     source="Idavidrein/gpqa",
+    licence="cc-by-4.0",
     config="gpqa_main",
     splits={"train": "train", "test": "train"},
     metric="em_mc",

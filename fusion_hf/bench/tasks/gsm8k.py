@@ -13,6 +13,7 @@ TASK = Task(
     domain="Math",
     description="Grade-school arithmetic word problems that need two to eight steps and end in one number.",
     source="openai/gsm8k",
+    licence="mit",
     config="main",
     splits={"train": "train", "test": "test"},
     metric="gsm8k",

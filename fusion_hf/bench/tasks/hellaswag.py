@@ -14,6 +14,7 @@ TASK = Task(
     domain="Commonsense",
     description="The most likely continuation of a described situation, four options.",
     source="Rowan/hellaswag",
+    licence="unknown",
     config=None,
     splits={"train": "train", "test": "validation"},
     metric="em_mc",

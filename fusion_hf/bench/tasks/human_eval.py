@@ -21,6 +21,7 @@ TASK = Task(
     domain="Code",
     description="Python functions to complete from their signature and docstring; hidden tests.",
     source="openai/openai_humaneval",
+    licence="mit",
     config=None,
     splits={"train": "test", "test": "test"},
     rows={"train": (0, 113), "test": (114, 163)},

@@ -29,6 +29,7 @@ TASK = Task(
     domain="Math",
     description="Competition mathematics whose final answer is one expression.",
     source="EleutherAI/hendrycks_math",
+    licence="mit",
     config="algebra,counting_and_probability,geometry,intermediate_algebra,number_theory,prealgebra,precalculus",
     splits={"train": "train", "test": "test"},
     metric="math",

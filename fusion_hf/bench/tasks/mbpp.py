@@ -20,6 +20,7 @@ TASK = Task(
     domain="Code",
     description="Python functions from a one-sentence description; three tests are shown.",
     source="google-research-datasets/mbpp",
+    licence="cc-by-4.0",
     config="full",
     splits={"train": "all", "test": "all"},
     rows={"train": (600, 973), "test": (10, 509)},

@@ -13,6 +13,7 @@ TASK = Task(
     domain="Popular",
     description="School, university and professional knowledge in 57 subjects, four options.",
     source="cais/mmlu",
+    licence="mit",
     config="all",
     splits={"train": "auxiliary_train", "test": "test"},
     metric="em_mc",

@@ -12,6 +12,7 @@ TASK = Task(
     domain="World knowledge",
     description="Questions that people typed into a search engine; a short factual answer.",
     source="RUC-NLPIR/FlashRAG_datasets",
+    licence="cc-by-sa-4.0",
     config="nq",
     splits={"train": "train", "test": "test"},
     metric="cem",

@@ -14,6 +14,7 @@ TASK = Task(
     domain="Commonsense",
     description="Elementary science facts applied to new situations, four options.",
     source="allenai/openbookqa",
+    licence="unknown",
     config="main",
     splits={"train": "train", "test": "test"},
     metric="em_mc",

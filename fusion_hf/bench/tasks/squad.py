@@ -16,6 +16,7 @@ TASK = Task(
     domain="Reading",
     description="Questions about a passage; the answer is a span of it.",
     source="rajpurkar/squad",
+    licence="cc-by-sa-4.0",
     config=None,
     splits={"train": "train", "test": "validation"},
     metric="cem",

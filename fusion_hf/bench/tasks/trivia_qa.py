@@ -13,6 +13,7 @@ TASK = Task(
     domain="World knowledge",
     description="Trivia questions answered from memory; many aliases count.",
     source="mandarjoshi/trivia_qa",
+    licence="unknown",
     config="rc.nocontext",
     splits={"train": "train", "test": "validation"},
     metric="cem",

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from ..pool import LLM
 
+LOCAL = ("transformers", "vllm")  # backends that load `model` in this process; it may be a folder
+
 # Kind of error -> whether the same request may succeed later.
 KINDS = {
     "rate_limit": True,
@@ -33,6 +35,8 @@ class Reply:
         output_tokens: The same, reasoning and the end token included.
         reasoning_tokens: The part of `output_tokens` that was reasoning; None means not measured.
         latency_s: Seconds from sending to the whole answer; for a batched local model, those of its batch.
+        usage_source: ``server`` if the engine that answered counted the tokens, ``estimated/<tokenizer or rule>`` if
+            at least one count is ours (see `fusion_hf.llms.backends._usage`), None without counts.
     """
 
     text: str
@@ -41,6 +45,7 @@ class Reply:
     output_tokens: int | None
     reasoning_tokens: int | None
     latency_s: float
+    usage_source: str | None = None
 
 
 class BackendError(Exception):

@@ -1,12 +1,7 @@
 """Any chat endpoint that speaks OpenAI's protocol: hosted ones, vLLM, TGI, `transformers serve`, llama.cpp, …"""
 
 import asyncio
-import datetime
-import email.utils
 import json
-import math
-import os
-import re
 import time
 import urllib.parse
 import urllib.request
@@ -16,16 +11,24 @@ from weakref import WeakKeyDictionary
 
 import aiohttp
 
-from ...errors import UserError
 from . import BackendError, Reply
+from ._http import clean, refusal, well_formed
+from ._options import known_options, read_key
+from ._usage import check_tokenizer, count_usage
 
 if TYPE_CHECKING:
     from ..pool import LLM
 
 NOT_SENT = ("concurrency", "timeout")  # options in the pool that are ours, not the server's
-TOO_LONG = re.compile(
-    r"context[ _](length|window)|maximum (context|prompt|input)|prompt is too long|too many tokens", re.IGNORECASE
-)
+# What OpenAI's protocol knows, and what its well-known servers (vLLM, TGI, llama.cpp, OpenRouter) add to it.
+SENT = (
+    "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "min_p", "typical_p", "seed", "stop",
+    "frequency_penalty", "presence_penalty", "repetition_penalty", "logit_bias", "n", "response_format",
+    "reasoning_effort", "reasoning", "verbosity", "service_tier", "store", "metadata", "user", "chat_template_kwargs",
+    "guided_choice", "guided_json", "guided_regex", "min_tokens", "ignore_eos", "skip_special_tokens", "provider",
+    "thinking", "enable_thinking", "max_new_tokens",
+)  # fmt: skip
+KNOWN = (*SENT, "extra_body", *NOT_SENT)
 
 
 @dataclass
@@ -44,30 +47,28 @@ class Backend:
     """A chat endpoint at `base_url`.
 
     Options in the pool are sent with every request (``max_tokens``, ``temperature``, …) except ``concurrency``
-    (requests in flight at this address) and ``timeout`` (seconds for one answer; 300).
+    (requests in flight at this address) and ``timeout`` (seconds for one answer; 300). Fields that are not in `SENT`
+    go into the mapping ``extra_body``, which is laid over the request; any other name is a `UserError`.
     """
 
     def __init__(self, llm: "LLM"):
-        self.name = llm.name
+        known_options(llm.options, KNOWN, llm.name)
+        check_tokenizer(llm)
+        self.llm, self.name = llm, llm.name
         self.endpoint = llm.base_url.rstrip("/")
         self.model = llm.model_id
         self.options = {k: v for k, v in llm.options.items() if k not in NOT_SENT}
         self.concurrency = llm.options.get("concurrency")
         self.timeout = llm.options.get("timeout", 300)
         self._shared: _Shared | None = None
-        self._key = None
-        if llm.api_key_env:
-            self._key = os.environ.get(llm.api_key_env, "").strip()
-            if not self._key:
-                raise UserError(
-                    f"{llm.name}: expected its key in the environment variable {llm.api_key_env}, found none: "
-                    f"export {llm.api_key_env}=…"
-                )
+        self._key = read_key(llm)
         self._headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
 
     async def chat(self, messages: list[dict[str, str]], *, timeout: float | None = None, **options: Any) -> Reply:
         """Send one chat. `timeout` is in seconds for the whole answer; other options go to the server."""
+        known_options(options, KNOWN, self.name)
         body = {"model": self.model, "messages": messages, **self.options, **options}
+        body |= body.pop("extra_body", {})
         began = time.perf_counter()
         try:
             async with self._session().post(
@@ -81,15 +82,15 @@ class Backend:
         except TimeoutError as error:
             raise BackendError("timeout", f"no answer within {timeout or self.timeout:g} s") from error
         except aiohttp.ClientError as error:
-            raise BackendError("connection", self._clean(f"{type(error).__name__}: {error}")) from error
+            raise BackendError("connection", clean(f"{type(error).__name__}: {error}", self._key)) from error
         seconds = time.perf_counter() - began
         try:
             reply = json.loads(content)
         except ValueError:
             reply = None
         if status >= 300 or (isinstance(reply, dict) and reply.get("error") and not reply.get("choices")):
-            raise self._refusal(status, headers, reply, content)
-        return self._read(reply, content, seconds)
+            raise refusal(status, headers, reply, content, self._key)
+        return self._read(reply, content, seconds, messages)
 
     async def close(self) -> None:
         """Leave the connection pool; the last one out closes it."""
@@ -112,89 +113,23 @@ class Backend:
             self._shared.users += 1
         return self._shared.session
 
-    def _refusal(self, status: int, headers: Any, reply: Any, content: bytes) -> BackendError:
-        """What went wrong, from the status and the body of an error."""
-        error = reply.get("error") if isinstance(reply, dict) else None
-        if status < 300 and isinstance(error, dict) and str(error.get("code", "")).isdigit():
-            status = int(error["code"])  # some gateways send the real status inside a 200
-        code = str(error.get("code", "")) if isinstance(error, dict) else ""
-        message = error.get("message") if isinstance(error, dict) else error
-        text = self._clean(str(message or content[:300].decode(errors="replace") or "no message"))
-        text = f"HTTP {status}: {text}"
-        if 300 <= status < 400:
-            return BackendError("bad_request", f"{text}; it redirects to {headers.get('Location')}: use that base_url")
-        if status == 429:
-            return BackendError("rate_limit", text, retry_seconds(headers.get("Retry-After")))
-        if status == 408:
-            return BackendError("timeout", text)
-        if status >= 500:
-            return BackendError("server", text, retry_seconds(headers.get("Retry-After")))
-        if status in (401, 403):
-            return BackendError("auth", text)
-        if status < 300:
-            return BackendError("bad_reply", text)
-        if code == "context_length_exceeded" or TOO_LONG.search(text):
-            return BackendError("context_length", text)
-        return BackendError("bad_request", text)
-
-    def _read(self, reply: Any, content: bytes, seconds: float) -> Reply:
+    def _read(self, reply: Any, content: bytes, seconds: float, messages: list[dict[str, str]]) -> Reply:
         try:
             choice = reply["choices"][0]
             message = choice["message"]
             text = message["content"]
         except (TypeError, KeyError, IndexError):
-            start = self._clean(content[:200].decode(errors="replace"))
+            start = clean(content[:200].decode(errors="replace"), self._key)
             raise BackendError("bad_reply", f"expected choices[0].message.content, found {start!r}") from None
         if isinstance(text, list):
             text = "".join(part.get("text") or "" for part in text if isinstance(part, dict))
-        usage = _mapping(reply.get("usage"))
-        details = _mapping(usage.get("completion_tokens_details"))
-        return Reply(
-            # Null content is an answer without text: all tokens went into reasoning, or the model refused in words.
-            text=_well_formed(text or message.get("refusal") or ""),
-            finish_reason=choice.get("finish_reason"),
-            input_tokens=_count(usage.get("prompt_tokens")),
-            output_tokens=_count(usage.get("completion_tokens")),
-            reasoning_tokens=_count(details.get("reasoning_tokens")),
-            latency_s=seconds,
-        )
-
-    def _clean(self, text: str) -> str:
-        """One line without the key, which some servers repeat in their errors."""
-        text = " ".join(text.split())
-        return text.replace(self._key, "***") if self._key else text
+        # Null content is an answer without text: all tokens went into reasoning, or the model refused in words.
+        text = well_formed(text or message.get("refusal") or "")
+        counts = count_usage(self.llm, reply.get("usage"), messages, text)
+        return Reply(text=text, finish_reason=choice.get("finish_reason"), latency_s=seconds, **counts)
 
 
 def _proxy(url: str) -> str | None:
     """The proxy that the environment names for this address. Looked up once: aiohttp would do so for every request."""
     parts = urllib.parse.urlsplit(url)
     return None if urllib.request.proxy_bypass(parts.hostname or "") else urllib.request.getproxies().get(parts.scheme)
-
-
-def retry_seconds(header: str | None) -> float | None:
-    """Seconds to wait from a Retry-After header: a number, or an HTTP date; None if there is none to read."""
-    if not header:
-        return None
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            moment = email.utils.parsedate_to_datetime(header)
-        except ValueError:
-            return None
-        seconds = (moment - datetime.datetime.now(moment.tzinfo)).total_seconds()
-    return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _count(value: Any) -> int | None:
-    """A token count, or None for anything else: what was not measured is not guessed."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def _well_formed(text: str) -> str:
-    """The text without half characters, which servers send when they cut an answer between two tokens."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -2,7 +2,6 @@
 
 import asyncio
 import copy
-import difflib
 import threading
 import time
 import zlib
@@ -15,45 +14,16 @@ import torch
 from tqdm import tqdm
 from transformers import StoppingCriteriaList, StopStringCriteria
 
-from ...errors import UserError
 from . import BackendError, Reply
 from ._decode import decode
 from ._load import load_model, token_budget
+from ._options import Settings, known_options
 
 if TYPE_CHECKING:
     from ..pool import LLM
 
 LOAD_OPTIONS = ("adapter", "device", "dtype", "batch_size", "token_budget", "concurrency", "timeout")
 GATHER_S = 0.002  # how long a first chat waits for others to join its batch
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to generate. Greedy unless `temperature` is above zero.
-
-    Attributes:
-        max_tokens: Most tokens of an answer.
-        temperature: 0 takes the likeliest token; above 0 samples.
-        top_p: Sample among the likeliest tokens that hold this share of probability.
-        top_k: Sample among this many tokens; 0 means all.
-        seed: Sampling repeats for the same seed and the same batch.
-        stop: Texts that end an answer; they are cut off.
-    """
-
-    max_tokens: int = 512
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    seed: int = 0
-    stop: tuple[str, ...] = ()
-
-    def __post_init__(self):
-        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
-        object.__setattr__(self, "stop", stop)
-        if not isinstance(self.max_tokens, int) or self.max_tokens < 1:
-            raise UserError(f"expected max_tokens to be a whole number of at least 1, found {self.max_tokens!r}")
-        if self.temperature < 0:
-            raise UserError(f"expected temperature >= 0, found {self.temperature}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +55,7 @@ class Backend:
 
     def __init__(self, llm: "LLM"):
         options = dict(llm.options)
-        _known(options, (*LOAD_OPTIONS, *Settings.__dataclass_fields__), llm.name)
+        known_options(options, (*LOAD_OPTIONS, *Settings.__dataclass_fields__), llm.name)
         load = {k: options.pop(k) for k in LOAD_OPTIONS if k in options}
         self.settings = Settings(**options)
         self.name = llm.name
@@ -152,7 +122,7 @@ class Backend:
         return self.tokenizer(["\n".join(m["content"] for m in chat) for chat in chats])["input_ids"]
 
     def _with(self, options: dict[str, Any]) -> Settings:
-        _known(options, tuple(Settings.__dataclass_fields__), self.name)
+        known_options(options, tuple(Settings.__dataclass_fields__), self.name)
         return replace(self.settings, **options) if options else self.settings
 
     def _check_length(self, ids: list[int]) -> None:
@@ -253,7 +223,7 @@ class Backend:
         for row, (new, ended), text in zip(rows, answers, texts, strict=True):
             cut = min((text.find(s) for s in settings.stop if s in text), default=None)
             reason = "stop" if ended or cut is not None else "length"
-            replies.append(Reply(text[:cut], reason, len(row), len(new), None, seconds))
+            replies.append(Reply(text[:cut], reason, len(row), len(new), None, seconds, "server"))
         return replies
 
     def _trim(self, new: list[int]) -> tuple[list[int], bool]:
@@ -271,11 +241,3 @@ class Backend:
         config.eos_token_id, config.pad_token_id = self.ends or None, self.pad
         config.stop_strings = None
         return config
-
-
-def _known(options: dict[str, Any], known: tuple[str, ...], name: str) -> None:
-    for key in options:
-        if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise UserError(f"{name}: unknown option {key!r}{hint}; options are {', '.join(known)}")

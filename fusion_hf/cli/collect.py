@@ -1,0 +1,36 @@
+"""`fusion-hf collect`: ask every LLM of a pool, in every mode."""
+
+from . import print_json
+
+HELP = "ask every LLM of a pool, in every mode"
+EXAMPLE = "fusion-hf collect --pool pool.yaml --tasks gsm8k --out logs"
+FIGURES = True
+
+
+def arguments(add) -> None:
+    add("--pool", required=True, help="pool file (YAML): LLMs, prices, how to reach them")
+    add("--tasks", required=True, help="comma-separated task names, or all")
+    add("--split", default="train", choices=("train", "test"))
+    add("--limit", type=int, help="queries a task (default: all of them)")
+    add("--modes", default="direct,think", help="comma-separated modes (default: direct,think)")
+    add("--source", help="folder with <task>.jsonl or .parquet in the source's schema, instead of the Hub")
+    add("--out", required=True, help="folder of append-only shards; the same command resumes")
+    add("--seed", type=int, default=0)
+    add("--max-usd", type=float, help="stop before this much is spent")
+    add("--concurrency", type=int, help="requests at once for an endpoint (default: what its backend says)")
+    add("--dry-run", action="store_true", help="print the price and ask nothing")
+
+
+def run(args):
+    from ..bench.tasks import TASKS
+    from ..llms.collect import collect_tasks
+    from ..llms.pool import load_pool
+
+    tasks = list(TASKS) if args.tasks == "all" else args.tasks.split(",")
+    result = collect_tasks(
+        load_pool(args.pool), tasks, split=args.split, limit=args.limit, out=args.out, modes=args.modes.split(","),
+        source=args.source, seed=args.seed, max_usd=args.max_usd, concurrency=args.concurrency, dry_run=args.dry_run,
+    )  # fmt: skip
+    result = result.to_dict()
+    print_json(result)
+    return result

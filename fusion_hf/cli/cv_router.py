@@ -1,0 +1,31 @@
+"""`fusion-hf cv-router`: compare router kinds by cross-validation."""
+
+from . import DEFAULT_ENCODER, ENCODER_HELP
+
+HELP = "compare router kinds by cross-validation"
+EXAMPLE = "fusion-hf cv-router bench --kind knn --kind fusion --folds 5"
+FIGURES = True
+
+
+def arguments(add) -> None:
+    add("bench", help="FusionBench folder or Hub id")
+    add("--kind", action="append", required=True, help="router kind; repeat to compare")
+    add("--encoder", default=DEFAULT_ENCODER, help=ENCODER_HELP)
+    add("--split", default="train")
+    add("--folds", type=int, default=5)
+    add("--scenario", default="performance")
+    add("--no-task-labels", action="store_true", help="learn without the log's task names")
+    add("--seed", type=int, default=0)
+
+
+def run(args):
+    from ..bench.data import RoutingData
+    from ..bench.store import read_log
+    from ..routers.evaluate import cross_validate, format_cv
+
+    result = cross_validate(
+        RoutingData.from_table(read_log(args.bench, args.split)), args.kind, folds=args.folds, scenario=args.scenario,
+        encoder=args.encoder, task_labels=not args.no_task_labels, seed=args.seed,
+    )  # fmt: skip
+    print(format_cv(result))
+    return result

@@ -1,0 +1,30 @@
+"""`fusion-hf think`: answer with retrieved templates."""
+
+from . import read_queries
+
+HELP = "answer with retrieved templates"
+EXAMPLE = 'fusion-hf think templates "What is 7 * 8?" --model MODEL --show-prompt'
+
+
+def arguments(add) -> None:
+    add("templates", help="folder of `templates` or Hub id")
+    add("query", nargs="*", help="queries; none reads standard input, a query a line")
+    add("--model", required=True, help="a model folder or Hub id, or an LLM of --pool")
+    add("--pool", help="pool file that names --model")
+    add("-k", type=int, default=3, help="templates before the query (default: 3)")
+    add("--style", default="thought", choices=("zero-shot", "few-shot", "thought"))
+    add("--max-tokens", type=int, default=256)
+    add("--show-prompt", action="store_true", help="print the prompt too")
+
+
+def run(args):
+    from ..thoughts.think import think_with
+
+    replies = think_with(
+        args.templates, read_queries(args), args.model, pool=args.pool, k=args.k, style=args.style,
+        max_tokens=args.max_tokens,
+    )  # fmt: skip
+    for reply in replies:
+        if args.show_prompt:
+            print(reply.prompt, end="\n---\n")
+        print(reply.text)

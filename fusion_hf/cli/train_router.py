@@ -1,0 +1,29 @@
+"""`fusion-hf train-router`: train a router on a log."""
+
+from . import DEFAULT_ENCODER, ENCODER_HELP
+
+HELP = "train a router on a log"
+EXAMPLE = "fusion-hf train-router bench --kind fusion --out router"
+
+
+def arguments(add) -> None:
+    add("bench", help="FusionBench folder or Hub id")
+    add("--kind", default="fusion", help="router kind (default: fusion)")
+    add("--encoder", default=DEFAULT_ENCODER, help=ENCODER_HELP)
+    add("--split", default="train")
+    add("--no-task-labels", action="store_true", help="learn without the log's task names")
+    add("--seed", type=int, default=0)
+    add("--out", required=True, help="folder of the router")
+
+
+def run(args):
+    from .. import routers
+    from ..bench.data import RoutingData
+    from ..bench.store import read_log
+
+    data = RoutingData.from_table(read_log(args.bench, args.split))
+    router = routers.train_router(
+        args.kind, data, encoder=args.encoder, task_labels=not args.no_task_labels, seed=args.seed
+    )
+    router.save_pretrained(args.out)
+    print(f"{args.kind} router for {len(data.candidates)} candidates from {len(data)} queries: {args.out}")

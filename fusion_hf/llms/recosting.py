@@ -1,0 +1,109 @@
+"""A log priced anew after a price change: read, recost, write, and say what changed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ..bench.card import llm_rows
+from ..bench.schema import rows_to_table
+from ..bench.store import bench_splits, local_path, read_log, write_bench
+from ..errors import UserError
+from .build import pool_rows
+from .pool import Pool, recost
+from .shards import latest_rows, shard_files
+
+
+def recost_log(log: str | Path, pool: Pool, out: str | Path, partial: bool = False) -> dict[str, Any]:
+    """Price every answer of `log` with the prices of `pool`, write it to `out`, and report by LLM.
+
+    A row without token counts, or of an LLM without prices, has no cost afterwards: its old cost belongs to old
+    prices. It counts as ``unpriced``. The scores and everything else stay as they are.
+
+    Args:
+        log: FusionBench folder or Hub id, folder of the collector's shards, .parquet or .jsonl.
+        pool: The prices.
+        out: A folder for a FusionBench folder (all its splits), else a file that ends in .parquet or .jsonl.
+        partial: Leave the rows of LLMs that the pool has not as they are (counted as ``kept``) instead of refusing.
+
+    Returns:
+        ``read``, ``recosted``, ``unpriced``, ``kept``, ``usd_before``, ``usd_after``, and ``by_llm`` with the same.
+
+    Raises:
+        UserError: An LLM that the pool has not, nothing to read, or an `out` that does not fit the log.
+    """
+    source, out = local_path(log), Path(out)
+    splits = bench_splits(source) if source.is_dir() else []
+    if not splits and out.suffix not in (".parquet", ".jsonl"):
+        raise UserError(f"{out}: expected a file that ends in .parquet or .jsonl for a log that is no FusionBench")
+    if source.is_dir() and out.exists() and source.samefile(out):
+        raise UserError(f"{out}: expected another folder than the log's own")
+    report: dict[str, Any] = {"read": 0, "recosted": 0, "unpriced": 0, "kept": 0, "usd_before": 0.0, "usd_after": 0.0}
+    by_llm: dict[str, dict[str, Any]] = {}
+    tables = {}
+    for name in splits or [""]:
+        old = read_log(source, name) if splits else _read(source)
+        tables[name] = _recost_known(old, pool) if partial else recost(old, pool)
+        _count(old, tables[name], pool, by_llm)
+    if splits:
+        rows = {r["name"]: r for r in llm_rows(source)} | {r["name"]: r for r in pool_rows(pool) if r["name"] in by_llm}
+        write_bench(tables, out, llms=list(rows.values()))
+    else:
+        _write(tables[""], out)
+    for entry in by_llm.values():
+        for key in report:
+            report[key] += entry[key]
+    return report | {"by_llm": by_llm}
+
+
+def _recost_known(table: pa.Table, pool: Pool) -> pa.Table:
+    """`recost` of the rows whose LLM the pool has; the others keep their cost."""
+    known = pc.is_in(table["llm"], pa.array(list(pool), pa.string()))
+    mine = recost(table.filter(known), pool)
+    cost = pc.replace_with_mask(table["cost"].combine_chunks(), known.combine_chunks(), mine["cost"].combine_chunks())
+    return table.set_column(table.column_names.index("cost"), table.schema.field("cost"), cost)
+
+
+def _count(old: pa.Table, new: pa.Table, pool: Pool, by_llm: dict[str, dict[str, Any]]) -> None:
+    """Add the rows and USD of one table to the figures of each LLM."""
+    both = pa.table({"llm": old["llm"], "before": old["cost"], "after": new["cost"]})
+    sums = both.group_by("llm").aggregate([("before", "sum"), ("after", "sum"), ("after", "count"), ([], "count_all")])
+    for row in sums.sort_by("llm").to_pylist():
+        entry = by_llm.setdefault(
+            row["llm"],
+            {"read": 0, "recosted": 0, "unpriced": 0, "kept": 0, "usd_before": 0.0, "usd_after": 0.0},
+        )
+        rows, priced = row["count_all"], row["after_count"]
+        entry["read"] += rows
+        if row["llm"] in pool:
+            entry["recosted"] += priced
+            entry["unpriced"] += rows - priced
+        else:
+            entry["kept"] += rows
+        entry["usd_before"] += row["before_sum"] or 0.0
+        entry["usd_after"] += row["after_sum"] or 0.0
+
+
+def _read(source: Path) -> pa.Table:
+    return rows_to_table(latest_rows(source)) if source.is_dir() and shard_files(source) else read_log(source)
+
+
+def _write(table: pa.Table, out: Path) -> None:
+    """Write beside the file first, so that a kill leaves the old one whole."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(out.name + ".part")
+    if out.suffix == ".parquet":
+        pq.write_table(table, part, compression="zstd")
+    else:
+        _write_lines(table, part)
+    part.replace(out)
+
+
+def _write_lines(table: pa.Table, path: Path) -> None:
+    with open(path, "w", encoding="utf-8") as lines:
+        for batch in table.to_batches(10_000):
+            for row in batch.to_pylist():
+                lines.write(json.dumps({k: v for k, v in row.items() if v is not None}, ensure_ascii=False) + "\n")

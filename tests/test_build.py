@@ -1,0 +1,135 @@
+"""Logs of any origin -> dataset repository: configs, card, plot, streaming, the verb."""
+
+import json
+import subprocess
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from conftest import make_rows
+from datasets import get_dataset_config_names, load_dataset
+
+from fusion_hf.bench.plots import heat_map
+from fusion_hf.bench.sample import sample_path
+from fusion_hf.bench.schema import LOG_SCHEMA, rows_to_table, validate
+from fusion_hf.bench.store import ROW_GROUP, read_log, write_bench
+from fusion_hf.bench.tasks import TASKS
+from fusion_hf.cli import main
+from fusion_hf.errors import UserError
+from fusion_hf.llms.build import build
+
+
+@pytest.fixture
+def bench(tmp_path):
+    tables = {s: validate(rows_to_table(make_rows(split=s))) for s in ("train", "test")}
+    return write_bench(tables, tmp_path / "bench", llms=[{"name": "ant", "input_price": 1.0}])
+
+
+def header(folder):
+    return yaml.safe_load((folder / "README.md").read_text().split("---\n")[1])
+
+
+def test_every_config_loads_whole_and_streamed(bench, tmp_path):
+    names = get_dataset_config_names(str(bench))
+    assert names == ["all", "gsm8k", "squad", "llms", "tasks"]
+    assert [c["config_name"] for c in header(bench)["configs"] if c.get("default")] == ["all"]
+    for name in names:
+        split = "train" if name in ("llms", "tasks") else "test"
+        whole = load_dataset(str(bench), name, split=split, cache_dir=str(tmp_path / "cache"))
+        assert list(load_dataset(str(bench), name, split=split, streaming=True)) == list(whole)
+    tasks = load_dataset(str(bench), "tasks", split="train", cache_dir=str(tmp_path / "cache"))
+    assert tasks[0] == {
+        "name": "gsm8k", "domain": "Math", "metric": "gsm8k", "source": "openai/gsm8k", "licence": "mit",
+        "train": 6, "test": 6,
+    }  # fmt: skip
+
+
+def test_every_task_names_its_licence_and_the_card_lists_them(bench):
+    assert all(task.licence for task in TASKS.values())
+    assert header(bench)["license"] == ["cc-by-sa-4.0", "mit"]
+    card = (bench / "README.md").read_text()
+    # "ant" is right on all of gsm8k, "cow" where i % 3 == 0; on every query somebody is right.
+    assert "| gsm8k | Math | gsm8k | 6 | 6 | ant | 1.000 | 1.000 | openai/gsm8k | mit |" in card
+    assert "| ant | 0.500 | 0.00025 | 0 |" in card
+
+
+def test_sources_that_were_told_stay_and_unknown_tasks_have_none(tmp_path):
+    rows = rows_to_table(make_rows(tasks=("gsm8k", "mine")))
+    out = write_bench({"train": rows}, tmp_path / "b", sources={"gsm8k": ("my own sums", "cc0-1.0")})
+    write_bench({"test": rows}, out)
+    card = (out / "README.md").read_text()
+    assert "| my own sums | cc0-1.0 |" in card and "openai/gsm8k" not in card
+    assert "| mine | not known | cem | 6 | 6 |" in card and card.count("| not known | not known |") == 1
+    assert header(out)["license"] == ["cc0-1.0"]
+
+
+def test_an_ungraded_log_says_not_measured_and_has_no_picture(tmp_path):
+    rows = [row | {"performance": None, "cost": None} for row in make_rows()]
+    out = write_bench({"train": rows_to_table(rows)}, tmp_path / "b")
+    card = (out / "README.md").read_text()
+    assert "not measured" in card and "performance.png" not in card and not (out / "performance.png").exists()
+
+
+def test_the_picture_is_drawn_and_without_matplotlib_the_card_is_silent(bench, tmp_path):
+    pytest.importorskip("matplotlib")
+    assert (bench / "performance.png").read_bytes()[:4] == b"\x89PNG"
+    assert "](performance.png)" in (bench / "README.md").read_text()
+    assert not heat_map({"a": {}}, tmp_path / "none.png")
+    code = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        "from fusion_hf.bench.store import read_log, write_bench\n"
+        f"write_bench({{'train': read_log({str(bench)!r}, 'train')}}, {str(tmp_path / 'b')!r})\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert "performance.png" not in (tmp_path / "b" / "README.md").read_text()
+    assert not (tmp_path / "b" / "performance.png").exists()
+
+
+def test_rows_are_sorted_within_a_task_and_row_groups_are_bounded(tmp_path):
+    table = validate(rows_to_table(make_rows(n=6, tasks=("squad",))))
+    many = pa.concat_tables([table] * (ROW_GROUP // table.num_rows + 1))
+    ids = pa.array([f"{i:08d}" for i in reversed(range(many.num_rows))])
+    many = many.set_column(0, LOG_SCHEMA.field(0), ids)
+    out = write_bench({"train": many}, tmp_path / "b")
+    file = pq.ParquetFile(out / "data" / "squad" / "train-00000.parquet")
+    assert file.metadata.num_row_groups == 2 and file.metadata.row_group(0).num_rows == ROW_GROUP
+    found = file.read(columns=["query_id"])["query_id"].to_pylist()
+    assert found == sorted(found) and len(found) == many.num_rows
+
+
+def test_several_logs_become_one_repository(bench, tmp_path):
+    other = rows_to_table([row | {"llm": "dog"} for row in make_rows(split="test") if row["llm"] == "ant"])
+    pq.write_table(other, tmp_path / "dog.parquet")
+    out = build([bench], tmp_path / "out", title="Mine", text="About it.")
+    assert read_log(out, "train").equals(read_log(bench, "train"))
+    assert pq.read_table(out / "llms" / "train-00000.parquet").to_pylist()[0]["name"] == "ant"
+    assert "# Mine\n\nAbout it." in (out / "README.md").read_text()
+    pq.write_table(read_log(bench, "test"), tmp_path / "test.parquet")
+    build([tmp_path / "test.parquet", tmp_path / "dog.parquet"], out, split="test")
+    assert read_log(out, "test").num_rows == 48 and read_log(out, "train").num_rows == 36
+    with pytest.raises(UserError, match="says no split"):
+        build([tmp_path / "dog.parquet"], out)
+    with pytest.raises(UserError, match="duplicate key"):
+        build([tmp_path / "dog.parquet", tmp_path / "dog.parquet"], out, split="test")
+
+
+def test_templates_become_a_config(bench, tmp_path):
+    folder = tmp_path / "templates" / "thought_templates"
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table({"task": ["gsm8k"], "template": ["Add."]}), folder / "train-00000.parquet")
+    out = build([bench], tmp_path / "out", templates=tmp_path / "templates")
+    assert "thought_templates" in get_dataset_config_names(str(out))
+    with pytest.raises(UserError, match="expected thought templates"):
+        build([bench], tmp_path / "other", templates=bench)
+
+
+def test_the_embedded_sample_builds_to_the_same_rows(tmp_path, capsys):
+    argv = ["build", str(sample_path()), "--out", str(tmp_path / "b"), "--json", str(tmp_path / "s.json")]
+    assert main(argv) == 0
+    rows = json.loads((tmp_path / "s.json").read_text())["splits"]
+    assert {split: row["rows"] for split, row in rows.items()} == {"train": 16800, "partial_test": 8400, "test": 25200}
+    key = [("query_id", "ascending"), ("llm", "ascending"), ("mode", "ascending")]
+    before, after = (read_log(p, "train", task="math").sort_by(key) for p in (sample_path(), tmp_path / "b"))
+    assert after.select(before.column_names).equals(before)
