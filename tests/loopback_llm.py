@@ -53,6 +53,7 @@ class LoopbackLLM:
         self.behave = behave
         self.seen: list[Seen] = []
         self.answered: Counter[str] = Counter()
+        self.garbled = 0  # of those: bodies that were no chat completion
         self.in_flight = self.peak = 0
         self.clients: set[tuple] = set()  # addresses of the connections that were made
         self._times: Counter[str] = Counter()
@@ -97,7 +98,7 @@ class LoopbackLLM:
 
     async def _act(self, request: web.Request, act: Act, body: dict[str, Any]) -> web.StreamResponse:
         if act.cut == "before":
-            request.transport.abort()
+            _abort(request)
             return web.Response()
         text = act.body
         if text is None and act.status >= 300:
@@ -114,11 +115,17 @@ class LoopbackLLM:
             await response.prepare(request)
             await response.write(text.encode()[:20])
             await asyncio.sleep(0.02)
-            request.transport.abort()
+            _abort(request)
             return response
         if act.status == 200:
             self.answered[body["messages"][-1]["content"]] += 1
+            self.garbled += act.body is not None
         return web.Response(text=text, status=act.status, headers={"Content-Type": "application/json", **act.headers})
+
+
+def _abort(request: web.Request) -> None:
+    if request.transport is not None:  # else the client has gone already
+        request.transport.abort()
 
 
 def free_port() -> int:

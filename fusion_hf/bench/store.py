@@ -95,6 +95,12 @@ def write_extra(out: str | Path, name: str, table: pa.Table) -> None:
     pq.write_table(table, path, compression="zstd", compression_level=ZSTD_LEVEL)
 
 
+def read_extra(path: str | Path, name: str) -> pa.Table | None:
+    """One of the configs beside the tasks (see `EXTRAS`) of a FusionBench folder or Hub dataset; None without it."""
+    file = local_path(path) / name / "train-00000.parquet"
+    return pq.read_table(file, partitioning=None) if file.is_file() else None
+
+
 def _file_name(task: str) -> str:
     if not task or any(c in task for c in '/\\:*?"<>|') or task in (".", "..", "all", *EXTRAS):
         raise UserError(f"task name {task!r} cannot be a dataset config: use letters, digits, '-', '_' and '.'")

@@ -18,6 +18,7 @@ def arguments(add) -> None:
     add("--seed", type=int, default=0)
     add("--max-usd", type=float, help="stop before this much is spent")
     add("--concurrency", type=int, help="requests at once for an endpoint (default: what its backend says)")
+    add("--engine", default="asyncio", choices=("asyncio", "ray"), help="ray: Ray Data on a cluster (extra ray)")
     add("--dry-run", action="store_true", help="print the price and ask nothing")
 
 
@@ -30,6 +31,7 @@ def run(args):
     result = collect_tasks(
         load_pool(args.pool), tasks, split=args.split, limit=args.limit, out=args.out, modes=args.modes.split(","),
         source=args.source, seed=args.seed, max_usd=args.max_usd, concurrency=args.concurrency, dry_run=args.dry_run,
+        engine=args.engine,
     )  # fmt: skip
     result = result.to_dict()
     print_json(result)

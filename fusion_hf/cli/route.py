@@ -14,7 +14,7 @@ def arguments(add) -> None:
     add("--scenario", default="performance", help="a trade-off that the router knows (default: performance)")
     add("--max-cost", type=float, help="USD that one answer may cost")
     add("--candidates", help="comma-separated candidates to choose from")
-    add("--explain", action="store_true", help="also print the best three and why")
+    add("--explain", action="store_true", help="also print the best three, the task, and similar logged queries")
 
 
 def run(args):
@@ -23,7 +23,9 @@ def run(args):
     router = load_router(args.router)
     names = args.candidates.split(",") if args.candidates else None
     queries = read_queries(args)
-    decisions = router.route(queries, scenario=args.scenario, max_cost=args.max_cost, candidates=names)
+    decisions = router.route(
+        queries, scenario=args.scenario, max_cost=args.max_cost, candidates=names, explain=args.explain
+    )
     for query, decision in zip(queries, decisions, strict=True):
         print(f"{decision.candidate}\t{query[:80]}")
         if args.explain:

@@ -15,13 +15,18 @@ from tqdm import tqdm
 from ..bench.schema import MODES, rows_to_table, validate
 from ..bench.tasks import Example
 from ..errors import UserError
+from .backends import LOCAL
+from .backends.vllm import ENGINE_OPTIONS
+from .keys import KeySet
 from .pool import LLM, Pool, load_pool, recost, save_pool
 from .requests import Plan, Request, answer_limit, make_plan, make_requests, messages_of, worst_case
-from .runner import Limits, Runner, log_row, stop_on_signal
-from .shards import Key, ShardWriter, latest_rows, read_rows, repair, row_key
+from .runner import Limits, Runner, counted, log_row, stop_on_signal
+from .shards import ShardWriter, latest_chunks, read_rows, repair, row_key
 
 logger = logging.getLogger(__name__)
-RUNNING = ("concurrency", "timeout", "batch_size", "token_budget", "device")  # options that do not change an answer
+ENGINES = ("asyncio", "ray")
+# Options that do not change an answer.
+RUNNING = ("concurrency", "timeout", "batch_size", "token_budget", "device", *ENGINE_OPTIONS)
 
 
 @dataclass
@@ -35,7 +40,7 @@ class Summary:
         dropped: Requests without an answer, by reason: a kind of error (its row says what happened and is asked again
             by the next run), or ``budget``, ``endpoint_down``, ``interrupted``, ``duplicate``.
         retried: Tries that failed and were repeated, by kind of error.
-        usd: What the answers of this run cost; answers whose tokens the server did not count are not in it.
+        usd: What the answers of this run cost; where the server did not count tokens, by an estimate of them.
         usd_total: The same for everything in the folder.
         seconds: How long the run took.
         stopped: Endpoints that were left alone, and why.
@@ -74,6 +79,7 @@ async def collect_async(
     max_usd: float | None = None,
     max_failures: int = 8,
     progress: bool = True,
+    total: int | None = None,
 ) -> Summary:
     """Ask every request that `out` does not answer yet, and append a row to `out` as soon as each answer is there.
 
@@ -90,7 +96,8 @@ async def collect_async(
         max_usd: What the folder may cost in all, earlier runs included. A request is only sent if its worst case
             (its bytes as tokens, and ``max_tokens``) still fits.
         max_failures: Requests in a row that an endpoint may fail before it is left alone for this run.
-        progress: Show a bar on stderr.
+        progress: Show a bar on stderr: rows a second, USD so far and, where `total` is known, the time left.
+        total: Number of requests, where `requests` cannot say.
     """
     began = time.perf_counter()
     limits = Limits(concurrency, retries, timeout, max_usd, max_failures)
@@ -100,7 +107,7 @@ async def collect_async(
     done, spent, feared = _already(out, pool, max_usd)
     summary = Summary(usd_total=spent)
     writer = ShardWriter(out)
-    total = len(requests) if isinstance(requests, Sequence) else None
+    total = len(requests) if total is None and isinstance(requests, Sequence) else total
     bar = tqdm(total=total, desc="collect", unit="row", disable=not progress, dynamic_ncols=True)
 
     def on_answer(request, reply, usd):
@@ -148,40 +155,45 @@ def _check_limits(limits: Limits, pool: Pool) -> None:
         if not limits.max_usd >= 0:
             raise UserError(f"expected max_usd >= 0, found {limits.max_usd}")
         for llm in pool.values():
+            if None in (llm.input_price, llm.output_price):
+                raise UserError(f"max_usd needs prices: {llm.name} has none in the pool (0 means free of charge)")
             if llm.output_price and answer_limit(llm) is None:
                 raise UserError(f"max_usd needs to know how long answers may be: give {llm.name} the option max_tokens")
 
 
-def _already(out: str | Path, pool: Pool, max_usd: float | None) -> tuple[set[Key], float, float]:
-    """Keys that are answered, the USD they cost, and (under a cap) the worst case of answers without token counts."""
-    done, spent, feared = set(), 0.0, 0.0
+def _already(out: str | Path, pool: Pool, max_usd: float | None) -> tuple[KeySet, float, float]:
+    """Keys that are answered, the USD they cost, and what answers without the server's count may have cost beyond that.
+
+    The last is their worst case, and only told under a cap.
+    """
+    done, spent, feared = KeySet(), 0.0, 0.0
     for row in read_rows(out):
         if row.get("error") is None:
             done.add(row_key(row))
             spent += row.get("cost") or 0.0
-            if max_usd is not None and row.get("cost") is None and row["llm"] in pool:
-                feared += worst_case(pool[row["llm"]], messages_of(row["query"], row["mode"]))
+            if max_usd is None or row["llm"] not in pool or counted(row.get("cost"), row.get("usage_source")):
+                continue
+            most = worst_case(pool[row["llm"]], messages_of(row["query"], row["mode"]))
+            feared += max(0.0, most - (row.get("cost") or 0.0))
     return done, spent, feared
 
 
 def _new_requests(
-    requests: Iterable[Request], pool: Pool, done: set[Key], summary: Summary, advance
+    requests: Iterable[Request], pool: Pool, done: KeySet, summary: Summary, advance
 ) -> Iterator[Request]:
     """The requests that are to be asked; counts the others."""
-    seen: set[Key] = set()
+    seen = KeySet()
     for request in requests:
         pool.get_llm(request.llm)
         summary.read += 1
-        if request.key in seen:
+        if not seen.add(request.key):
             summary.dropped["duplicate"] += 1
         elif request.key in done:
             summary.resumed += 1
             summary.kept += 1
         else:
-            seen.add(request.key)
             yield request
             continue
-        seen.add(request.key)
         advance()
 
 
@@ -201,7 +213,7 @@ def _remember_pool(pool: Pool, out: Path) -> None:
 
 def _identity(llm: LLM) -> dict[str, Any]:
     """What decides an answer; a local model by its folder's name, because folders move."""
-    model = Path(llm.model_id).name if llm.backend == "transformers" else llm.model_id
+    model = Path(llm.model_id).name if llm.backend in LOCAL else llm.model_id
     return {"model": model} | {k: v for k, v in sorted(llm.options.items()) if k not in (*RUNNING, "adapter")}
 
 
@@ -217,11 +229,25 @@ def collect_examples(
     modes: Sequence[str] = MODES,
     metrics: Mapping[str, str] | None = None,
     dry_run: bool = False,
+    engine: str = "asyncio",
     **options: Any,
 ) -> Summary | Plan:
-    """Ask the pool the given examples of each task. See `make_requests` and `collect_async` for the arguments."""
-    requests = list(make_requests(pool, examples, modes, metrics))
-    return plan(pool, requests, out) if dry_run else collect(pool, requests, out, **options)
+    """Ask the pool the given examples of each task. See `make_requests` and `collect_async` for the arguments.
+
+    `engine` is ``asyncio`` (this process) or ``ray`` (Ray Data, on as many machines as the cluster has).
+    """
+    examples = {task: list(rows) for task, rows in examples.items()}
+    requests = make_requests(pool, examples, modes, metrics)
+    if dry_run:
+        return plan(pool, requests, out)
+    if engine not in ENGINES:
+        raise UserError(f"unknown engine {engine!r}: expected one of {', '.join(ENGINES)}")
+    options["total"] = sum(map(len, examples.values())) * len(pool) * len(modes)
+    if engine == "ray":
+        from .ray_engine import collect_ray
+
+        return collect_ray(pool, requests, out, **options)
+    return collect(pool, requests, out, **options)
 
 
 def collect_tasks(
@@ -264,9 +290,9 @@ def finish(out: str | Path, pool: Pool | None = None, version: str = "strict") -
     """
     from ..bench.graders import grade_table
 
-    rows = latest_rows(out)
-    if not rows:
+    chunks = [rows_to_table(rows) for rows in latest_chunks(out)]
+    if not chunks:
         raise UserError(f"{out}: expected rows of the collector (shard-*.jsonl), found none")
-    table = validate(rows_to_table(rows), where=str(out))
+    table = validate(pa.concat_tables(chunks), where=str(out))
     table = recost(table, pool or load_pool(Path(out) / "pool.yaml"))
     return validate(grade_table(table, version), where=str(out))

@@ -9,6 +9,8 @@ from typing import Any
 from ..bench.schema import MODES, query_id
 from ..bench.tasks import Example, get_task, with_mode
 from ..errors import UserError
+from .backends import LOCAL
+from .keys import KeySet
 from .pool import LLM, Pool
 
 CHARACTERS_PER_TOKEN = 4  # the usual rule of thumb for English; only the estimate of a dry run uses it
@@ -60,8 +62,8 @@ def make_requests(
             raise UserError(f"unknown mode {mode!r}: expected one of {', '.join(MODES)}")
     examples = {task: list(rows) for task, rows in examples.items()}
     metrics = {task: (metrics or {}).get(task) or get_task(task).metric for task in examples}
-    local = [[llm] for llm in pool if pool[llm].backend == "transformers"]
-    remote = [llm for llm in pool if pool[llm].backend != "transformers"]
+    local = [[llm] for llm in pool if pool[llm].backend in LOCAL]
+    remote = [llm for llm in pool if pool[llm].backend not in LOCAL]
     for llms in (remote, *local):
         for task, rows in examples.items():
             for row, llm, mode in itertools.product(rows, llms, modes):
@@ -85,10 +87,12 @@ def answer_limit(llm: LLM) -> int | None:
 def worst_case(llm: LLM, messages: Messages) -> float:
     """The most USD that one try of a request can cost; an LLM whose output has a price needs an `answer_limit`.
 
+    A price that is not known counts as zero: `collect_async` refuses a cap for such an LLM.
+
     No tokenizer makes more tokens of a chat than it has bytes; there is some room for the chat template.
     """
     tokens = sum(len(m["content"].encode("utf-8", "replace")) + 16 for m in messages) + 32
-    return (tokens * llm.input_price + (answer_limit(llm) or 0) * llm.output_price) / 1e6
+    return (tokens * (llm.input_price or 0) + (answer_limit(llm) or 0) * (llm.output_price or 0)) / 1e6
 
 
 @dataclass
@@ -98,14 +102,14 @@ class Plan:
     Attributes:
         read: Requests that were read.
         resumed: Those that are answered already.
-        usd_input: Estimated price of the prompts.
-        usd_most: The same with every answer as long as it may be; None if an LLM with a price has no ``max_tokens``.
+        usd_input: Estimated price of the prompts; None if the price of an LLM is not known.
+        usd_most: The same with every answer as long as it may be; None also where an LLM has no ``max_tokens``.
         by_llm: The figures of each LLM: requests, input_tokens, usd_input, usd_most.
     """
 
     read: int = 0
     resumed: int = 0
-    usd_input: float = 0.0
+    usd_input: float | None = 0.0
     usd_most: float | None = 0.0
     by_llm: dict[str, dict[str, Any]] = field(default_factory=dict)
     estimate: str = f"input: characters / {CHARACTERS_PER_TOKEN}; output: at most max_tokens an answer"
@@ -117,24 +121,30 @@ class Plan:
 
 def make_plan(pool: Pool, requests: Iterable[Request], done: Container[tuple[str, str, str]]) -> Plan:
     """The price of asking those requests whose key is not in `done`."""
-    result, seen = Plan(), set()
+    result, seen = Plan(), KeySet()
     for request in requests:
         llm = pool.get_llm(request.llm)
         result.read += 1
         if request.key in done:
             result.resumed += 1
-        elif request.key not in seen:
-            seen.add(request.key)
+        elif seen.add(request.key):
             entry = result.by_llm.setdefault(llm.name, {"requests": 0, "input_tokens": 0})
             entry["requests"] += 1
             entry["input_tokens"] += math.ceil(sum(len(m["content"]) for m in request.messages) / CHARACTERS_PER_TOKEN)
     for name, entry in result.by_llm.items():
         llm, limit = pool[name], answer_limit(pool[name])
+        if None in (llm.input_price, llm.output_price):
+            entry |= {"usd_input": None, "usd_most": None}
+            continue
         entry["usd_input"] = entry["input_tokens"] * llm.input_price / 1e6
         known = limit is not None or not llm.output_price
         output = entry["requests"] * (limit or 0) * llm.output_price / 1e6
         entry["usd_most"] = entry["usd_input"] + output if known else None
-    result.usd_input = sum(e["usd_input"] for e in result.by_llm.values())
-    bounds = [e["usd_most"] for e in result.by_llm.values()]
-    result.usd_most = None if None in bounds else float(sum(bounds))
+    result.usd_input, result.usd_most = (
+        _sum([e[k] for e in result.by_llm.values()]) for k in ("usd_input", "usd_most")
+    )
     return result
+
+
+def _sum(values: list[float | None]) -> float | None:
+    return None if None in values else float(sum(values))

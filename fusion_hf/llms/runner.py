@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .backends import Backend, BackendError, Reply, open_backend
+from .limits import AdaptiveLimit
 from .pool import Pool
 from .requests import Request, worst_case
 
@@ -25,7 +26,8 @@ class Limits:
     """How hard to try.
 
     Attributes:
-        concurrency: Requests in flight at one endpoint; None lets the LLM's option or its backend say (else 32).
+        concurrency: Requests in flight at one endpoint at most; None lets the LLM's option or its backend say (else
+            32). An endpoint that refuses gets fewer (see `AdaptiveLimit`).
         retries: Further tries of a request whose error may pass.
         timeout: Seconds for one answer of a server; None leaves it to the backend.
         max_usd: Stop before this is passed; None means no cap.
@@ -77,7 +79,7 @@ class Endpoint:
     """A server or a device that requests share."""
 
     name: str
-    limit: int
+    limit: AdaptiveLimit
     queue: asyncio.Queue = field(default_factory=asyncio.Queue)
     workers: int = 0
     failures: int = 0
@@ -123,7 +125,7 @@ class Runner:
                     await self._window.acquire()
                     endpoint = await self._endpoint(request.llm)
                     endpoint.queue.put_nowait(request)
-                    if endpoint.workers < endpoint.limit:
+                    if endpoint.workers < endpoint.limit.most:
                         endpoint.workers += 1
                         workers.create_task(self._work(endpoint))
                     if self.stop.is_set():
@@ -144,7 +146,7 @@ class Runner:
         backend = self._backends[name]
         if backend.endpoint not in self.endpoints:
             limit = self.limits.concurrency or backend.concurrency or DEFAULT_CONCURRENCY
-            self.endpoints[backend.endpoint] = Endpoint(backend.endpoint, limit)
+            self.endpoints[backend.endpoint] = Endpoint(backend.endpoint, AdaptiveLimit(limit))
         return self.endpoints[backend.endpoint]
 
     async def _work(self, endpoint: Endpoint) -> None:
@@ -162,9 +164,11 @@ class Runner:
                 return self.on_drop(request, "interrupted" if self.stop.is_set() else "endpoint_down")
             if not await self.budget.reserve(most):
                 return self.on_drop(request, "budget")
+            entered, refused = await endpoint.limit.enter(), None
             try:
                 reply = await self._backends[llm.name].chat(request.messages, timeout=self.limits.timeout)
             except BackendError as error:
+                refused = error.kind == "rate_limit"
                 # A try that was cut off may be on the bill all the same.
                 billed = error.kind in ("timeout", "bad_reply") or (error.kind == "connection" and not _refused(error))
                 await self.budget.settle(most, most if billed else 0.0)
@@ -172,6 +176,8 @@ class Runner:
                 if wait is None or self.stop.is_set():
                     self._count_failure(endpoint, error)
                     return self.on_error(request, error)
+                endpoint.limit.leave(entered, refused)
+                entered = None  # who waits for the next try leaves the place to others
                 self.retried[error.kind] += 1
                 attempt += 1
                 if error.kind == "rate_limit":
@@ -184,10 +190,14 @@ class Runner:
                 await self.budget.settle(most, most)
                 raise
             else:
+                refused, endpoint.failures = False, 0
                 usd = self.pool.cost(llm.name, reply.input_tokens, reply.output_tokens)
-                endpoint.failures = 0
                 self.on_answer(request, reply, usd)
-                return await self.budget.settle(most, most if usd is None else usd)
+                # A server that does not count its tokens may charge for any number of them.
+                return await self.budget.settle(most, usd if counted(usd, reply.usage_source) else most)
+            finally:
+                if entered is not None:
+                    endpoint.limit.leave(entered, refused)
 
     async def _may_ask(self, endpoint: Endpoint) -> bool:
         """Wait until the endpoint takes requests; False if it is down or the run was stopped."""
@@ -243,6 +253,11 @@ def stop_on_signal(stop: asyncio.Event):
             loop.remove_signal_handler(number)
 
 
+def counted(usd: float | None, usage_source: str | None) -> bool:
+    """Whether a price is what the server will charge, rather than an estimate or nothing."""
+    return usd is not None and usage_source == "server"
+
+
 def _refused(error: BackendError) -> bool:
     """Whether the connection was never made, so that nothing can have been billed."""
     import aiohttp
@@ -260,6 +275,7 @@ def log_row(request: Request, reply: Reply | None, usd: float | None, error: Bac
             "input_tokens": reply.input_tokens,
             "output_tokens": reply.output_tokens,
             "reasoning_tokens": reply.reasoning_tokens,
+            "usage_source": reply.usage_source,
             "cost": usd,
             "latency_s": round(reply.latency_s, 4),
         }

@@ -10,11 +10,15 @@ import os
 import secrets
 import sys
 import time
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import UserError
+from .keys import Key, digest
 
 try:
     import fcntl
@@ -23,7 +27,6 @@ except ImportError:  # Windows: shards are read as well, but a torn line is skip
 
 logger = logging.getLogger(__name__)
 Row = dict[str, Any]
-Key = tuple[str, str, str]
 
 
 def row_key(row: Row) -> Key:
@@ -77,7 +80,9 @@ def repair(folder: str | Path) -> int:
                 logger.warning("%s is being written by another process: what it has in flight is asked twice", path)
                 continue
             end = _last_whole_line(file)
-            if end < file.seek(0, os.SEEK_END):
+            if file.seek(0, os.SEEK_END) == 0:
+                path.unlink()  # its writer was killed before its first row
+            elif end < file.seek(0, os.SEEK_END):
                 file.truncate(end)
                 cut += 1
     return cut
@@ -101,11 +106,17 @@ def read_rows(folder: str | Path) -> Iterator[Row]:
 
     Raises `UserError` that names file and line if a whole line is not a row.
     """
-    for path in shard_files(folder):
+    yield from _read([(path, path.stat().st_size) for path in shard_files(folder)])
+
+
+def _read(files: list[tuple[Path, int]]) -> Iterator[Row]:
+    for path, end in files:
+        position = 0
         with open(path, "rb") as lines:
             for number, line in enumerate(lines, 1):
-                if not line.endswith(b"\n"):
-                    break  # torn: the writer was killed, or is writing it now
+                position += len(line)
+                if position > end or not line.endswith(b"\n"):
+                    break  # torn, or written since: the writer was killed, or is at work
                 try:
                     row = json.loads(line)
                     row_key(row)
@@ -116,9 +127,31 @@ def read_rows(folder: str | Path) -> Iterator[Row]:
 
 def latest_rows(folder: str | Path) -> list[Row]:
     """One row a key: its last answer, or its last error where there is no answer."""
-    rows: dict[Key, Row] = {}
-    for row in read_rows(folder):
-        key = row_key(row)
-        if key not in rows or row.get("error") is None or rows[key].get("error") is not None:
-            rows[key] = row
-    return list(rows.values())
+    return [row for chunk in latest_chunks(folder) for row in chunk]
+
+
+def latest_chunks(folder: str | Path, size: int = 10_000) -> Iterator[list[Row]]:
+    """`latest_rows`, at most `size` at a time, so that a million responses need not be in memory as Python objects.
+
+    The shards are read twice: once for the keys, once for the rows that count.
+    """
+    keys, answered = array("Q"), bytearray()
+    files = [(path, path.stat().st_size) for path in shard_files(folder)]  # both readings end where the first does
+    for row in _read(files):
+        keys.append(digest(row_key(row)))
+        answered.append(row.get("error") is None)
+    number = np.arange(len(keys))
+    key = np.array(keys, np.uint64)
+    order = np.lexsort((number, np.frombuffer(answered, np.uint8), key))
+    last = np.append(key[order][1:] != key[order][:-1], [True][: len(order)]).astype(bool)
+    wanted = np.zeros(len(order), bool)
+    wanted[order[last]] = True
+    chunk: list[Row] = []
+    for take, row in zip(wanted.tolist(), _read(files), strict=True):
+        if take:
+            chunk.append(row)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

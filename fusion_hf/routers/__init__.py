@@ -7,21 +7,22 @@ from ..errors import UserError
 from .base import Router, RouterConfig
 from .decisions import Predictions, RoutingDecision
 
-KINDS: tuple[str, ...] = tuple(
-    sorted(
-        p.stem.replace("_", "-")
-        for p in Path(__file__).parent.glob("*.py")
-        if "\nROUTER = " in p.read_text(encoding="utf-8")
-    )
-)
-"""Router kinds: every file of this folder with a line `ROUTER = …`; ``best_single.py`` is the kind ``best-single``."""
+_FILES: dict[str, str] = {
+    # A last _ keeps a file apart from a module of the same name: code beside a checkpoint must not hide any.
+    p.stem.rstrip("_").replace("_", "-"): p.stem
+    for p in sorted(Path(__file__).parent.glob("*.py"))
+    if "\nROUTER = " in p.read_text(encoding="utf-8")
+}
+KINDS: tuple[str, ...] = tuple(sorted(_FILES))
+"""Router kinds: every file of this folder with a line `ROUTER = …`; ``best_single.py`` is the kind ``best-single``, and
+``random_.py`` is ``random``."""
 
 
 def get_kind(name: str) -> type[Router]:
     """The router class of a kind; a `UserError` lists the known ones."""
     if name not in KINDS:
         raise UserError(f"unknown router kind {name!r}: expected one of {', '.join(KINDS)}")
-    return import_module(f".{name.replace('-', '_')}", __name__).ROUTER
+    return import_module(f".{_FILES[name]}", __name__).ROUTER
 
 
 def register() -> None:

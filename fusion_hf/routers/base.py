@@ -5,7 +5,7 @@ subclass, a `Router` subclass that implements `learn` and `head`, and a line ``R
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -15,8 +15,13 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from ..encoder import TextEncoder
 from ..errors import UserError
 from ..remote_code import auto_map, save_code
+from .chats import Chat, as_texts
 from .decisions import Predictions, RoutingDecision, rank
+from .examples import nearest_logged
+from .extend import extend
 from .features import text_features
+
+SHOWN_QUERIES, SHOWN_TASKS = 3, 5  # in explanations
 
 
 class RouterConfig(PreTrainedConfig):
@@ -26,7 +31,10 @@ class RouterConfig(PreTrainedConfig):
         encoder_config: Configuration of the text encoder; None for a router without one.
         encoder_name: Name under which the encoder was asked for.
         max_length: Tokens that the encoder reads of a query.
-        candidates: Candidate ids, sorted.
+        candidates: Candidate ids, in the order of the columns of predictions; sorted unless some were added.
+        learned: Ids of the candidates that training knew, where they are not the same; None for the same.
+        added: Ids of candidates that joined after training; None for none.
+        columns: Which of the learned and added columns are left; None for all.
         tasks: Task names of the training log.
         has_cost, has_judge: Whether the log had costs, judge scores.
         scenarios: Trade-offs by name: alpha, beta and score ("performance" or "judge") of the reward.
@@ -42,6 +50,9 @@ class RouterConfig(PreTrainedConfig):
     encoder_name: str = "none"
     max_length: int = 256
     candidates: list | None = None
+    learned: list | None = None
+    added: list | None = None
+    columns: list | None = None
     tasks: list | None = None
     has_cost: bool = False
     has_judge: bool = False
@@ -74,6 +85,7 @@ class Targets:
         encode: Texts to vectors [k, embedding] by the router's encoder; None without an encoder.
         answers: Final answer that the graders' extractors read in each response: object [n, m], None where there is
             none; None as a whole where the log was read without responses.
+        scenarios: The trade-offs that the log can be measured on, by name: alpha, beta and score.
     """
 
     tasks: list[str] | None
@@ -86,6 +98,7 @@ class Targets:
     llms: list[dict] | None = None
     encode: Callable[[list[str]], np.ndarray] | None = None
     answers: np.ndarray | None = None
+    scenarios: dict[str, dict] = field(default_factory=dict)
 
 
 class Router(PreTrainedModel):
@@ -125,6 +138,10 @@ class Router(PreTrainedModel):
         """Lines on why, for every query."""
         return [[] for _ in range(len(output["performance"]))]
 
+    def votes(self, output: dict[str, torch.Tensor]) -> dict[tuple | None, torch.Tensor] | None:
+        """For kinds that choose without predicting a reward: `Predictions.votes`, [n, m], from the output of `head`."""
+        return None
+
     # -- predicting
 
     @property
@@ -132,13 +149,17 @@ class Router(PreTrainedModel):
         """Candidate ids in the order of the columns of predictions."""
         return list(self.config.candidates)
 
-    def features(self, queries: Sequence[str], embeddings: np.ndarray | None = None) -> torch.Tensor:
+    @property
+    def learned_candidates(self) -> list[str]:
+        """Candidate ids in the order of the columns of `head`: those of the training log."""
+        return list(self.config.learned or self.config.candidates)
+
+    def features(self, queries: Sequence[str | Chat], embeddings: np.ndarray | None = None) -> torch.Tensor:
         """Features of queries: float32 [n, d]: embedding (if there is an encoder), surface, TF-IDF.
 
         Pass `embeddings` [n, e] where they are known already (see `encoder.embed_cached`).
         """
-        if isinstance(queries, str):
-            raise UserError("expected a list of queries, found one string: put it in a list")
+        queries = as_texts(queries)
         blocks = [text_features(dict(self.named_buffers(recurse=False)), queries)]
         if self.encoder is not None:
             if embeddings is None:
@@ -154,14 +175,20 @@ class Router(PreTrainedModel):
         return TextEncoder(self.encoder, self.tokenizer, self.config.max_length)
 
     def forward(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
-        """`head` of features [n, d] as `features` makes them."""
-        return self.head(features)
+        """`head` of features [n, d] as `features` makes them, with the candidates that were added since."""
+        return extend(self, self.head(features))
 
     @torch.inference_mode()
-    def predict(self, queries: Sequence[str], embeddings: np.ndarray | None = None) -> Predictions:
-        """Performance and cost that every candidate is expected to have on every query."""
+    def predict(
+        self, queries: Sequence[str | Chat], embeddings: np.ndarray | None = None, nearest: int = 0
+    ) -> Predictions:
+        """Performance and cost that every candidate is expected to have on every query.
+
+        `nearest` asks for that many similar logged queries too.
+        """
         x = self.features(queries, embeddings)
-        output = self.head(x)
+        learned = self.head(x)
+        output = extend(self, learned)
         nothing = np.full((len(queries), len(self.candidates)), np.nan)
         raw, scaled = (
             {
@@ -170,27 +197,50 @@ class Router(PreTrainedModel):
             }
             for suffix in ("", "_scaled")
         )
-        return Predictions(self.candidates, raw, scaled, self.reasons(output))
+        near = nearest_logged(self, x, nearest) if nearest else None
+        votes = self._votes(learned)
+        return Predictions(self.candidates, raw, scaled, self.reasons(output), self._task_shares(output), near, votes)
+
+    def _votes(self, learned: dict[str, torch.Tensor]) -> dict | None:
+        """`votes` in the columns of `candidates`; an added candidate gets none."""
+        votes = self.votes(learned)
+        if votes is None:
+            return None
+        more, columns = len(self.config.added or ()), self.config.columns
+        tables = {
+            k: np.pad(v.double().cpu().numpy(), ((0, 0), (0, more)), constant_values=np.nan) for k, v in votes.items()
+        }
+        return {k: v if columns is None else v[:, columns] for k, v in tables.items()}
+
+    def _task_shares(self, output: dict[str, torch.Tensor]) -> list[dict[str, float]] | None:
+        """Share of each group of queries, where the kind says (``tasks`` in its output), the largest first."""
+        names = (self.config.options or {}).get("groups")
+        if "tasks" not in output or not names:
+            return None
+        rows = output["tasks"].double().cpu().numpy()
+        return [{names[t]: float(row[t]) for t in np.argsort(-row)[:SHOWN_TASKS] if row[t] >= 0.01} for row in rows]
 
     def route(
         self,
-        queries: Sequence[str],
+        queries: Sequence[str | Chat],
         scenario: str = "performance",
         *,
         alpha: float | None = None,
         beta: float | None = None,
         max_cost: float | None = None,
         candidates: Sequence[str] | None = None,
+        explain: bool = False,
     ) -> list[RoutingDecision]:
         """Choose a candidate for every query.
 
         Args:
-            queries: Texts, as asked in direct mode.
+            queries: Texts, as asked in direct mode, or chats (lists of messages).
             scenario: Name of a trade-off in `config.scenarios`.
             alpha, beta: A trade-off of your own instead: reward = alpha * performance - beta * cost. One that is not
                 given is 0.
             max_cost: USD that the answer may be expected to cost.
             candidates: Choose among these only.
+            explain: Also look up the nearest logged queries, for `RoutingDecision.explain`.
 
         Raises:
             UserError: Unknown scenario or candidate; a cost is asked for and the training log had none; no candidate is
@@ -200,10 +250,12 @@ class Router(PreTrainedModel):
         if (trade["beta"] or max_cost is not None) and not self.config.has_cost:
             raise UserError("this router was trained on a log without costs: expected beta 0 and no max_cost")
         columns = self._columns(candidates)
-        predictions = self.predict(queries)
+        predictions = self.predict(queries, nearest=SHOWN_QUERIES if explain else 0)
         reward = predictions.reward(**trade)[:, columns]
         performance, cost = predictions.performance[:, columns], predictions.cost[:, columns]
         if max_cost is not None:
+            if predictions.fixed:
+                raise UserError("this kind of router does not predict costs: expected no max_cost; train another kind")
             reward = np.where(cost <= max_cost, reward, np.nan)
             for i in np.flatnonzero(np.isnan(reward).all(1)):
                 raise UserError(
@@ -225,7 +277,16 @@ class Router(PreTrainedModel):
                 if not np.isnan(reward[i, c])
             ]
             runner_up = top[1]["candidate"] if len(top) > 1 else None
-            decisions.append(RoutingDecision(**top[0], runner_up=runner_up, best=top, reasons=predictions.reasons[i]))
+            decisions.append(
+                RoutingDecision(
+                    **top[0],
+                    runner_up=runner_up,
+                    best=top,
+                    reasons=predictions.reasons[i],
+                    tasks=predictions.tasks[i] if predictions.tasks else {},
+                    nearest=predictions.nearest[i] if predictions.nearest else [],
+                )
+            )
         return decisions
 
     def _trade_off(self, scenario: str, alpha: float | None, beta: float | None) -> dict:

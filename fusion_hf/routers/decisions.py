@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from ..errors import UserError
+
 TIE = 1e-6  # predicted rewards nearer than this are equal: float32 outputs differ by less from batch to batch
 
 
@@ -21,12 +23,19 @@ class Predictions:
             training log did not have it.
         scaled: quantity -> float64 [n, m] in units of the query's task, in which the reward is computed.
         reasons: n lists of lines on why.
+        tasks: n dicts group of queries -> share; None where the kind knows no groups.
+        nearest: n lists of similar logged queries (see `examples.nearest_logged`); None where not asked for.
+        votes: For kinds that choose without predicting a reward: trade-off (alpha, beta, score) -> float64 [n, m] in
+            place of the reward; under the key None for every trade-off. None for all other kinds.
     """
 
     candidates: list[str]
     raw: dict[str, np.ndarray]
     scaled: dict[str, np.ndarray]
     reasons: list[list[str]] = field(repr=False)
+    tasks: list[dict[str, float]] | None = field(default=None, repr=False)
+    nearest: list[list[dict]] | None = field(default=None, repr=False)
+    votes: dict[tuple[float, float, str] | None, np.ndarray] | None = field(default=None, repr=False)
 
     @property
     def performance(self) -> np.ndarray:
@@ -42,10 +51,29 @@ class Predictions:
         """The same predictions for these candidates, in this order."""
         columns = [self.candidates.index(c) for c in candidates]
         raw, scaled = ({k: v[:, columns] for k, v in part.items()} for part in (self.raw, self.scaled))
-        return Predictions(list(candidates), raw, scaled, self.reasons)
+        votes = self.votes and {k: v[:, columns] for k, v in self.votes.items()}
+        return Predictions(list(candidates), raw, scaled, self.reasons, self.tasks, self.nearest, votes)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether only the trade-offs that the router was trained on can be asked for."""
+        return self.votes is not None and None not in self.votes
 
     def reward(self, alpha: float, beta: float, score: str = "performance") -> np.ndarray:
-        """Expected alpha * score - beta * cost, both scaled by task: float64 [n, m]."""
+        """Expected alpha * score - beta * cost, both scaled by task: float64 [n, m].
+
+        Raises:
+            UserError: The kind learned winners of some trade-offs, and this is none of them.
+        """
+        if self.votes is not None:
+            found = self.votes.get((alpha, beta, score), self.votes.get(None))
+            if found is None:
+                known = "; ".join(f"{a:g} * {s} - {b:g} * cost" for a, b, s in self.votes)
+                raise UserError(
+                    f"this kind of router learned who wins under fixed trade-offs ({known}): expected one of them, "
+                    f"found {alpha:g} * {score} - {beta:g} * cost; other kinds predict performance and cost"
+                )
+            return found
         result = alpha * self.scaled[score]
         return result - beta * self.scaled["cost"] if beta else result
 
@@ -61,7 +89,9 @@ class RoutingDecision:
         reward: Its expected reward in the scenario.
         runner_up: The second best; None where there is one candidate.
         best: The best three as dicts (candidate, performance, cost, reward).
-        reasons: Lines on why: the task it looks like, or the logged queries it is near to.
+        reasons: Lines on why, where the kind gives any.
+        tasks: Share of each task, or group of queries, that it looks like; {} where the kind knows none.
+        nearest: Similar logged queries as dicts (query, similarity, scores by candidate); [] unless asked for.
     """
 
     candidate: str
@@ -71,6 +101,8 @@ class RoutingDecision:
     runner_up: str | None
     best: list[dict]
     reasons: list[str]
+    tasks: dict[str, float] = field(default_factory=dict)
+    nearest: list[dict] = field(default_factory=list)
 
     def explain(self) -> str:
         """A few lines for a person."""
@@ -80,7 +112,13 @@ class RoutingDecision:
             + f"  reward {b['reward']:.3f}"
             for place, b in enumerate(self.best, 1)
         ]
-        return "\n".join([*lines, *(f"  because {r}" for r in self.reasons)])
+        shown = [b["candidate"] for b in self.best]
+        near = [
+            f"  like ({n['similarity']:.2f}) logged query: {n['query']}\n    there "
+            + ", ".join(f"{c} {n['scores'][c]:.2f}" if c in n["scores"] else f"{c} not measured" for c in shown)
+            for n in self.nearest
+        ]
+        return "\n".join([*lines, *(f"  because {r}" for r in self.reasons), *near])
 
     def to_dict(self) -> dict:
         """The decision as plain JSON types."""

@@ -6,7 +6,6 @@ import torch
 from .base import Router, RouterConfig, Targets
 
 NEIGHBOURS = (5, 10, 20, 35, 50, 75, 100)
-SHOWN, SHOWN_CHARACTERS = 3, 160
 
 
 class KnnRouterConfig(RouterConfig):
@@ -34,13 +33,10 @@ class KnnRouter(Router):
             outputs |= {name: targets.raw[name], f"{name}_scaled": targets.scaled[name]}
         table = torch.from_numpy(np.concatenate(list(outputs.values()), 1)).float()
         overall = table.nanmean(0)
-        shown = [t.strip().replace("\n", " ")[-SHOWN_CHARACTERS:].encode("utf-8", "replace") for t in targets.texts]
         buffers = {
             "memory": memory.half(),
             "table": table,
             "overall": overall,
-            "text": torch.frombuffer(bytearray(b"".join(shown) or b" "), dtype=torch.uint8).clone(),
-            "text_ends": torch.tensor([0, *np.cumsum([len(s) for s in shown])], dtype=torch.int64),
         }
         k = _choose(memory, torch.from_numpy(targets.scaled["performance"]).float())
         return {"neighbours": k, "outputs": list(outputs)}, buffers
@@ -52,17 +48,6 @@ class KnnRouter(Router):
         mean = _mean(self.table[near[1]], self.overall)
         result = dict(zip(options["outputs"], mean.chunk(len(options["outputs"]), 1), strict=True))
         return result | {"similarity": near[0], "neighbours": near[1]}
-
-    def reasons(self, output: dict[str, torch.Tensor]) -> list[list[str]]:
-        """The nearest logged queries (their ends)."""
-        text, ends = self.text.cpu().numpy().tobytes(), self.text_ends.tolist()
-        return [
-            [
-                f"near ({similarity:.2f}) to logged query: {text[ends[row] : ends[row + 1]].decode('utf-8', 'ignore')}"
-                for similarity, row in zip(near[:SHOWN], rows[:SHOWN], strict=True)
-            ]
-            for near, rows in zip(output["similarity"].tolist(), output["neighbours"].tolist(), strict=True)
-        ]
 
 
 def nearest(x: torch.Tensor, memory: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,12 +7,13 @@ import numpy as np
 import torch
 
 from ..bench.data import RoutingData
-from ..bench.rewards import SCENARIOS, Scaling
+from ..bench.rewards import SCENARIOS, Scaling, available_scenarios
 from ..bench.schema import split_candidate
 from ..encoder import DEFAULT_ENCODER, NONE, TextEncoder, embed_cached, load_encoder
 from ..errors import UserError
 from . import get_kind
 from .base import Router, Targets
+from .examples import MOST, remember
 from .features import fit_features, text_features
 
 
@@ -27,6 +28,7 @@ def train_router(
     progress: bool = True,
     llms: Sequence[dict] | None = None,
     answers: np.ndarray | None = None,
+    examples: int = MOST,
     **options,
 ) -> Router:
     """Train a router of `kind` on a log.
@@ -45,6 +47,8 @@ def train_router(
         progress: Show a progress bar while queries are encoded.
         llms: Rows of the pool (the config ``llms`` of a FusionBench), for kinds that read what an LLM is said to be.
         answers: Final answers [n, m] in the order of `data`, for kinds that read answers (`Router.needs_answers`).
+        examples: Training queries that the checkpoint carries to explain its decisions (the end of each text, its
+            vector and its scores); 0 for none.
         options: What the kind's `learn` takes.
 
     Returns:
@@ -75,8 +79,9 @@ def train_router(
     targets.encode = None if text_encoder is None else text_encoder.encode
     targets.llms = None if llms is None else _described(data.candidates, llms)
     targets.answers = answers
+    targets.scenarios = {name: asdict(SCENARIOS[name]) for name in available_scenarios(data)}
     learned, buffers = cls.learn(x.double().numpy(), targets, seed=seed, **options)
-    buffers = state | buffers
+    buffers = state | buffers | remember(x.numpy(), targets.texts, data.performance, targets.embedding, examples)
     config = cls.config_class(
         encoder_config=None if text_encoder is None else text_encoder.model.config.to_dict(),
         encoder_name=encoder if isinstance(encoder, str) else text_encoder.model.name_or_path,

@@ -1,0 +1,102 @@
+"""What a router loses when one LLM joined it with a few scored queries instead of being there in training.
+
+    python benchmarks/add_llm.py bench --encoder offline --queries 50 --folds 3 --seeds 3 --json add_llm.json
+
+Each LLM of the log is left out in turn. On every fold the router is trained without it, learns it from `--queries`
+random queries of the training folds (`add_llm`), and routes the held-out fold; the same router trained on all LLMs, and
+the one that never heard of the LLM, route it too. Rewards of held-out queries are scaled on the training folds.
+"""
+
+import argparse
+import json
+from copy import deepcopy
+
+import numpy as np
+
+from fusion_hf.bench.data import RoutingData
+from fusion_hf.bench.rewards import SCENARIOS, Scaling, available_scenarios, pick, reward
+from fusion_hf.bench.schema import split_candidate
+from fusion_hf.bench.store import read_extra, read_log
+from fusion_hf.encoder import NONE, embed_cached, load_encoder
+from fusion_hf.routers import train_router
+from fusion_hf.routers.add_llm import add_llm
+from fusion_hf.routers.cross import fold_of
+from fusion_hf.routers.decisions import TIE
+
+
+def got(router, test, scaling, embeddings, scenario):
+    """Reward of the router's pick on every query: [n]."""
+    predictions = router.predict(test.queries, embeddings)
+    data = test.select(predictions.candidates)
+    picks = pick(
+        predictions.reward(scenario.alpha, scenario.beta, scenario.score), predictions.cost, data.candidates, TIE
+    )
+    return reward(data, scenario, scaling)[np.arange(len(data)), picks]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bench")
+    parser.add_argument("--kind", default="fusion")
+    parser.add_argument("--encoder", default="offline")
+    parser.add_argument("--scenario", choices=SCENARIOS, action="append")
+    parser.add_argument("--queries", type=int, default=50)
+    parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--json")
+    args = parser.parse_args()
+    data = RoutingData.from_table(read_log(args.bench, "train"))
+    scenarios = args.scenario or available_scenarios(data)
+    pool = read_extra(args.bench, "llms")
+    pool = [] if pool is None else pool.to_pylist()
+    encoder = None if args.encoder == NONE else load_encoder(args.encoder)
+    embeddings = None if encoder is None else embed_cached(encoder, data.queries, progress=True)
+    llms = sorted({split_candidate(c)[0] for c in data.candidates})
+    fold = fold_of(data, args.folds, 0)
+    rewards: dict = {}
+    for f in range(args.folds):
+        inside, outside = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
+        train, test = data.subset(inside), data.subset(outside)
+        scaling = Scaling.fit(train)
+        here, there = (None if embeddings is None else embeddings[rows] for rows in (inside, outside))
+        options = {"encoder": encoder or NONE, "progress": False, "examples": 0}
+        full = train_router(args.kind, train, embeddings=here, **options)
+        for llm in llms:
+            rest = train.select([c for c in data.candidates if split_candidate(c)[0] != llm])
+            without = train_router(args.kind, rest, embeddings=here, **options)
+            routers = {"full": [full], "without": [without], "added": []}
+            for seed in range(args.seeds):
+                rows = np.random.default_rng([seed, f]).permutation(len(train))[: args.queries]
+                router = deepcopy(without)
+                router.tokenizer = without.tokenizer
+                routers["added"].append(add_llm(router, train.subset(rows), llm, pool))
+            for scenario in scenarios:
+                for how, made in routers.items():
+                    mean = np.mean([got(r, test, scaling, there, SCENARIOS[scenario]) for r in made], 0)
+                    rewards.setdefault((scenario, llm, how), []).append(mean)
+    result = {}
+    for scenario in scenarios:
+        print(f"\n{scenario}: reward without the LLM, added with {args.queries} queries, after full training; share")
+        for llm in llms:
+            parts = {how: np.concatenate(rewards[scenario, llm, how]) for how in ("without", "added", "full")}
+            row = {how: float(np.nanmean(v)) for how, v in parts.items()}
+            difference = parts["added"] - parts["full"]
+            row["share"] = row["added"] / row["full"]
+            row["difference"], row["se"] = (
+                float(np.nanmean(difference)),
+                float(np.nanstd(difference) / len(difference) ** 0.5),
+            )
+            result.setdefault(scenario, {})[llm] = row
+            print(
+                f"{llm:40s} {row['without']:.4f} {row['added']:.4f} {row['full']:.4f}  {100 * row['share']:6.1f} %"
+                f"  ({row['difference']:+.4f}, se {row['se']:.4f})"
+            )
+        shares = [r["share"] for r in result[scenario].values()]
+        print(f"{'least and mean share':40s} {100 * min(shares):.1f} % {100 * np.mean(shares):.1f} %")
+    if args.json:
+        with open(args.json, "w", encoding="utf-8") as file:
+            json.dump({"queries": args.queries, "kind": args.kind, "scenarios": result}, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""A new LLM for a trained router from a few dozen scored queries, and the removal of one; nothing is trained again.
+
+What a candidate will do on a query is first guessed as the mean of what the router expects of candidates like it (size
+class, price, mode). The scored queries correct that guess: by an offset and by a ridge on the expectations of all
+candidates, each only as far as leaving one query out shows that it pays.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ..bench.data import RoutingData
+from ..bench.schema import split_candidate
+from ..errors import UserError
+from .base import Router
+from .extend import LOGARITHMIC, QUANTITIES, linear_columns
+
+FEWEST = 5  # scored queries below which nothing can be said
+PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0, 1e6)  # of the ridge, in queries
+PSEUDO = (0.0, 2.0, 5.0, 10.0, 20.0)  # queries that the guess counts as, against the offset
+OTHER_MODE, OTHER_SIZE = 0.2, 0.5  # weight of a candidate of the other mode, of another size class
+PRICE_WIDTH = np.log(3.0)  # a price three times as high halves the likeness, more or less
+CAUTION = 1.0  # standard errors taken off a score, because the best of many guesses is mostly too good
+
+
+def add_llm(router: Router, data: RoutingData, llm: str, llms: Sequence[dict] | None = None) -> Router:
+    """Let a router choose among the candidates of one more LLM, in place.
+
+    Args:
+        router: A trained router.
+        data: Log arrays that hold the new candidates (``llm``, ``llm_think``); other candidates in them are not needed.
+            20 to 50 scored queries are enough; they should look like the queries to come.
+        llm: Name of the new LLM.
+        llms: Rows of the pool (the config ``llms`` of a FusionBench): size class and prices, for the first guess;
+            without them the measured costs say which candidates are like it.
+
+    Returns:
+        The same router.
+
+    Raises:
+        UserError: The log does not hold the LLM, or too few scored queries; or the router knows it already.
+    """
+    new = [c for c in data.candidates if split_candidate(c)[0] == llm]
+    if not new:
+        raise UserError(f"the log holds no answers of {llm}: expected one of {', '.join(data.candidates)}")
+    known = [c for c in new if c in router.candidates]
+    if known:
+        raise UserError(f"the router knows {known[0]} already: remove it first to measure it anew (remove-llm)")
+    for name in new:
+        _add(router, data.select([name]), llms or [])
+    return router
+
+
+def remove_llm(router: Router, llm: str) -> Router:
+    """Take all candidates of an LLM away from a router, in place; its last candidate cannot be taken."""
+    left = [i for i, c in enumerate(router.candidates) if split_candidate(c)[0] != llm]
+    if len(left) == len(router.candidates):
+        raise UserError(f"the router does not know {llm}: expected an LLM of {', '.join(router.candidates)}")
+    if not left:
+        raise UserError(f"{llm} is the only LLM of the router: a router needs at least one")
+    config = router.config
+    names, columns = router.candidates, config.columns or list(range(len(router.candidates)))
+    config.learned = router.learned_candidates
+    config.candidates, config.columns = [names[i] for i in left], [columns[i] for i in left]
+    return router
+
+
+def _add(router: Router, data: RoutingData, llms: Sequence[dict]) -> None:
+    name, seen = data.candidates[0], ~np.isnan(data.performance[:, 0])
+    if seen.sum() < FEWEST:
+        raise UserError(f"{name}: expected at least {FEWEST} scored queries (better 20 to 50), found {seen.sum()}")
+    data = data.subset(seen)
+    output = _heads(router, data.queries)
+    likeness = _likeness(router, name, data, output, llms)
+    found = {}
+    for quantity in [q for q in QUANTITIES if q in output]:
+        columns = linear_columns(quantity, torch.from_numpy(output[quantity])).numpy()
+        y = _measured(router, data, quantity)
+        weight, bias, error = _fit(columns, y, likeness)
+        found[quantity] = weight, bias - (0.0 if quantity.startswith("cost") else CAUTION * error)
+    _write(router, name, found)
+
+
+@torch.inference_mode()
+def _heads(router: Router, queries: list[str]) -> dict[str, np.ndarray]:
+    """The head's output for the learned candidates: float64 [n, m] a quantity."""
+    embeddings = None
+    if router.encoder is not None:
+        from ..encoder import embed_cached
+
+        embeddings = embed_cached(router.text_encoder, queries)
+    output = router.head(router.features(queries, embeddings))
+    return {name: output[name].double().cpu().numpy() for name in QUANTITIES if name in output}
+
+
+def _measured(router: Router, data: RoutingData, quantity: str) -> np.ndarray:
+    """What the log says of the new candidate on the scale of a head's output: float64 [n], NaN where not measured."""
+    name = quantity.removesuffix("_scaled")
+    values = getattr(data, name)[:, 0]
+    if name != quantity:
+        low, span = (router.config.scaling[part][name] for part in ("low", "span"))
+        tasks = ["all"] * len(data) if router.config.tasks is None else data.tasks
+        # A task that training did not have cannot be scaled: its queries count for the unscaled quantities only.
+        values = np.array(
+            [(v - low[t]) / span[t] if t in low else np.nan for v, t in zip(values, tasks, strict=True)], float
+        )
+    if quantity in LOGARITHMIC:
+        values = np.log(np.where(values > 0, values, np.nan))
+    return values
+
+
+def _likeness(
+    router: Router, name: str, data: RoutingData, output: dict[str, np.ndarray], llms: Sequence[dict]
+) -> np.ndarray:
+    """Weights of the learned candidates in the first guess: float64 [m], sum 1."""
+    pool = {row["name"]: row for row in llms}
+    llm, mode = split_candidate(name)
+    mine, cost = pool.get(llm, {}), np.nanmean(data.cost[:, 0]) if not np.isnan(data.cost).all() else np.nan
+    weights = []
+    for column, other in enumerate(router.learned_candidates):
+        other_llm, other_mode = split_candidate(other)
+        theirs = pool.get(other_llm, {})
+        weight = 1.0 if mode == other_mode else OTHER_MODE
+        if mine.get("size") and theirs.get("size") and mine["size"] != theirs["size"]:
+            weight *= OTHER_SIZE
+        prices = [row.get("output_price") for row in (mine, theirs)]
+        if not all(prices):
+            prices = [cost, output["cost"][:, column].mean()] if "cost" in output else [np.nan, np.nan]
+        ratio = np.log(prices[0] / prices[1]) if min(prices) > 0 else np.nan
+        weights.append(weight * (1.0 if np.isnan(ratio) else np.exp(-0.5 * (ratio / PRICE_WIDTH) ** 2) + 1e-3))
+    return np.array(weights) / np.sum(weights)
+
+
+def _fit(columns: np.ndarray, y: np.ndarray, likeness: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Weight [m] and bias of the new column, from predictions [n, m] and what was measured [n]; its standard error.
+
+    Offset and ridge are chosen by the squared error of leaving one query out (closed form).
+    """
+    seen = ~np.isnan(y)
+    if not seen.any():
+        return likeness, 0.0, 0.0
+    columns, y = columns[seen], y[seen]
+    rest, centre, n = y - columns @ likeness, columns.mean(0), len(y)
+    z = columns - centre
+    eigenvalues, vectors = np.linalg.eigh(z.T @ z / max(z.var() * n, 1e-12))
+    scale = max(z.std(), 1e-6)
+    found = []
+    for pseudo in PSEUDO:
+        for penalty in PENALTIES:
+            inverse = (vectors / (eigenvalues * n + penalty)) @ vectors.T / scale**2
+            hat = 1.0 / (n + pseudo) + np.einsum("ij,jk,ik->i", z, inverse, z)
+            offset = rest.sum() / (n + pseudo)
+            slope = inverse @ (z.T @ (rest - offset))
+            off = (rest - offset - z @ slope) / np.maximum(1 - hat, 1e-3)
+            found.append((float(np.mean(off**2)), -penalty, -pseudo, slope, offset))
+    loss, _, _, slope, offset = min(found, key=lambda f: f[:3])
+    return likeness + slope, float(offset - centre @ slope), float(np.sqrt(loss / n))
+
+
+def _write(router: Router, name: str, found: dict[str, tuple[np.ndarray, float]]) -> None:
+    config = router.config
+    learned, added = router.learned_candidates, list(config.added or [])
+    buffers = dict(config.buffers)
+    for quantity, (weight, bias) in found.items():
+        for part, value in (("weight", weight[:, None]), ("bias", np.array([bias]))):
+            key, value = f"added_{quantity}_{part}", torch.from_numpy(np.float32(value))
+            if added:
+                value = torch.cat([getattr(router, key).cpu(), value], -1)
+            router.register_buffer(key, value.to(router.placeholder.device))
+            buffers[key] = ["float32", list(value.shape)]
+    columns = config.columns or list(range(len(router.candidates)))
+    config.candidates = [*router.candidates, name]
+    config.columns = [*columns, len(learned) + len(added)]
+    config.learned, config.added, config.buffers = learned, [*added, name], buffers

@@ -1,0 +1,40 @@
+"""Candidates that join or leave a trained router: columns of its predictions, added or taken away.
+
+What an added candidate is expected to do is a linear function of what the learned ones are expected to do, so this
+works for every kind of router. `add_llm` fits it. This file is copied beside checkpoints (see `remote_code`).
+"""
+
+import torch
+
+LOGARITHMIC = ("cost",)  # quantities whose logarithm is the linear one
+QUANTITIES = ("performance", "performance_scaled", "cost", "cost_scaled", "judge", "judge_scaled")
+UNIT = ("performance", "judge")  # quantities that lie in 0..1
+
+
+def linear_columns(name: str, values: torch.Tensor) -> torch.Tensor:
+    """Predictions [n, m] of the quantity `name` on the scale on which added candidates are linear in them."""
+    return values.clamp(min=1e-12).log() if name in LOGARITHMIC else values
+
+
+def extend(router, output: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The output of a head with the added candidates' columns, and without those that were taken away.
+
+    Reads ``router.config.added`` and ``router.config.columns`` and the buffers ``added_<quantity>_weight`` [m, k] and
+    ``added_<quantity>_bias`` [k].
+    """
+    config = router.config
+    if not config.added and config.columns is None:
+        return output
+    result = dict(output)
+    for name in QUANTITIES:
+        if name not in output:
+            continue
+        values = output[name]
+        if config.added:
+            weight, bias = (getattr(router, f"added_{name}_{part}") for part in ("weight", "bias"))
+            more = linear_columns(name, values).float() @ weight + bias
+            if name in LOGARITHMIC:
+                more = more.exp()
+            values = torch.cat([values, more.clamp(0, 1) if name in UNIT else more], 1)
+        result[name] = values if config.columns is None else values[:, config.columns]
+    return result

@@ -1,0 +1,56 @@
+"""Append-only files of rows that survive a kill at any byte."""
+
+import os
+
+import pytest
+
+from fusion_hf.errors import UserError
+from fusion_hf.llms.shards import ShardWriter, latest_rows, read_rows, repair, row_key, shard_files
+
+
+def row(i, **fields):
+    return {"query_id": str(i), "llm": "ä", "mode": "direct", "response": "é\n\u2028" * i, **fields}
+
+
+def test_a_shard_cut_at_any_byte_gives_its_whole_rows(tmp_path):
+    writer = ShardWriter(tmp_path)
+    for i in range(4):
+        writer.write(row(i))
+    writer.close()
+    content = writer.path.read_bytes()
+    for size in range(len(content) + 1):
+        writer.path.write_bytes(content[:size])
+        whole = content[:size].count(b"\n")
+        assert list(read_rows(tmp_path)) == [row(i) for i in range(whole)]
+        cut = repair(tmp_path)
+        assert cut == (size > 0 and content[size - 1 : size] != b"\n")
+        assert writer.path.read_bytes() == content[:size][: content[:size].rfind(b"\n") + 1]
+        assert list(read_rows(tmp_path)) == [row(i) for i in range(whole)]
+
+
+def test_repair_finds_the_last_line_behind_a_long_torn_one(tmp_path):
+    path = tmp_path / "shard-1.jsonl"
+    path.write_bytes(b"{}\n" + b"x" * 200_000)
+    assert repair(tmp_path) == 1 and path.read_bytes() == b"{}\n"
+    with pytest.raises(UserError, match=r"shard-1.jsonl, line 1: expected a log row, found 'query_id'"):
+        list(read_rows(tmp_path))
+
+
+def test_repair_leaves_a_shard_that_is_being_written(tmp_path, caplog):
+    writer = ShardWriter(tmp_path)
+    writer.write(row(1))
+    os.write(writer._file, b'{"half')
+    assert repair(tmp_path) == 0 and "is being written by another process" in caplog.text
+    writer.close()
+    assert repair(tmp_path) == 1 and len(list(read_rows(tmp_path))) == 1
+
+
+def test_the_latest_answer_wins_and_an_error_never_hides_an_answer(tmp_path):
+    for content in ([row(1, error="x"), row(2)], [row(1), row(3, error="a")], [row(1, error="y"), row(3, error="b")]):
+        writer = ShardWriter(tmp_path)
+        for r in content:
+            writer.write(r)
+        writer.close()
+    ShardWriter(tmp_path).close()
+    assert len(shard_files(tmp_path)) == 3  # one without rows does not stay
+    assert sorted(latest_rows(tmp_path), key=row_key) == [row(1), row(2), row(3, error="b")]
