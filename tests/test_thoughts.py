@@ -73,7 +73,7 @@ def test_perf_orders_by_performance_then_cost_then_name():
 def test_only_right_answers_and_every_query_is_counted():
     table = table_of(
         answer("solved", "a", 1.0),
-        answer("solved", "b", 0.5),  # not above the threshold
+        answer("solved", "b", 0.49),  # below the threshold
         answer("unsolved", "a", 0.0),
         answer("silent", "a", 1.0, response=" "),
         answer("ungraded", "a", None),

@@ -1,18 +1,14 @@
 """Which answers of a log a thought template is made from: only right ones, the best first."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ..bench.schema import candidate_id
+from ..bench.select import RULES, Answers, as_measured, rank_answers
 from ..errors import UserError
-
-RULES = ("perf", "judge", "hybrid")
-HYBRID_POOL = 5
 
 
 @dataclass(frozen=True)
@@ -35,58 +31,47 @@ def select_answers(
     rule: str = "perf",
     top_k: int | None = None,
     threshold: float = 0.5,
-    llms: Sequence[str] | None = None,
+    llms: Collection[str] | None = None,
 ) -> Selection:
-    """Choose the answers to learn from, query by query.
+    """Choose the answers to learn from, query by query, by a rule of `fusion_hf.bench.select`.
 
-    ``perf``: by performance, then by lower cost, then by candidate id. ``judge``: by the judge's score. ``hybrid``: of
-    the top five by ``perf`` the best by the judge (arXiv 2507.10540). All rules use only answers whose performance is
-    above `threshold`; where no performance was measured at all (open-ended tasks) ``judge`` asks the same of the judge.
+    All rules use only answers whose performance is at least `threshold`; where none was measured (open-ended tasks)
+    ``judge`` asks the same of the judge's score.
 
     Args:
         table: A log.
-        rule: One of `RULES`.
-        top_k: At most so many answers a query; None keeps all (for ``hybrid``: all five).
-        threshold: An answer counts as right above this score (0..1).
+        rule: ``perf``, ``judge`` or ``hybrid``.
+        top_k: At most so many answers a query; None keeps all (for ``hybrid``: the five best by ``perf``).
+        threshold: An answer counts as right from this score on (0..1).
         llms: Use answers of these LLMs only (a small pool, say).
+
+    Raises:
+        UserError: The log is empty, or has no texts or no scores that the rule needs.
     """
     if rule not in RULES:
         raise UserError(f"unknown rule {rule!r}: expected one of {', '.join(RULES)}")
-    if top_k is not None and top_k < 1:
-        raise UserError(f"top_k: expected at least 1, found {top_k}")
-    scores = {name: _numbers(table, name) for name in ("performance", "judge", "cost")}
-    usable = _has_text(table)
+    if table.num_rows == 0:
+        raise UserError("the log is empty: expected at least one answer, found none")
+    answers = Answers.of(table)
+    usable = (answers.length > 0) & ~answers.failed
     if llms is not None:
-        usable &= pc.is_in(table["llm"], value_set=pa.array(list(llms), pa.string())).to_numpy()
-    _check(table, rule, scores, usable)
-
-    query = table["query_id"].combine_chunks().dictionary_encode()
-    code = query.indices.to_numpy(zero_copy_only=False)
-    ids = query.dictionary.to_pylist()
-    score = scores["performance"]
+        usable &= answers.of_llms(llms)
+    _check(answers, rule, usable)
+    score = answers.performance
     if rule == "judge":
-        score = np.where(np.isnan(score), scores["judge"], score)
+        score = np.where(np.isnan(score), answers.judge, score)
     measured = usable & ~np.isnan(score)
-    right = measured & (score > threshold)
+    right = measured & (score >= as_measured(threshold))
     if rule == "judge":
-        right &= ~np.isnan(scores["judge"])
+        right &= ~np.isnan(answers.judge)
+    rows = rank_answers(answers, right, rule, top_k).rows
+    groups = np.split(rows, np.flatnonzero(np.diff(answers.query[rows])) + 1) if len(rows) else []
+    chosen = {str(answers.query_ids[answers.query[g[0]]]): g.tolist() for g in groups}
 
-    first, cost = score, np.nan_to_num(scores["cost"], nan=np.inf)
-    if rule == "judge":
-        first = scores["judge"]
-    rows = np.flatnonzero(right)
-    rows = rows[np.lexsort((_names(table)[rows], cost[rows], -first[rows], code[rows]))]
-    groups = np.split(rows, np.flatnonzero(np.diff(code[rows])) + 1) if len(rows) else []
-    if rule == "hybrid":
-        judge = np.nan_to_num(scores["judge"], nan=-np.inf)
-        groups = [g[:HYBRID_POOL] for g in groups]
-        groups = [g[np.argsort(-judge[g], kind="stable")] for g in groups]
-    answers = {ids[code[g[0]]]: g[:top_k].tolist() for g in groups}
-
-    graded = np.zeros(len(ids), bool)
-    graded[code[measured]] = True
-    dropped = Counter({"no right answer": int(graded.sum()) - len(answers), "no graded answer": int((~graded).sum())})
-    return Selection(answers, len(ids), {reason: n for reason, n in dropped.items() if n})
+    graded = np.zeros(len(answers.query_ids), bool)
+    graded[answers.query[measured]] = True
+    dropped = {"no right answer": int(graded.sum()) - len(chosen), "no graded answer": int((~graded).sum())}
+    return Selection(chosen, len(graded), {reason: n for reason, n in dropped.items() if n})
 
 
 def candidates_of(table: pa.Table, rows: Sequence[int]) -> list[str]:
@@ -95,36 +80,10 @@ def candidates_of(table: pa.Table, rows: Sequence[int]) -> list[str]:
     return [candidate_id(row["llm"], row["mode"]) for row in taken]
 
 
-def _numbers(table: pa.Table, name: str) -> np.ndarray:
-    if name not in table.column_names:
-        return np.full(table.num_rows, np.nan)
-    return pc.cast(table[name], pa.float64()).to_numpy().astype(np.float64)
-
-
-def _has_text(table: pa.Table) -> np.ndarray:
-    if "response" not in table.column_names:
-        return np.zeros(table.num_rows, bool)
-    length = pc.utf8_length(pc.utf8_trim_whitespace(table["response"]))
-    return pc.fill_null(pc.greater(length, 0), False).to_numpy().astype(bool)
-
-
-def _names(table: pa.Table) -> np.ndarray:
-    """A number a row that orders candidates by id."""
-    llm, mode = (table[name].combine_chunks().dictionary_encode() for name in ("llm", "mode"))
-    llms, modes = llm.dictionary.to_pylist(), mode.dictionary.to_pylist()
-    ids = [candidate_id(a, b) for a in llms for b in modes]
-    rank = np.empty(len(ids), np.int64)
-    rank[np.argsort(ids)] = np.arange(len(ids))
-    pair = llm.indices.to_numpy(zero_copy_only=False).astype(np.int64) * max(len(modes), 1)
-    return rank[pair + mode.indices.to_numpy(zero_copy_only=False)]
-
-
-def _check(table: pa.Table, rule: str, scores: dict[str, np.ndarray], usable: np.ndarray) -> None:
-    if table.num_rows == 0:
-        raise UserError("the log is empty: expected at least one answer, found none")
+def _check(answers: Answers, rule: str, usable: np.ndarray) -> None:
     if not usable.any():
         raise UserError("the log has no response texts to learn from: collect or import a log with responses")
-    if rule != "perf" and np.isnan(scores["judge"][usable]).all():
+    if rule != "perf" and np.isnan(answers.judge[usable]).all():
         raise UserError(f"rule {rule!r} needs judge scores and the log has none: run  fusion-hf judge  or use perf")
-    if rule != "judge" and np.isnan(scores["performance"][usable]).all():
+    if rule != "judge" and np.isnan(answers.performance[usable]).all():
         raise UserError(f"rule {rule!r} needs graded answers and the log has none: run  fusion-hf grade  first")
