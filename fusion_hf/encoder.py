@@ -80,20 +80,10 @@ class TextEncoder:
 
             starts = tqdm(starts, desc="encode", unit="batch")
         device = next(self.model.parameters()).device
-        model = self.model.get_encoder() if self.model.config.is_encoder_decoder else self.model
         for start in starts:
             rows = order[start : start + batch_size]
-            width = max(1, max(len(ids[r]) for r in rows))
-            tokens = torch.full((len(rows), width), self.tokenizer.pad_token_id or 0)
-            mask = torch.zeros_like(tokens)
-            for line, row in enumerate(rows):
-                tokens[line, : len(ids[row])] = torch.tensor(ids[row], dtype=torch.long)
-                mask[line, : len(ids[row])] = 1
-            tokens, mask = tokens.to(device), mask.to(device)
-            hidden = model(input_ids=tokens, attention_mask=mask).last_hidden_state.float()
-            weight = mask.unsqueeze(-1).float()
-            mean = (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
-            yield rows, torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
+            tokens, mask = padded([ids[r] for r in rows], self.tokenizer.pad_token_id)
+            yield rows, pooled(self.model, tokens.to(device), mask.to(device)).cpu().numpy()
 
     def identity(self) -> str:
         """Hash of everything that a vector depends on: weights, vocabulary and the number of tokens read."""
@@ -104,6 +94,25 @@ class TextEncoder:
         for token, index in sorted(self.tokenizer.get_vocab().items()):
             digest.update(f"{token}\x1f{index}\x1e".encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
+
+
+def padded(ids: Sequence[list[int]], pad: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and attention mask of a batch, int64 [n, longest]."""
+    tokens = torch.full((len(ids), max(1, *map(len, ids))), pad or 0)
+    mask = torch.zeros_like(tokens)
+    for line, row in enumerate(ids):
+        tokens[line, : len(row)] = torch.tensor(row, dtype=torch.long)
+        mask[line, : len(row)] = 1
+    return tokens, mask
+
+
+def pooled(model: torch.nn.Module, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean over the tokens of what a model makes of a batch, of unit length: float32 [n, size]."""
+    model = model.get_encoder() if model.config.is_encoder_decoder else model
+    hidden = model(input_ids=tokens, attention_mask=mask).last_hidden_state.float()
+    weight = mask.unsqueeze(-1).float()
+    mean = (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
+    return torch.nn.functional.normalize(mean, dim=1)
 
 
 def resolve_encoder(name: str) -> str:

@@ -4,8 +4,7 @@ This file is copied beside checkpoints (see `remote_code`). A new kind is a file
 subclass, a `Router` subclass that implements `learn` and `head`, and a line ``ROUTER = ThatClass``.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -20,6 +19,7 @@ from .decisions import Predictions, RoutingDecision, rank
 from .examples import nearest_logged
 from .extend import extend
 from .features import text_features
+from .targets import Targets
 
 SHOWN_QUERIES, SHOWN_TASKS = 3, 5  # in explanations
 
@@ -67,38 +67,6 @@ class RouterConfig(PreTrainedConfig):
             settings = dict(self.encoder_config)
             self.encoder_config = AutoConfig.for_model(settings.pop("model_type"), **settings)
         super().__post_init__(**kwargs)
-
-
-@dataclass
-class Targets:
-    """What `Router.learn` learns from. Arrays are float64 [n, m], NaN where not measured.
-
-    Attributes:
-        tasks: n task names, or None to learn without them.
-        raw: ``performance`` (0..1), and where the log has them ``cost`` (USD) and ``judge`` (0..1).
-        scaled: The same in units of the task's minimum and span, in which rewards are computed.
-        low, span: The task's minimum and span of the cost by query: float64 [n]; None without costs.
-        texts: n query texts.
-        embedding: Number of leading columns of the features that are the text embedding; 0 without an encoder.
-        llms: What the pool says of each candidate's LLM, in column order (``name``, ``size``, ``input_price``,
-            ``output_price``, ``description``; {} where nothing is known); None without a pool.
-        encode: Texts to vectors [k, embedding] by the router's encoder; None without an encoder.
-        answers: Final answer that the graders' extractors read in each response: object [n, m], None where there is
-            none; None as a whole where the log was read without responses.
-        scenarios: The trade-offs that the log can be measured on, by name: alpha, beta and score.
-    """
-
-    tasks: list[str] | None
-    raw: dict[str, np.ndarray]
-    scaled: dict[str, np.ndarray]
-    texts: list[str]
-    low: np.ndarray | None = None
-    span: np.ndarray | None = None
-    embedding: int = 0
-    llms: list[dict] | None = None
-    encode: Callable[[list[str]], np.ndarray] | None = None
-    answers: np.ndarray | None = None
-    scenarios: dict[str, dict] = field(default_factory=dict)
 
 
 class Router(PreTrainedModel):
@@ -230,6 +198,7 @@ class Router(PreTrainedModel):
         max_cost: float | None = None,
         candidates: Sequence[str] | None = None,
         explain: bool = False,
+        **how,
     ) -> list[RoutingDecision]:
         """Choose a candidate for every query.
 
@@ -241,16 +210,17 @@ class Router(PreTrainedModel):
             max_cost: USD that the answer may be expected to cost.
             candidates: Choose among these only.
             explain: Also look up the nearest logged queries, for `RoutingDecision.explain`.
+            how: What else the kind's `predict` takes.
 
         Raises:
             UserError: Unknown scenario or candidate; a cost is asked for and the training log had none; no candidate is
-                expected to keep to `max_cost`.
+                expected to keep to `max_cost`, or can be chosen at all.
         """
         trade = self._trade_off(scenario, alpha, beta)
         if (trade["beta"] or max_cost is not None) and not self.config.has_cost:
             raise UserError("this router was trained on a log without costs: expected beta 0 and no max_cost")
         columns = self._columns(candidates)
-        predictions = self.predict(queries, nearest=SHOWN_QUERIES if explain else 0)
+        predictions = self.predict(queries, nearest=SHOWN_QUERIES if explain else 0, **how)
         reward = predictions.reward(**trade)[:, columns]
         performance, cost = predictions.performance[:, columns], predictions.cost[:, columns]
         if max_cost is not None:
@@ -263,6 +233,8 @@ class Router(PreTrainedModel):
                     f"to cost {np.nanmin(cost[i]):.3g}"
                 )
         names = [self.candidates[c] for c in columns]
+        if np.isnan(reward).all(1).any():
+            raise UserError(f"this router cannot choose any of {', '.join(names)}: it learned nothing about them")
         order = rank(reward, cost, names)
         decisions = []
         for i, best in enumerate(order):
@@ -311,7 +283,12 @@ class Router(PreTrainedModel):
     # -- saving and loading
 
     def save_pretrained(self, save_directory, **kwargs):
-        """Save weights, configuration, tokenizer and the code that loads them (``trust_remote_code=True``)."""
+        """Save weights, configuration, tokenizer and the code that loads them (``trust_remote_code=True``).
+
+        Of several processes that trained together, the first one saves.
+        """
+        if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank():
+            return
         self.config.auto_map = auto_map(type(self), self.config_class)
         super().save_pretrained(save_directory, **kwargs)
         if self.tokenizer is not None:

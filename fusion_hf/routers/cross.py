@@ -79,7 +79,9 @@ def cross_validate(
             start = time.perf_counter()
             router = train_router(name, train, text_encoder or NONE, task_labels, seed, features=features)
             seconds[name].append(time.perf_counter() - start)
-            predictions = router.predict(test.queries, None if embeddings is None else embeddings[outside])
+            # A kind that trained an encoder of its own needs embeddings of its own.
+            shared = embeddings is not None and router.encoder is text_encoder.model
+            predictions = router.predict(test.queries, embeddings[outside] if shared else None)
             predictions = predictions.select(test.candidates)
             expected = predictions.reward(trade.alpha, trade.beta, trade.score)
             picks = pick(expected, predictions.cost, test.candidates, tolerance=TIE)

@@ -76,15 +76,18 @@ def train_router(
     scaling = Scaling.fit(data if task_labels else _one_task(data))
     targets = _targets(data, scaling, task_labels)
     targets.embedding = 0 if text_encoder is None else text_encoder.size
-    targets.encode = None if text_encoder is None else text_encoder.encode
+    targets.candidates, targets.text_encoder = data.candidates, text_encoder
     targets.llms = None if llms is None else _described(data.candidates, llms)
     targets.answers = answers
     targets.scenarios = {name: asdict(SCENARIOS[name]) for name in available_scenarios(data)}
     learned, buffers = cls.learn(x.double().numpy(), targets, seed=seed, **options)
+    if targets.tuned is not None:
+        text_encoder, vectors = targets.tuned
+        x = torch.cat([torch.from_numpy(vectors), x[:, targets.embedding :]], 1)
     buffers = state | buffers | remember(x.numpy(), targets.texts, data.performance, targets.embedding, examples)
     config = cls.config_class(
         encoder_config=None if text_encoder is None else text_encoder.model.config.to_dict(),
-        encoder_name=encoder if isinstance(encoder, str) else text_encoder.model.name_or_path,
+        encoder_name=encoder if isinstance(encoder, str) else encoder.model.name_or_path,
         max_length=text_encoder.max_length if text_encoder else 0,
         candidates=data.candidates,
         tasks=sorted(set(data.tasks)) if task_labels else None,
