@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-MAX_TOTAL = 512  # tokens of a prompt and its answer
+MAX_TOTAL = 512
 STATUS = {"validation": 422, "generation": 424, "overloaded": 429, "incomplete_generation": 500}
 
 
@@ -20,9 +20,12 @@ class TGI:
     A prompt that begins with ``!overloaded`` (or another key of `STATUS`) is refused so; ``!slow`` waits, ``!odd``
     answers with something else than the schema says, ``!uncounted`` leaves the prompt out of the details, as servers
     do that have it cached.
+
+    `most`: tokens of a prompt and its answer together.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_TOTAL) -> None:
+        self.most = most
         self.seen: list[dict[str, Any]] = []  # bodies, with the path and the headers of their request
         self.sent: list[tuple[str, Any]] = []  # (name in the schema, reply)
         self._loop = asyncio.new_event_loop()
@@ -115,9 +118,9 @@ class TGI:
             return web.Response(text="<html>hello</html>", content_type="text/html")
         if kind == "key":
             return web.json_response({"error": "Invalid token sk-secret", "error_type": "auth"}, status=401)
-        if (size := len(prompt.encode())) + limit > MAX_TOTAL:
+        if (size := len(prompt.encode())) + limit > self.most:
             text = (
-                f"`inputs` tokens + `max_new_tokens` must be <= {MAX_TOTAL}. Given: {size} `inputs` tokens and {limit}"
+                f"`inputs` tokens + `max_new_tokens` must be <= {self.most}. Given: {size} `inputs` tokens and {limit}"
             )
             return self._refuse("validation", f"Input validation error: {text} `max_new_tokens`")
         return None

@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 from tqdm import tqdm
 
-from ..bench.schema import MODES, rows_to_table, validate
+from ..bench.modes import PLAIN_MODES
+from ..bench.schema import rows_to_table, validate
 from ..bench.tasks import Example
 from ..errors import UserError
 from .backends import LOCAL
@@ -173,7 +174,7 @@ def _already(out: str | Path, pool: Pool, max_usd: float | None) -> tuple[KeySet
             spent += row.get("cost") or 0.0
             if max_usd is None or row["llm"] not in pool or counted(row.get("cost"), row.get("usage_source")):
                 continue
-            most = worst_case(pool[row["llm"]], messages_of(row["query"], row["mode"]))
+            most = worst_case(pool[row["llm"]], messages_of(row["query"], row["mode"]), row.get("input_tokens"))
             feared += max(0.0, most - (row.get("cost") or 0.0))
     return done, spent, feared
 
@@ -226,7 +227,7 @@ def collect_examples(
     pool: Pool,
     examples: Mapping[str, Iterable[Example]],
     out: str | Path,
-    modes: Sequence[str] = MODES,
+    modes: Sequence[str] = PLAIN_MODES,
     metrics: Mapping[str, str] | None = None,
     dry_run: bool = False,
     engine: str = "asyncio",
@@ -256,7 +257,7 @@ def collect_tasks(
     split: str,
     limit: int | None,
     out: str | Path,
-    modes: Sequence[str] = MODES,
+    modes: Sequence[str] = PLAIN_MODES,
     source: str | Path | None = None,
     seed: int = 0,
     dry_run: bool = False,

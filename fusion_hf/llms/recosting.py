@@ -1,20 +1,17 @@
 """A log priced anew after a price change: read, recost, write, and say what changed."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ..bench.card import llm_rows
-from ..bench.schema import rows_to_table
 from ..bench.store import bench_splits, local_path, read_log, write_bench
 from ..errors import UserError
 from .build import pool_rows
+from .logs import check_log_file, load_ungraded, write_log
 from .pool import Pool, recost
-from .shards import latest_rows, shard_files
 
 
 def recost_log(log: str | Path, pool: Pool, out: str | Path, partial: bool = False) -> dict[str, Any]:
@@ -37,22 +34,22 @@ def recost_log(log: str | Path, pool: Pool, out: str | Path, partial: bool = Fal
     """
     source, out = local_path(log), Path(out)
     splits = bench_splits(source) if source.is_dir() else []
-    if not splits and out.suffix not in (".parquet", ".jsonl"):
-        raise UserError(f"{out}: expected a file that ends in .parquet or .jsonl for a log that is no FusionBench")
+    if not splits:
+        check_log_file(out)
     if source.is_dir() and out.exists() and source.samefile(out):
         raise UserError(f"{out}: expected another folder than the log's own")
     report: dict[str, Any] = {"read": 0, "recosted": 0, "unpriced": 0, "kept": 0, "usd_before": 0.0, "usd_after": 0.0}
     by_llm: dict[str, dict[str, Any]] = {}
     tables = {}
     for name in splits or [""]:
-        old = read_log(source, name) if splits else _read(source)
+        old = read_log(source, name) if splits else load_ungraded(source)
         tables[name] = _recost_known(old, pool) if partial else recost(old, pool)
         _count(old, tables[name], pool, by_llm)
     if splits:
         rows = {r["name"]: r for r in llm_rows(source)} | {r["name"]: r for r in pool_rows(pool) if r["name"] in by_llm}
         write_bench(tables, out, llms=list(rows.values()))
     else:
-        _write(tables[""], out)
+        write_log(tables[""], out)
     for entry in by_llm.values():
         for key in report:
             report[key] += entry[key]
@@ -85,25 +82,3 @@ def _count(old: pa.Table, new: pa.Table, pool: Pool, by_llm: dict[str, dict[str,
             entry["kept"] += rows
         entry["usd_before"] += row["before_sum"] or 0.0
         entry["usd_after"] += row["after_sum"] or 0.0
-
-
-def _read(source: Path) -> pa.Table:
-    return rows_to_table(latest_rows(source)) if source.is_dir() and shard_files(source) else read_log(source)
-
-
-def _write(table: pa.Table, out: Path) -> None:
-    """Write beside the file first, so that a kill leaves the old one whole."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(out.name + ".part")
-    if out.suffix == ".parquet":
-        pq.write_table(table, part, compression="zstd")
-    else:
-        _write_lines(table, part)
-    part.replace(out)
-
-
-def _write_lines(table: pa.Table, path: Path) -> None:
-    with open(path, "w", encoding="utf-8") as lines:
-        for batch in table.to_batches(10_000):
-            for row in batch.to_pylist():
-                lines.write(json.dumps({k: v for k, v in row.items() if v is not None}, ensure_ascii=False) + "\n")

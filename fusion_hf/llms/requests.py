@@ -6,7 +6,8 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..bench.schema import MODES, query_id
+from ..bench.modes import MODES, PLAIN_MODES
+from ..bench.schema import query_id
 from ..bench.tasks import Example, get_task, with_mode
 from ..errors import UserError
 from .backends import LOCAL
@@ -46,7 +47,7 @@ class Request:
 def make_requests(
     pool: Pool,
     examples: Mapping[str, Iterable[Example]],
-    modes: Sequence[str] = MODES,
+    modes: Sequence[str] = PLAIN_MODES,
     metrics: Mapping[str, str] | None = None,
 ) -> Iterator[Request]:
     """A request for each example, LLM and mode.
@@ -84,14 +85,16 @@ def answer_limit(llm: LLM) -> int | None:
     return llm.options.get("max_tokens", llm.options.get("max_completion_tokens"))
 
 
-def worst_case(llm: LLM, messages: Messages) -> float:
+def worst_case(llm: LLM, messages: Messages, estimate: int | None = None) -> float:
     """The most USD that one try of a request can cost; an LLM whose output has a price needs an `answer_limit`.
 
     A price that is not known counts as zero: `collect_async` refuses a cap for such an LLM.
 
-    No tokenizer makes more tokens of a chat than it has bytes; there is some room for the chat template.
+    No tokenizer makes more tokens of a chat than it has bytes; there is some room for the chat template. `estimate`:
+    an estimate of its tokens, where the chat that was sent may have been longer than `messages`.
     """
-    tokens = sum(len(m["content"].encode("utf-8", "replace")) + 16 for m in messages) + 32
+    tokens = sum(len(m["content"].encode("utf-8", "replace")) for m in messages)
+    tokens = max(tokens, (estimate or 0) * CHARACTERS_PER_TOKEN) + 16 * len(messages) + 32
     return (tokens * (llm.input_price or 0) + (answer_limit(llm) or 0) * (llm.output_price or 0)) / 1e6
 
 
