@@ -9,8 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import UserError
-
-THINK_MARK = "_think"
+from .modes import MODES, candidate_id, split_candidate
 
 LOG_SCHEMA = pa.schema(
     [
@@ -41,7 +40,12 @@ LOG_SCHEMA = pa.schema(
     ]
 )
 KEY = ("query_id", "llm", "mode")
-MODES = ("direct", "think")
+
+
+__all__ = [
+    "KEY", "LOG_SCHEMA", "MODES", "SchemaError", "candidate_id", "encode", "key_codes", "log_features", "query_id",
+    "rows_to_table", "split_candidate", "validate",
+]  # fmt: skip
 
 
 class SchemaError(UserError):
@@ -59,18 +63,6 @@ def query_id(task: str, source_id: str, query: str) -> str:
     """Identity of a query: 16 hexadecimal digits of a hash over task, source id and query."""
     digest = hashlib.sha256("\x1f".join((task, source_id, query)).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:16]
-
-
-def candidate_id(llm: str, mode: str) -> str:
-    """``<llm>`` in direct mode, ``<llm>_think`` in think mode."""
-    return llm if mode == "direct" else f"{llm}_{mode}"
-
-
-def split_candidate(candidate: str) -> tuple[str, str]:
-    """(llm, mode) of a candidate id."""
-    if candidate.endswith(THINK_MARK):
-        return candidate.removesuffix(THINK_MARK), "think"
-    return candidate, "direct"
 
 
 def rows_to_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from ..bench.schema import THINK_MARK
+from ..bench.modes import split_candidate
 from ..errors import UserError
 from .backends import LOCAL, backend_names
 
@@ -27,7 +27,7 @@ class LLM:
     """One LLM of the pool.
 
     Attributes:
-        name: Identity in the log; must not end in ``_think``, which marks the candidate in think mode.
+        name: Identity in the log; must not end in ``_think`` or ``_thought``, which mark the candidate in that mode.
         size: ``small``, ``medium`` or ``large``.
         input_price: USD per million input tokens; None where it is not known, and then no answer has a cost.
         output_price: USD per million output tokens, reasoning included; None likewise.
@@ -78,7 +78,8 @@ def _check(llm: LLM) -> None:
         return isinstance(value, str) and bool(value.strip())
 
     expect(texts(llm.name), "name", "to be a text")
-    expect(not llm.name.endswith(THINK_MARK), "name", f"not to end in {THINK_MARK!r} (it marks think mode)")
+    mode = split_candidate(llm.name)[1]
+    expect(mode == "direct", "name", f"not to end in '_{mode}' (it marks {mode} mode)")
     expect(llm.size in SIZES, "size", f"one of {', '.join(SIZES)}")
     for name in ("input_price", "output_price"):
         price = getattr(llm, name)

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-MODES = ("direct", "think")
-THINK_SUFFIX = "\nLet's think step by step."
+from ..modes import THINK_SUFFIX, with_mode
+
+__all__ = ["TASKS", "THINK_SUFFIX", "Example", "Task", "get_task", "with_mode"]
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,6 @@ class Task:
     example: Callable[[dict[str, Any], int], Example]
     rows: dict[str, tuple[int, int]] = field(default_factory=dict)
     licence: str = "unknown"
-
-
-def with_mode(query: str, mode: str) -> str:
-    """The query as it is sent in `mode`: unchanged for ``direct``, followed by the think suffix for ``think``."""
-    if mode == "direct":
-        return query
-    if mode == "think":
-        return query + THINK_SUFFIX
-    raise ValueError(f"unknown mode {mode!r}: expected one of {', '.join(MODES)}")
 
 
 def _find() -> dict[str, Task]:
