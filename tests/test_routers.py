@@ -54,7 +54,7 @@ def same(one, two, rtol=1e-4):
 
 def test_three_kinds_are_found():
     assert {"fusion", "knn", "linear"} <= set(KINDS)
-    with pytest.raises(UserError, match="unknown router kind 'nope': expected one of fusion, knn, linear"):
+    with pytest.raises(UserError, match="unknown router kind 'nope': expected one of .*fusion.*knn.*linear"):
         get_kind("nope")
 
 
@@ -96,8 +96,12 @@ def test_decision_tells_why(router):
     assert one.best[0]["reward"] == one.reward >= one.best[1]["reward"]
     assert json.loads(json.dumps(one.to_dict()))["candidate"] == one.candidate
     assert one.candidate in one.explain() and "USD" in one.explain()
-    if router.config.model_type.endswith(("knn", "fusion")):
+    if router.config.model_type.endswith(("kmeans", "fusion")):
         assert one.reasons and one.reasons[0] in one.explain()
+    assert not one.nearest and "logged query" not in one.explain()
+    why = router.route(TEST.queries[:1], scenario="balance", explain=True)[0]
+    assert why.candidate == one.candidate and len(why.nearest) == 3
+    assert all(set(n["scores"]) == set(CANDIDATES) for n in why.nearest) and why.explain().count("logged query") == 3
 
 
 def test_batch_equals_single(router):
@@ -308,7 +312,12 @@ def test_fusion_knows_the_task_and_reports_it():
         assert decision.reasons[0].startswith(f"looks like {task} (")
 
 
-def test_knn_shows_queries_of_the_log():
+def test_explanation_shows_queries_of_the_log():
     data = toy_data(60)
-    decision = train_router("knn", data, encoder="none").route(data.queries[:1])[0]
-    assert data.queries[0] in decision.reasons[0] and "(1.00)" in decision.reasons[0]
+    decision = train_router("knn", data, encoder="none").route(data.queries[:1], explain=True)[0]
+    near = decision.nearest[0]
+    assert near["similarity"] == pytest.approx(1, abs=1e-3) and near["query"].split() == data.queries[0].split()
+    assert near["scores"] == dict(zip(data.candidates, data.performance[0], strict=True))
+    assert f"like (1.00) logged query: {near['query']}" in decision.explain()
+    bare = train_router("knn", data, encoder="none", examples=0).route(data.queries[:1], explain=True)[0]
+    assert bare.candidate == decision.candidate and bare.nearest == []

@@ -15,7 +15,7 @@ from ..encoder import TextEncoder
 from ..errors import UserError
 from ..remote_code import auto_map, save_code
 from .chats import Chat, as_texts
-from .decisions import Predictions, RoutingDecision, rank
+from .decisions import Predictions, RoutingDecision, decide
 from .examples import nearest_logged
 from .extend import extend
 from .features import text_features
@@ -103,8 +103,9 @@ class Router(PreTrainedModel):
         raise NotImplementedError
 
     def reasons(self, output: dict[str, torch.Tensor]) -> list[list[str]]:
-        """Lines on why, for every query."""
-        return [[] for _ in range(len(output["performance"]))]
+        """Lines on why, for every query: the tasks, or groups of queries, that it looks like."""
+        shares = self._task_shares(output) or [{}] * len(output["performance"])
+        return [[f"looks like {_percent(share)}"] if share else [] for share in shares]
 
     def votes(self, output: dict[str, torch.Tensor]) -> dict[tuple | None, torch.Tensor] | None:
         """For kinds that choose without predicting a reward: `Predictions.votes`, [n, m], from the output of `head`."""
@@ -185,8 +186,11 @@ class Router(PreTrainedModel):
         names = (self.config.options or {}).get("groups")
         if "tasks" not in output or not names:
             return None
-        rows = output["tasks"].double().cpu().numpy()
-        return [{names[t]: float(row[t]) for t in np.argsort(-row)[:SHOWN_TASKS] if row[t] >= 0.01} for row in rows]
+        share, place = output["tasks"].topk(min(SHOWN_TASKS, len(names)), dim=1)
+        return [
+            {names[t]: s for s, t in zip(row, where, strict=True) if s >= 0.01}
+            for row, where in zip(share.tolist(), place.tolist(), strict=True)
+        ]
 
     def route(
         self,
@@ -221,8 +225,7 @@ class Router(PreTrainedModel):
             raise UserError("this router was trained on a log without costs: expected beta 0 and no max_cost")
         columns = self._columns(candidates)
         predictions = self.predict(queries, nearest=SHOWN_QUERIES if explain else 0, **how)
-        reward = predictions.reward(**trade)[:, columns]
-        performance, cost = predictions.performance[:, columns], predictions.cost[:, columns]
+        reward, cost = predictions.reward(**trade)[:, columns], predictions.cost[:, columns]
         if max_cost is not None:
             if predictions.fixed:
                 raise UserError("this kind of router does not predict costs: expected no max_cost; train another kind")
@@ -235,34 +238,12 @@ class Router(PreTrainedModel):
         names = [self.candidates[c] for c in columns]
         if np.isnan(reward).all(1).any():
             raise UserError(f"this router cannot choose any of {', '.join(names)}: it learned nothing about them")
-        order = rank(reward, cost, names)
-        decisions = []
-        for i, best in enumerate(order):
-            top = [
-                {
-                    "candidate": names[c],
-                    "performance": float(performance[i, c]),
-                    "cost": None if np.isnan(cost[i, c]) else float(cost[i, c]),
-                    "reward": float(reward[i, c]),
-                }
-                for c in best[:3]
-                if not np.isnan(reward[i, c])
-            ]
-            runner_up = top[1]["candidate"] if len(top) > 1 else None
-            decisions.append(
-                RoutingDecision(
-                    **top[0],
-                    runner_up=runner_up,
-                    best=top,
-                    reasons=predictions.reasons[i],
-                    tasks=predictions.tasks[i] if predictions.tasks else {},
-                    nearest=predictions.nearest[i] if predictions.nearest else [],
-                )
-            )
-        return decisions
+        return decide(predictions, reward, columns)
 
     def _trade_off(self, scenario: str, alpha: float | None, beta: float | None) -> dict:
         if alpha is not None or beta is not None:
+            if not np.isfinite([alpha or 0, beta or 0]).all():
+                raise UserError(f"alpha and beta: expected finite numbers, found {alpha} and {beta}")
             return {"alpha": alpha or 0.0, "beta": beta or 0.0, "score": "performance"}
         known = self.config.scenarios or {}
         if scenario not in known:
@@ -307,3 +288,7 @@ class Router(PreTrainedModel):
             config = router.config.encoder_config
             router.tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, config=config, **hub)
         return result
+
+
+def _percent(share: dict[str, float]) -> str:
+    return ", ".join(f"{name} ({100 * s:.0f} %)" for name, s in share.items())

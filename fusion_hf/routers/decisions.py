@@ -136,3 +136,32 @@ def rank(reward: np.ndarray, cost: np.ndarray, candidates: Sequence[str]) -> np.
     name = np.broadcast_to(np.argsort(np.argsort(candidates)), reward.shape)
     behind = reward < reward.max(1, keepdims=True) - TIE
     return np.lexsort((name, cost, np.where(behind, -reward, -np.inf), behind), axis=1)
+
+
+def decide(predictions: Predictions, reward: np.ndarray, columns: Sequence[int]) -> list[RoutingDecision]:
+    """The best candidate of each query among `columns` of the predictions, by `reward` [n, columns]; see `rank`."""
+    names = [predictions.candidates[c] for c in columns]
+    performance, cost = predictions.performance[:, columns], predictions.cost[:, columns]
+    decisions = []
+    for i, best in enumerate(rank(reward, cost, names)):
+        top = [
+            {
+                "candidate": names[c],
+                "performance": float(performance[i, c]),
+                "cost": None if np.isnan(cost[i, c]) else float(cost[i, c]),
+                "reward": float(reward[i, c]),
+            }
+            for c in best[:3]
+            if not np.isnan(reward[i, c])
+        ]
+        decisions.append(
+            RoutingDecision(
+                **top[0],
+                runner_up=top[1]["candidate"] if len(top) > 1 else None,
+                best=top,
+                reasons=predictions.reasons[i],
+                tasks=predictions.tasks[i] if predictions.tasks else {},
+                nearest=predictions.nearest[i] if predictions.nearest else [],
+            )
+        )
+    return decisions

@@ -90,15 +90,6 @@ class FusionRouter(Router):
             result["cost_scaled"] = share @ self.cost_scaled_mean + x @ self.cost_scaled_weight + self.cost_scaled_bias
         return result
 
-    def reasons(self, output: dict[str, torch.Tensor]) -> list[list[str]]:
-        """The tasks that a query looks like."""
-        names = self.config.options["groups"]
-        share, place = output["tasks"].topk(min(2, len(names)), dim=1)
-        return [
-            [f"looks like {names[t]} ({100 * p:.0f} %)" for p, t in zip(row, where, strict=True) if p >= 0.05]
-            for row, where in zip(share.tolist(), place.tolist(), strict=True)
-        ]
-
 
 def _linear(name: str, weight: np.ndarray, bias: np.ndarray) -> dict[str, torch.Tensor]:
     return {
