@@ -205,7 +205,7 @@ def test_a_whole_log_is_graded_and_missing_stays_null():
     table = grade_table(rows_to_table(rows))
     assert table["performance"].to_pylist() == [1.0, None, 1.0, 1.0, 1.0, 0.0]
     assert table["grader"].to_pylist() == [
-        *("gsm8k/strict@1", None, "gsm8k/strict@1", "math/strict@1", "code_eval/strict@1", "cem/strict@1")
+        *("gsm8k/strict@2", None, "gsm8k/strict@2", "math/strict@2", "code_eval/strict@2", "cem/strict@2")
     ]
     assert table["extracted"].to_pylist()[:2] == ["18", None]
     assert table.column_names == rows_to_table(rows).column_names
@@ -237,23 +237,7 @@ def test_the_reading_of_a_program_is_python():
         compile(read_program(case["response"], json.loads(case["ground_truth"][0])), "x", "exec")
 
 
-def test_speed():
-    query = "Which animal barks?\n(A) cow\n(B) dog\n(C) owl\n(D) ant\nChoose the right option."
-    work = [
-        ("em_mc", r, ["(B)"], query) for r in ("(B)", "The answer is B", "dog", "**B**", "Let me see. It barks. (B)")
-    ]
-    work += [("cem", r, ["paris", "city of light"], "q") for r in ("Paris.", "It is London, in England.", "Yes")]
-    rates = []
-    for _ in range(3):
-        start = time.process_time()
-        for _ in range(500):
-            for arguments in work:
-                grade(*arguments)
-        rates.append(500 * len(work) / (time.process_time() - start))
-    assert max(rates) >= 20_000, f"{max(rates):.0f} responses a second"
-
-
-@pytest.mark.parametrize(("version", "least"), [("strict", 0.999), ("paper", 0.999)])
+@pytest.mark.parametrize(("version", "least"), [("strict", 1.0), ("paper", 0.999)])
 def test_agreement_with_the_verdicts_of_gsm8k_solutions(version, least):
     agree = total = 0
     with gzip.open(needs("gsm8k/example_model_solutions.jsonl.gz"), "rt", encoding="utf-8") as lines:

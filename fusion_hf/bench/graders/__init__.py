@@ -3,7 +3,7 @@
 ``paper`` reproduces the graders of FusionBench as published, so that figures compare; ``strict`` is right, and the
 default. A response that cannot be read scores 0 with the reason; a response that is missing (None) has no score.
 A metric is a file in this folder with `paper` and `strict`: functions of (response, ground_truth, query) that return
-a `Grade`; it is found by its file name. Changing what a grader returns raises `REVISION`.
+a `Grade`; it is found by its file name. Changing what a version returns raises its `REVISION`.
 """
 
 import importlib
@@ -15,7 +15,7 @@ from ...errors import UserError
 from ._grade import Grade
 
 VERSIONS = ("strict", "paper")
-REVISION = 1
+REVISION = {"strict": 2, "paper": 1}
 
 
 def _find() -> dict[str, ModuleType]:
@@ -27,9 +27,9 @@ GRADERS: dict[str, ModuleType] = _find()
 
 
 def grader_name(metric: str, version: str = "strict") -> str:
-    """Name that is written into the log, such as ``gsm8k/strict@1``."""
+    """Name that is written into the log, such as ``gsm8k/strict@2``."""
     _check(metric, version)
-    return f"{metric}/{version}@{REVISION}"
+    return f"{metric}/{version}@{REVISION[version]}"
 
 
 def grade(

@@ -1,7 +1,6 @@
 """Code: the program passes the tests of its task (Chen et al., arXiv 2107.03374), run in `fusion_hf.bench.sandbox`.
 
-The gold answer is one JSON object: ``{"prompt": code that the answer completes, "setup": code that
-prepares the tests,
+The gold answer is one JSON object: ``{"prompt": code that the answer completes, "setup": code that prepares the tests,
 "tests": [code], "entry_point": name that the answer must define or complete ("" where the tests name it)}``.
 """
 
@@ -143,15 +142,20 @@ def _parses(code: str) -> bool:
 
 
 def _defines(program: str, gold: dict) -> bool:
-    """Whether the program holds more than expressions: the entry point with a body, or some definition."""
+    """Whether the program holds an answer: the entry point with a body, or a definition that the tests can use.
+
+    Where the tests name what they call, a block that only assigns other names is an example of use, not the answer.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         body = ast.parse(program).body
     name = gold["entry_point"]
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    assigned = {ast.unparse(t) for n in body if isinstance(n, ast.Assign) for t in n.targets}
     if name:
         ours = [node for node in body if isinstance(node, kinds) and node.name == name]
         empty = bool(ours) and all(isinstance(n, ast.Expr | ast.Pass) for n in ours[-1].body)
-        assigned = any(isinstance(n, ast.Assign) and any(ast.unparse(t) == name for t in n.targets) for n in body)
-        return (bool(ours) and not empty) or assigned
-    return any(isinstance(node, (*kinds, ast.ClassDef, ast.Assign)) for node in body)
+        return (bool(ours) and not empty) or name in assigned
+    if any(isinstance(node, (*kinds, ast.ClassDef)) for node in body):
+        return True
+    return any(re.search(rf"\b{re.escape(target)}\b", test) for target in assigned for test in gold["tests"])

@@ -9,7 +9,9 @@ _PAPER = re.compile(r"-?[0-9.,]+")
 _PAPER_DROP = str.maketrans("", "", ",$.")
 _HASHES = re.compile(r"####[ \t]{0,5}([^\n]{0,200})")
 _LABEL = re.compile(
-    r"^[ \t*#>]{0,12}(?:A|(?:final |the )?answer)[ \t]{0,3}\*{0,2}[ \t]{0,3}[:=][ \t]{0,3}\*{0,2}([^\n]{1,300})",
+    # "A: 5" is an answer, "A = 5" mostly a variable.
+    r"^[ \t*#>]{0,12}(?:A(?=[ \t*]{0,8}:)|(?:final |the )?answer)[ \t]{0,3}\*{0,2}[ \t]{0,3}[:=][ \t]{0,3}\*{0,2}"
+    r"([^\n]{1,300})",
     re.I | re.M,
 )
 _STATED = re.compile(
