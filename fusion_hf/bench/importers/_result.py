@@ -1,21 +1,15 @@
-"""What an importer returns, and what importers share: opening files with clear errors, and building the log table."""
+"""What an importer returns, and how a log table is made of columns."""
 
-import gzip
-import io
-import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from ...errors import UserError
-from ..schema import LOG_SCHEMA, query_id
-
-SPLIT_WORDS = {"train": "train", "test": "test", "partial_test": "partial_test", "validation": "test", "dev": "test"}
+from ..schema import LOG_SCHEMA, encode, key_codes, query_id
 
 
 @dataclass
@@ -48,6 +42,16 @@ class ImportResult:
         if n:
             counts[reason] = counts.get(reason, 0) + n
 
+    def keep(self, parts: Mapping[str, Sequence[pa.Table]]) -> "ImportResult":
+        """Take these tables of each split, the first row of every key; the others are dropped and counted."""
+        for split, tables in parts.items():
+            table = pa.concat_tables(tables)
+            kept = first_of_each_key(table)
+            self.add(self.dropped, "the same query, LLM and mode came before", table.num_rows - kept.num_rows)
+            self.kept += kept.num_rows
+            self.tables[split] = kept
+        return self
+
 
 @dataclass
 class Query:
@@ -60,75 +64,6 @@ class Query:
     metric: str
 
 
-def open_text(path: Path) -> str:
-    """The text of a file, gzip or not (by its first bytes, not by its name)."""
-    try:
-        data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-        elif path.suffix == ".gz":
-            raise UserError(f"{path}: expected a gzip file, found other bytes: rename it or pack it again")
-        return data.decode("utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{path}: expected a file, found none there") from None
-    except (gzip.BadGzipFile, EOFError, OSError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: expected text in UTF-8, found byte {data[error.start]:#x}") from None
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file, gzip or not."""
-    text = open_text(path)
-    if not text.strip():
-        raise UserError(f"{path}: the log is empty: expected JSON, found nothing")
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: expected JSON, found something else ({error})") from None
-
-
-def read_json_lines(path: Path) -> Iterator[tuple[int, dict]]:
-    """(line number, object) of a JSON lines file, gzip or not; blank lines are passed over."""
-    for number, line in enumerate(io.StringIO(open_text(path)), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}, line {number}: expected a JSON object, found something else ({error})") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")
-        yield number, row
-
-
-def files_of(path: str | Path, suffixes: Sequence[str]) -> list[Path]:
-    """The file itself, or the files of a folder whose names end in one of `suffixes` (with or without .gz)."""
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: expected a file or folder, found nothing there")
-    if path.is_file():
-        return [path]
-    names = tuple(suffixes) + tuple(s + ".gz" for s in suffixes)
-    files = sorted(f for f in path.iterdir() if f.is_file() and f.name.endswith(names))
-    if not files:
-        found = ", ".join(sorted(f.name for f in path.iterdir())[:5]) or "nothing"
-        raise UserError(f"{path}: expected files that end in {' or '.join(suffixes)}, found {found}")
-    return files
-
-
-def split_of(path: Path) -> tuple[str, str]:
-    """(task, split) of a file name: ``arc_challenge_test.csv.gz`` is ("arc_challenge", "test"); train by default."""
-    stem = path.name.removesuffix(".gz").rsplit(".", 1)[0]
-    for word, split in sorted(SPLIT_WORDS.items(), key=lambda pair: -len(pair[0])):
-        for mark in ("_", "-"):
-            if stem.lower().endswith(mark + word):
-                return stem[: -len(word) - 1], split
-        if stem.lower() == word:
-            return "", split
-    return stem, "train"
-
-
 def check_score(value: Any, where: str) -> float:
     """A score as a float, NaN where there is none (null, NaN); refuses other types and numbers outside 0..1."""
     if value is None:
@@ -138,6 +73,50 @@ def check_score(value: Any, where: str) -> float:
         if math.isnan(value) or 0.0 <= value <= 1.0:
             return value
     raise UserError(f"{where}: expected a score in 0..1, found {value!r:.60}")
+
+
+def log_table(columns: Mapping[str, Any]) -> pa.Table:
+    """A log table of columns (lists or Arrow arrays, named as in the log row); those that are absent become null.
+
+    ``query_id`` is computed where it is absent, and ``mode`` is then ``direct`` unless it is given.
+    """
+    data = {name: _array(values, LOG_SCHEMA.field(name).type) for name, values in columns.items()}
+    rows = len(data["query"])
+    if "mode" not in data:
+        data["mode"] = pa.array(["direct"], pa.string()).take(pa.array(np.zeros(rows, np.int64)))
+    if "query_id" not in data:
+        data["query_id"] = query_ids(data["task"], data["source_id"], data["query"])
+    names = [data[f.name] if f.name in data else pa.nulls(rows, f.type) for f in LOG_SCHEMA]
+    return pa.Table.from_arrays(names, schema=LOG_SCHEMA)
+
+
+def _array(values: Any, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return values if values.type == kind else values.cast(kind)
+    return pa.array(values, kind, from_pandas=True)
+
+
+def distinct(*columns: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
+    """(first row of each distinct combination of these text columns, place of each row's among those)."""
+    code = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        values, codes = encode(column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column]))
+        code = code * (len(values) + 1) + codes
+    _, first, place = np.unique(code, return_index=True, return_inverse=True)
+    return pa.array(first), pa.array(place)
+
+
+def query_ids(task: pa.ChunkedArray, source_id: pa.ChunkedArray, query: pa.ChunkedArray) -> pa.Array:
+    """`query_id` of every row; each query is hashed once, however many LLMs answered it."""
+    first, place = distinct(task, source_id, query)
+    rows = zip(*(column.take(first).to_pylist() for column in (task, source_id, query)), strict=True)
+    return pa.array([query_id(*row) for row in rows], pa.string()).take(place)
+
+
+def first_of_each_key(table: pa.Table) -> pa.Table:
+    """The rows whose key (query_id, llm, mode) comes for the first time, in their order."""
+    first = np.unique(key_codes(table), return_index=True)[1]
+    return table if len(first) == table.num_rows else table.take(pa.array(np.sort(first)))
 
 
 def build_table(
@@ -163,25 +142,21 @@ def build_table(
     n, m = len(queries), len(llms)
     present = np.ones((n, m), bool) if present is None else present
     row, column = np.nonzero(present)
-    take, name = pa.array(row), pa.array(column)
-    ids = [query_id(q.task, q.source_id, q.text) for q in queries]
-    texts = {
-        "query_id": ids,
+    texts: dict[str, Iterable] = {
+        "query_id": [query_id(q.task, q.source_id, q.text) for q in queries],
         "task": [q.task for q in queries],
         "source_id": [q.source_id for q in queries],
         "query": [q.text for q in queries],
         "ground_truth": [q.gold for q in queries],
         "metric": [q.metric for q in queries],
     }
-    data = {k: pa.array(v, LOG_SCHEMA.field(k).type).take(take) for k, v in texts.items()}
-    data["llm"] = pa.array(list(llms), pa.string()).take(name)
+    data = {k: pa.array(v, LOG_SCHEMA.field(k).type).take(pa.array(row)) for k, v in texts.items()}
+    data["llm"] = pa.array(list(llms), pa.string()).take(pa.array(column))
     score = scores[row, column]
-    data["mode"] = pa.array(["direct"], pa.string()).take(pa.array(np.zeros(len(row), np.int64)))
-    data["performance"] = pa.array(score.astype(np.float32), from_pandas=True)
-    data["grader"] = pa.array(np.where(np.isnan(score), None, grader), pa.string())
+    data["performance"] = score.astype(np.float32)
+    data["grader"] = np.where(np.isnan(score), None, grader)
     if costs is not None:
-        data["cost"] = pa.array(costs[row, column], from_pandas=True)
+        data["cost"] = costs[row, column]
     if responses is not None:
-        data["response"] = pa.array([responses[c][r] for r, c in zip(row, column, strict=True)], pa.large_string())
-    columns = [data[f.name] if f.name in data else pa.nulls(len(row), f.type) for f in LOG_SCHEMA]
-    return pa.Table.from_arrays(columns, schema=LOG_SCHEMA)
+        data["response"] = [responses[c][r] for r, c in zip(row, column, strict=True)]
+    return log_table(data)

@@ -1,18 +1,15 @@
 """LLMRouter's slice of FusionBench: a score list, and beside it the queries' tasks and gold answers and the pool."""
 
 import ast
-import json
-import re
 from pathlib import Path
 
 from ...errors import UserError
-from ..tasks._choice import LETTERS
-from ..tasks.math import last_boxed
-from ._result import ImportResult, Query, files_of, read_json, read_json_lines, split_of
+from ._files import files_of, read_json, read_json_lines, split_of
+from ._golds import gold_of
+from ._result import ImportResult, Query
 from .routerdc import read_scores
 
 DESCRIPTION = "train.json of {question, scores}; queries_train.jsonl (task, gold) and llms.json beside it are joined"
-METRICS = {"GSM8K": "gsm8k", "MATH": "math", "em_mc": "em_mc", "code_eval": "code_eval", "cem": "cem"}
 
 
 def read(path: str | Path, task: str | None = None) -> ImportResult:
@@ -57,48 +54,17 @@ def _queries(folder: Path, split: str, result: ImportResult) -> dict[str, dict]:
 
 def _query(row: dict, index: int, question: str) -> Query:
     """The query with its gold answer in the form that our graders read."""
-    metric = METRICS.get(row.get("metric") or "", row.get("metric") or "publisher")
-    gold = row.get("ground_truth")
-    gold = [] if gold is None else [str(gold)]
-    if gold and metric == "em_mc":
-        gold = [_letter(gold[0], row.get("choices"))]
-    elif gold and metric == "gsm8k":
-        gold = [gold[0].split("####")[-1].strip()]
-    elif gold and metric == "math":
-        gold = [last_boxed(gold[0]) or gold[0]]
-    elif gold and metric == "code_eval":
-        gold = [_code(gold[0], question)]
+    metric, gold = gold_of(row.get("metric"), row.get("ground_truth"), question, _literal(row.get("choices")))
     source = row.get("task_id")
     return Query(row["task_name"], str(index if source is None else source), question, gold, metric)
 
 
-def _letter(gold: str, choices: str | None) -> str:
-    """``(B)`` for a gold label, by its place among the labels (so that 1-4 map to A-D)."""
-    labels = _literal(choices).get("label") or _literal(choices).get("labels") if choices else None
-    label = gold.strip("() .")
-    place = labels.index(label) if labels and label in labels else LETTERS.find(label.upper())
-    return f"({LETTERS[place]})" if 0 <= place < len(LETTERS) else gold
-
-
-def _literal(text: str) -> dict:
+def _literal(text: str | None) -> dict:
     try:
-        value = ast.literal_eval(text)
+        value = ast.literal_eval(text) if text else {}
     except (ValueError, SyntaxError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _code(gold: str, question: str) -> str:
-    """Our gold JSON: MBPP lists its tests in text, HumanEval has a ``check`` function for the last ``def``."""
-    try:
-        tests = ast.literal_eval(gold)
-    except (ValueError, SyntaxError):
-        tests = None
-    if isinstance(tests, list):
-        return json.dumps({"prompt": "", "setup": "", "tests": tests, "entry_point": ""})
-    names = re.findall(r"^def (\w+)", question, re.M)
-    entry = names[-1] if names else ""
-    return json.dumps({"prompt": question, "setup": "", "tests": [gold, f"check({entry})"], "entry_point": entry})
 
 
 def _pool(folder: Path) -> list[dict]:

@@ -9,7 +9,8 @@ import pandas as pd
 import pyarrow as pa
 
 from ...errors import UserError
-from ._result import ImportResult, Query, build_table, files_of, open_text, split_of
+from ._files import files_of, open_text, split_of
+from ._result import ImportResult, Query, build_table
 
 DESCRIPTION = "CSV with columns <llm>, <llm>|model_response, <llm>|total_cost; task and split are in the file name"
 COST, RESPONSE = "|total_cost", "|model_response"

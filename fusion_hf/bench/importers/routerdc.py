@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from ...errors import UserError
-from ._result import ImportResult, Query, build_table, check_score, files_of, read_json, split_of
+from ._files import files_of, read_json, split_of
+from ._result import ImportResult, Query, build_table, check_score
 
 DESCRIPTION = "JSON lists of {question, scores: {llm: 0..1}}; the task is the file name or --task"
 
