@@ -114,7 +114,7 @@ def test_the_prompt_has_the_nearest_templates_last_and_never_the_query_itself(pi
     assert [hit.query_id for hit in result["templates"]] == ["apples", "pears"]
     hits = result["templates"][::-1]
     assert result["prompt"] == build_prompt(QUERIES[0], [(h.query, h.template) for h in hits])
-    (itself,) = pipe(QUERIES[0], return_prompt=True, exclude_same_query=False, k=1)
+    (itself,) = pipe(QUERIES[0], return_prompt=True, leak_exclusion=False, k=1)
     assert [hit.query_id for hit in itself["templates"]] == ["self"]
     assert set(pipe(QUERIES[0])[0]) == {"generated_text"}
 

@@ -416,8 +416,120 @@ def test_the_query_itself_is_never_returned(index):
     hits = index.search(asked, vectors, k=300, min_similarity=-1)
     assert [len(row) for row in hits] == [299] * 3
     assert all(4 + i not in {h.row for h in row} for i, row in enumerate(hits))
-    kept = index.search(asked, vectors, k=1, exclude_same_query=False)
+    kept = index.search(asked, vectors, k=1, leak_exclusion=False)
     assert [row[0].row for row in kept] == [4, 5, 6]
+
+
+def test_near_duplicates_of_the_query_are_never_returned(rng):
+    story = "Ana has {} red apples and her brother Tom gives her three green ones from his own tree before lunch on {}."
+    days = [story.format("twelve", day) for day in ("Monday", "Tuesday")]
+    texts = [
+        *days,
+        story.format("no", "Sunday").replace("Ana", "Eva"),
+        *(f"Quite another matter, {i}?" for i in range(9)),
+    ]
+    table = template_table(len(texts)).set_column(2, "query", pa.array(texts))
+    index, vectors = TemplateIndex(table, unit(rng, len(texts)), "offline"), unit(rng, 3)
+    asked = [story.format("twelve", "Friday").upper(), texts[2], "Something new?"]
+    hits = index.search(asked, vectors, k=99, min_similarity=-1)
+    # The first is a near-duplicate of two templates; the third differs in more words from them.
+    assert [sorted(set(range(12)) - {h.row for h in row}) for row in hits] == [[0, 1], [2], []]
+    # What is dropped is made up for, and a query gets the same alone as in a batch.
+    assert all(len(row) == 4 for row in index.search(asked, vectors, k=4, min_similarity=-1))
+    alone = [index.search([q], vectors[i : i + 1], k=4, min_similarity=-1)[0] for i, q in enumerate(asked)]
+    assert found(alone) == found(index.search(asked, vectors, k=4, min_similarity=-1))
+    assert all(len(row) == 12 for row in index.search(asked, vectors, k=99, min_similarity=-1, leak_exclusion=False))
+
+
+def test_the_form_that_many_queries_share_makes_no_near_duplicates(rng):
+    form = (
+        "Read the question below with care, think about what is asked, and answer it in one short line.\nQuestion: {}"
+    )
+    table = template_table(100).set_column(
+        2, "query", pa.array([form.format(f"who made thing {i} there") for i in range(100)])
+    )
+    index = TemplateIndex(table, unit(rng, 100), "offline")
+    hits = index.search([form.format("who made thing 7 there")], index.embeddings[7:8], k=100, min_similarity=-1)
+    assert sorted(h.row for h in hits[0]) == [i for i in range(100) if i != 7]
+
+
+def test_diversity_leaves_copies_out(rng):
+    base = unit(rng, 40)
+    copies = base[:1] + 0.02 * unit(rng, 3)
+    vectors = np.concatenate([copies, base[1:]]).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index = TemplateIndex(template_table(len(vectors)), vectors, "offline")
+    query = base[:1] + 0.2 * base[1:2]
+    plain = index.search(embeddings=query, k=3, min_similarity=-1)[0]
+    spread = index.search(embeddings=query, k=3, min_similarity=-1, diversity=0.5)[0]
+    assert {h.row for h in plain} == {0, 1, 2}
+    assert spread[0].row == plain[0].row and len({h.row for h in spread} & {0, 1, 2}) == 1 and len(spread) == 3
+    assert found(index.search(embeddings=query, k=3, min_similarity=-1, diversity=1e-9)) == found([plain])
+    # Greedy choice by the definition, written plainly, over the same candidates.
+    choices = index.search(embeddings=query, k=15, min_similarity=-1)[0]
+    chosen = [choices[0]]
+    while len(chosen) < 3:
+        rest = [h for h in choices if h.row not in {c.row for c in chosen}]
+        chosen.append(
+            max(rest, key=lambda h: 0.5 * h.similarity - 0.5 * max(vectors[h.row] @ vectors[c.row] for c in chosen))
+        )
+    assert [h.row for h in spread] == [h.row for h in chosen]
+
+
+def test_tasks_are_predicted_from_the_embedding(rng):
+    centres = unit(rng, 3)
+    noisy = np.repeat(centres, 50, axis=0) + 0.3 * unit(rng, 150)
+    vectors = (noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float32)
+    names = ["sum", "story", "fact"]
+    table = template_table(150).set_column(1, "task", pa.array(np.repeat(names, 50)))
+    index = TemplateIndex(table, vectors, "offline")
+    queries = centres + 0.3 * unit(rng, 3)
+    assert index.predict_tasks(queries) == names
+    hits = index.search(embeddings=queries, k=150, filter_tasks=True, min_similarity=-1)
+    assert [{h.task for h in row} for row in hits] == [{name} for name in names] and len(hits[0]) == 50
+    with pytest.raises(UserError, match="found both"):
+        index.search(embeddings=queries, tasks="sum", filter_tasks=True)
+
+
+def test_a_large_table_is_mapped_rather_than_read(index, rng, tmp_path, monkeypatch):
+    from fusion_hf.thoughts import files
+
+    index.save_pretrained(tmp_path / "t")
+    small = TemplateIndex.from_pretrained(tmp_path / "t")
+    monkeypatch.setattr(files, "IN_MEMORY_BYTES", 0)
+    before = pa.total_allocated_bytes()
+    large = TemplateIndex.from_pretrained(tmp_path / "t")
+    again = TemplateIndex.from_pretrained(tmp_path / "t")
+    assert pa.total_allocated_bytes() - before < index.table.nbytes / 2
+    assert large.table.equals(small.table) and again.table.equals(small.table)
+    queries = unit(rng, 4)
+    assert found(large.search(embeddings=queries)) == found(small.search(embeddings=queries))
+    index.table = index.table.slice(0, 7)
+    index.embeddings = index.embeddings[:7]
+    index.save_pretrained(tmp_path / "t")
+    assert len(TemplateIndex.from_pretrained(tmp_path / "t")) == 7  # what was cached of the old file is not taken
+
+
+def test_faiss_proposes_and_exact_scores_decide(rng, monkeypatch):
+    pytest.importorskip("faiss", reason="needs the extra faiss (faiss-cpu)")
+    from fusion_hf.thoughts import approximate
+
+    vectors, queries = unit(rng, 5000), unit(rng, 50)
+    exact = TemplateIndex(template_table(5000), vectors, "offline")
+    expected = exact.search(embeddings=queries, k=5, exclude_query_ids=[f"id{i}" for i in range(50)], min_similarity=-1)
+    monkeypatch.setattr(approximate, "FROM", 1000)
+    index = TemplateIndex(template_table(5000), vectors, "offline")
+    hits = index.search(embeddings=queries, k=5, exclude_query_ids=[f"id{i}" for i in range(50)], min_similarity=-1)
+    assert index._propose is not None
+    agree = [len({h.row for h in a} & {h.row for h in b}) / 5 for a, b in zip(hits, expected, strict=True)]
+    assert np.mean(agree) > 0.9 and all(i not in {h.row for h in row} for i, row in enumerate(hits))
+    for row in hits:
+        np.testing.assert_allclose(
+            [h.similarity for h in row], [queries[hits.index(row)] @ vectors[h.row] for h in row], atol=1e-5
+        )
+    assert [h.task for h in index.search(embeddings=queries[:1], k=3, tasks="fact", min_similarity=-1)[0]] == [
+        "fact"
+    ] * 3
 
 
 def test_excluded_ids_are_never_returned(index):
@@ -444,6 +556,7 @@ def test_the_task_filter(index, rng):
         (lambda i: i.search(embeddings=np.ones((2, 3))), r"expected \[n, 16\], found \(2, 3\)"),
         (lambda i: i.search(["a"], np.ones((2, 16))), "found 2 for 1 queries"),
         (lambda i: i.search(embeddings=np.ones((2, 16)), k=0), "k: expected at least 1"),
+        (lambda i: i.search(embeddings=np.ones((2, 16)), diversity=2), "diversity: expected a number from 0 to 1"),
         (lambda i: i.search(embeddings=np.ones((2, 16)), tasks=["sum"]), "one entry a query"),
         (lambda i: TemplateIndex(i.table, i.embeddings[:5], "offline"), r"expected shape \[300, d\]"),
         (lambda i: TemplateIndex(i.table, i.embeddings, "none"), "'none' makes no vectors"),

@@ -1,20 +1,31 @@
-"""Where a template index lies in a folder or on the Hub, and how its files are read and written."""
+"""Where a template index lies in a folder or on the Hub, and how its files are read and written.
 
+This file is copied beside pipelines (see `fusion_hf.remote_code`).
+"""
+
+import hashlib
 import json
+import os
 import shutil
+import uuid
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..encoder import cache_folder
 from ..errors import UserError
 
+COLUMNS = ("query_id", "task", "query", "template", "answer", "candidates", "rule", "summariser", "prompt_version")
 FOLDER = "thought_templates"
 CONFIG_FILE = "index_config.json"
 VECTORS_FILE = "embeddings.safetensors"
 TABLE_FILE = "train-00000.parquet"
 FORMAT = 1
+ROW_GROUP = 50_000
+# A larger table is mapped from an Arrow file in the cache folder rather than read into memory.
+IN_MEMORY_BYTES = 64 << 20
 
 
 def write_index(folder: Path, table: pa.Table, vectors: np.ndarray, encoder: str) -> None:
@@ -27,7 +38,7 @@ def write_index(folder: Path, table: pa.Table, vectors: np.ndarray, encoder: str
     temporary = target / f"{VECTORS_FILE}.new"
     save_file({"embeddings": np.ascontiguousarray(vectors)}, temporary)
     temporary.replace(target / VECTORS_FILE)
-    pq.write_table(table, target / TABLE_FILE, compression="zstd")
+    pq.write_table(table, target / TABLE_FILE, compression="zstd", row_group_size=ROW_GROUP)
     # safetensors makes files that only their owner may read, whatever the umask.
     shutil.copymode(target / TABLE_FILE, target / VECTORS_FILE)
     config = {"format": FORMAT, "encoder": encoder, "templates": len(vectors), "dimension": int(vectors.shape[1])}
@@ -42,7 +53,26 @@ def read_index(folder: Path) -> tuple[pa.Table, np.ndarray, str]:
     for name in (TABLE_FILE, VECTORS_FILE):
         if not (folder / name).is_file():
             raise UserError(f"{folder}: expected {name} beside {CONFIG_FILE}, found none: make the templates again")
-    return pq.read_table(folder / TABLE_FILE), _map_vectors(folder / VECTORS_FILE), config["encoder"]
+    return _read_table(folder / TABLE_FILE), _map_vectors(folder / VECTORS_FILE), config["encoder"]
+
+
+def _read_table(path: Path) -> pa.Table:
+    """A Parquet file; a large one as a memory map of the Arrow file that the first reading makes of it."""
+    state = path.resolve().stat()
+    if state.st_size <= IN_MEMORY_BYTES:
+        return pq.read_table(path)
+    identity = f"{path.resolve()}\x1f{state.st_size}\x1f{state.st_mtime_ns}"
+    name = hashlib.blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    cached = cache_folder() / "templates" / f"{name}.arrow"
+    if not cached.exists():
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        part = cached.with_suffix(f".{uuid.uuid4().hex}.part")
+        parquet = pq.ParquetFile(path)
+        with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, parquet.schema_arrow) as arrow:
+            for batch in parquet.iter_batches(ROW_GROUP):
+                arrow.write_batch(batch)
+        os.replace(part, cached)
+    return pa.ipc.open_file(pa.memory_map(str(cached))).read_all()
 
 
 def find_index(path: str | Path, revision: str | None = None, repo_type: str = "dataset") -> Path | None:

@@ -1,6 +1,8 @@
-"""Thought templates that can be searched by meaning, saved as a dataset folder that `load_dataset` reads too."""
+"""Thought templates that can be searched by meaning, saved as a dataset folder that `load_dataset` reads too.
 
-import hashlib
+This file is copied beside pipelines (see `fusion_hf.remote_code`).
+"""
+
 import sys
 from collections.abc import Collection, Sequence
 from functools import cached_property
@@ -10,11 +12,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..bench.tasks import THINK_SUFFIX
+from ..encoder import embed_cached, load_encoder
 from ..errors import UserError
-from .files import CONFIG_FILE, FOLDER, find_index, read_index, write_index, write_readme
+from .approximate import Approximate, wanted
+from .diverse import CHOICES, diversify
+from .exclude import Exclusion, merged
+from .files import COLUMNS, CONFIG_FILE, FOLDER, find_index, read_index, write_index, write_readme
 from .nearest import nearest
-from .templates import COLUMNS
+from .task_guess import TaskGuess
 
 
 class Hit:
@@ -58,6 +63,7 @@ class TemplateIndex:
             raise UserError(f"embeddings: expected float32, found {embeddings.dtype}")
         self.embeddings = embeddings
         self.encoder_name = check_encoder(encoder_name)
+        self._exclusion = Exclusion(self.table)
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -66,8 +72,6 @@ class TemplateIndex:
     def build(cls, dataset: Any, encoder: str = "offline") -> "TemplateIndex":
         """Encode the queries of a template dataset. `encoder` is a Hub id, a folder, or ``offline``."""
         name = check_encoder(encoder)
-        from ..encoder import embed_cached
-
         table = _table(dataset)
         vectors = embed_cached(name, table["query"].to_pylist(), progress=sys.stderr.isatty())
         return cls(table, np.ascontiguousarray(vectors, np.float32), name)
@@ -79,41 +83,85 @@ class TemplateIndex:
         k: int = 3,
         tasks: str | Sequence[str | None] | None = None,
         exclude_query_ids: Sequence[str | Collection[str] | None] | None = None,
-        exclude_same_query: bool = True,
+        leak_exclusion: bool = True,
         min_similarity: float = 0.0,
+        diversity: float = 0.0,
+        filter_tasks: bool = False,
     ) -> list[list[Hit]]:
-        """The most similar templates of each query, the most similar first; exact, not approximate.
+        """The most similar templates of each query, the most similar first.
+
+        Exact up to a million templates, and beyond where FAISS is not installed.
 
         Args:
-            queries: n texts. With `embeddings` they serve only to exclude the query itself.
+            queries: n texts. With `embeddings` they serve only to exclude leaks.
             embeddings: float32 [n, d] of the queries, instead of encoding `queries`.
             k: At most so many hits a query.
-            tasks: Only templates of this task: one name for all, or one (or None) a query. Pass predicted tasks.
+            tasks: Only templates of this task: one name for all, or one (or None) a query. For evaluation pass
+                predicted tasks; `filter_tasks` predicts them.
             exclude_query_ids: For each query an id, or several, whose templates must not be returned.
-            exclude_same_query: Never return the template of the same text (blanks, case and the think suffix aside).
+            leak_exclusion: Never return the template of the same query (blanks, case and the think suffix aside), nor
+                of a near-duplicate of it (see `fusion_hf.thoughts.exclude`). Needs `queries`.
             min_similarity: Hits below this cosine are left out.
+            diversity: From 0 to 1: how much a hit loses for being like one before it (see `diversify`).
+            filter_tasks: Only templates of the task that `predict_tasks` says.
 
         Returns:
             n lists of at most k hits. A query gets the same hits alone as in a batch.
         """
         if k < 1:
             raise UserError(f"k: expected at least 1, found {k}")
+        if not 0 <= diversity <= 1:
+            raise UserError(f"diversity: expected a number from 0 to 1, found {diversity}")
         if isinstance(queries, str):
             raise UserError("queries: expected a list of texts, found one text: put it into a list")
+        if filter_tasks and tasks is not None:
+            raise UserError("expected tasks or filter_tasks, found both")
         if embeddings is None:
             if queries is None:
                 raise UserError("search needs queries or embeddings, found neither")
             embeddings = self.encode(queries)
         vectors = self._checked(embeddings, queries)
-        n = len(vectors)
-        forbidden = self._forbidden(n, queries if exclude_same_query else None, exclude_query_ids)
-        allowed = self._allowed(n, tasks)
-        rows, similarity = nearest(vectors, self.embeddings, k, forbidden, allowed)
+        texts = queries if leak_exclusion else None
+        forbidden = self._forbidden(len(vectors), texts, exclude_query_ids)
+        allowed = self._allowed(len(vectors), self.predict_tasks(vectors) if filter_tasks else tasks)
+        reach = CHOICES * k if diversity else k
+        rows, similarity = self._nearest(vectors, reach, forbidden, allowed, texts)
+        if diversity:
+            rows, similarity = diversify(rows, similarity, self.embeddings, k, diversity)
         kept = (rows >= 0) & (similarity >= min_similarity)
         return [
             [Hit(self.table, int(rows[i, j]), float(similarity[i, j])) for j in np.flatnonzero(kept[i])]
-            for i in range(n)
+            for i in range(len(vectors))
         ]
+
+    def _nearest(self, vectors, k, forbidden, allowed, texts) -> tuple[np.ndarray, np.ndarray]:
+        """Row numbers and similarities [n, k]; a query of which near-duplicates were found is searched again."""
+        rows, similarity = nearest(vectors, self.embeddings, k, forbidden, allowed, self._propose)
+        todo = range(len(vectors)) if texts is not None else ()
+        while todo:
+            found = {i: self._exclusion.near(texts[i], rows[i][rows[i] >= 0]) for i in todo}
+            todo = [i for i in todo if len(found[i])]
+            for i in todo:
+                forbidden[i] = np.concatenate([forbidden[i], found[i]])
+            if todo:
+                some = None if allowed is None else (allowed[0][todo], allowed[1])
+                never = [forbidden[i] for i in todo]
+                rows[todo], similarity[todo] = nearest(vectors[todo], self.embeddings, k, never, some, self._propose)
+        return rows, similarity
+
+    def predict_tasks(self, embeddings: np.ndarray) -> list[str]:
+        """The likeliest task of each query, from embeddings [n, d]: a ridge classifier over the templates."""
+        by_number = list(self._tasks[0])
+        return [by_number[i] for i in self._guess(self._checked(embeddings, None))]
+
+    @cached_property
+    def _guess(self) -> TaskGuess:
+        names, codes = self._tasks
+        return TaskGuess(self.embeddings, codes, len(names))
+
+    @cached_property
+    def _propose(self):
+        return Approximate(self.embeddings).candidates if wanted(len(self)) else None
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Embeddings float32 [n, d] of texts, by the encoder that made the index."""
@@ -121,8 +169,6 @@ class TemplateIndex:
 
     @cached_property
     def _encoder(self):
-        from ..encoder import load_encoder
-
         return load_encoder(self.encoder_name)
 
     def _checked(self, embeddings: np.ndarray, queries: Sequence[str] | None) -> np.ndarray:
@@ -138,14 +184,9 @@ class TemplateIndex:
             return None
         if query_ids is not None and len(query_ids) != n:
             raise UserError(f"exclude_query_ids: expected one entry a query ({n}), found {len(query_ids)}")
-        result = []
-        for i in range(n):
-            rows = [] if queries is None else [_find(*self._texts, _digest(queries[i]))]
-            ids = query_ids[i] if query_ids is not None else None
-            ids = [ids] if isinstance(ids, str) else ids or []
-            rows += [self._ids[key] for key in ids if key in self._ids]
-            result.append(np.concatenate(rows) if rows else np.empty(0, np.int64))
-        return result
+        parts = [] if queries is None else [[self._exclusion.same(query) for query in queries]]
+        parts += [] if query_ids is None else [[self._exclusion.of_ids(ids) for ids in query_ids]]
+        return merged(parts)
 
     def _allowed(self, n, tasks) -> tuple[np.ndarray, np.ndarray] | None:
         if tasks is None:
@@ -159,24 +200,12 @@ class TemplateIndex:
         return np.array(wanted, np.int64), codes
 
     @cached_property
-    def _texts(self) -> tuple[np.ndarray, np.ndarray]:
-        """Sorted digests of the templates' queries, and the row of each: 16 bytes a template."""
-        digests = np.array([_digest(q.as_py()) for q in self.table["query"]], np.uint64)
-        order = np.argsort(digests, kind="stable")
-        return digests[order], order
-
-    @cached_property
-    def _ids(self) -> dict[str, np.ndarray]:
-        rows: dict[str, list[int]] = {}
-        for row, key in enumerate(self.table["query_id"].to_pylist()):
-            rows.setdefault(key, []).append(row)
-        return {key: np.array(r, np.int64) for key, r in rows.items()}
-
-    @cached_property
     def _tasks(self) -> tuple[dict[str, int], np.ndarray]:
-        encoded = self.table["task"].combine_chunks().dictionary_encode()
-        names = {name: i for i, name in enumerate(encoded.dictionary.to_pylist())}
-        return names, encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        """(number of each task name, int64 [N] number of each template's task)."""
+        encoded = self.table["task"].dictionary_encode().unify_dictionaries()
+        codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in encoded.chunks])
+        names = encoded.chunk(0).dictionary.to_pylist()
+        return {name: i for i, name in enumerate(names)}, codes.astype(np.int64)
 
     def save_pretrained(self, folder: str | Path, card: bool = True) -> Path:
         """Save to ``folder/thought_templates``: Parquet, embeddings (safetensors) and the encoder's name.
@@ -210,7 +239,7 @@ def _table(templates: Any) -> pa.Table:
         raise UserError(f"templates: expected columns {', '.join(COLUMNS)}; found no {missing[0]!r}")
     if templates.num_rows == 0:
         raise UserError("templates: expected at least one, found none")
-    return templates.select(list(COLUMNS)).combine_chunks()
+    return templates.select(list(COLUMNS))
 
 
 def check_encoder(encoder: str) -> str:
@@ -218,13 +247,3 @@ def check_encoder(encoder: str) -> str:
     if encoder == "none":
         raise UserError("encoder 'none' makes no vectors and templates are found by vectors: use 'offline' or a Hub id")
     return encoder
-
-
-def _digest(text: str) -> int:
-    text = " ".join(text.removesuffix(THINK_SUFFIX).split()).casefold()
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
-
-
-def _find(digests: np.ndarray, rows: np.ndarray, digest: int) -> np.ndarray:
-    left, right = (np.searchsorted(digests, np.uint64(digest), side=side) for side in ("left", "right"))
-    return rows[left:right]

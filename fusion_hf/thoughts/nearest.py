@@ -1,6 +1,9 @@
-"""Exact cosine top-k: one matrix product in blocks, over vectors that may lie on disk."""
+"""Cosine top-k: one matrix product in blocks, over vectors that may lie on disk. Exact, unless told otherwise.
 
-from collections.abc import Sequence
+This file is copied beside pipelines (see `fusion_hf.remote_code`).
+"""
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +20,7 @@ def nearest(
     k: int,
     forbidden: Sequence[np.ndarray] | None = None,
     allowed: tuple[np.ndarray, np.ndarray] | None = None,
+    propose: Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k vectors most similar to each query.
 
@@ -27,6 +31,9 @@ def nearest(
         forbidden: For each query the row numbers of vectors that must not be returned.
         allowed: (group of each query [n], group of each vector [N]): only vectors of the query's group are returned;
             a negative group of a query allows all.
+        propose: (queries, m) -> (m row numbers [n, m], -1 for none; about their similarities): candidates of an
+            approximate index, in place of looking at every vector. Not asked where `allowed` is given: too few of its
+            candidates might be left.
 
     Returns:
         Row numbers int64 [n, k] and similarities float32 [n, k], the most similar first, equal ones by row number;
@@ -36,13 +43,13 @@ def nearest(
     similarity = np.full((len(queries), k), -np.inf, np.float32)
     for start in range(0, len(queries), QUERY_BLOCK):
         part = slice(start, start + QUERY_BLOCK)
-        found = _candidates(
-            torch.from_numpy(np.ascontiguousarray(queries[part])),
-            vectors,
-            k + MARGIN,
-            None if forbidden is None else forbidden[part],
-            None if allowed is None else (allowed[0][part], allowed[1]),
-        )
+        never = None if forbidden is None else forbidden[part]
+        if propose is not None and allowed is None:
+            found = _proposed(propose, queries[part], k + MARGIN, never)
+        else:
+            group = None if allowed is None else (allowed[0][part], allowed[1])
+            block = torch.from_numpy(np.ascontiguousarray(queries[part]))
+            found = _candidates(block, vectors, k + MARGIN, never, group)
         r, s = _rescored(queries[part], vectors, *found, k)
         rows[part, : r.shape[1]], similarity[part, : s.shape[1]] = r, s
     return rows, similarity
@@ -68,6 +75,14 @@ def _candidates(queries, vectors, k, forbidden, allowed) -> tuple[np.ndarray, np
     return rows.numpy(), scores.numpy()
 
 
+def _proposed(propose, queries, k, forbidden) -> tuple[np.ndarray, np.ndarray]:
+    most = max((len(rows) for rows in forbidden), default=0) if forbidden is not None else 0
+    rows, scores = propose(queries, k + most)
+    for i, never in enumerate(forbidden if most else ()):
+        scores[i, np.isin(rows[i], never)] = -np.inf
+    return rows, scores
+
+
 def _keep_group(scores: torch.Tensor, wanted: np.ndarray, group: np.ndarray) -> None:
     wanted, group = torch.from_numpy(wanted), torch.from_numpy(group)
     for value in wanted.unique().tolist():
@@ -88,7 +103,7 @@ def _forbid(scores: torch.Tensor, forbidden: Sequence[np.ndarray], start: int) -
 
 def _rescored(queries, vectors, rows, scores, k) -> tuple[np.ndarray, np.ndarray]:
     left = np.isfinite(scores)
-    picked = np.asarray(vectors)[rows]
+    picked = np.asarray(vectors)[np.maximum(rows, 0)]
     exact = (picked.astype(np.float64) * queries[:, None, :]).sum(2)
     exact = np.where(left, exact.astype(np.float32), -np.inf)
     order = np.lexsort((rows, -exact), axis=1)[:, :k]

@@ -39,7 +39,7 @@ class ThoughtFusionPipeline(TextGenerationPipeline):
             the least similar template is dropped first; a query that is too long by itself is an error.
         style: ``thought`` (default), ``few-shot`` (question and answer instead of template) or ``zero-shot``.
         min_similarity: Cosine below which no template is used (default 0).
-        exclude_same_query: Never use the template of the very same query (default True).
+        leak_exclusion: Never use the template of the very same query (default True).
         return_prompt: Add ``prompt`` (the user message that was sent) and ``templates`` (list of `Hit`, the most
             similar first) to each result.
         return_full_text: ``generated_text`` is the reply alone (default False); True gives the caller's own text or
@@ -81,14 +81,14 @@ class ThoughtFusionPipeline(TextGenerationPipeline):
         k: int | None = None,
         style: str | None = None,
         min_similarity: float | None = None,
-        exclude_same_query: bool | None = None,
+        leak_exclusion: bool | None = None,
         return_prompt: bool | None = None,
         **kwargs,
     ):
         if k is not None and k < 1:
             raise UserError(f"k: expected at least 1, found {k}; for no templates use style='zero-shot'")
         before, forward, after = super()._sanitize_parameters(**kwargs)
-        own = {"k": k, "style": style, "min_similarity": min_similarity, "exclude_same_query": exclude_same_query}
+        own = {"k": k, "style": style, "min_similarity": min_similarity, "leak_exclusion": leak_exclusion}
         before |= {name: value for name, value in own.items() if value is not None}
         if return_prompt is not None:
             after["return_prompt"] = return_prompt
@@ -103,14 +103,12 @@ class ThoughtFusionPipeline(TextGenerationPipeline):
             self._search_ahead(text_inputs, kwargs)
         return super().__call__(text_inputs, **kwargs)
 
-    def preprocess(
-        self, prompt_text, k=3, style="thought", min_similarity=0.0, exclude_same_query=True, **generate_kwargs
-    ):
+    def preprocess(self, prompt_text, k=3, style="thought", min_similarity=0.0, leak_exclusion=True, **generate_kwargs):
         chat = isinstance(prompt_text, Chat)
         query = _query_of(prompt_text.messages) if chat else prompt_text
         hits = []
         if style != "zero-shot":
-            hits = self._search([query], k, min_similarity, exclude_same_query)[0]
+            hits = self._search([query], k, min_similarity, leak_exclusion)[0]
 
         def encode(prompt: str):
             return super(ThoughtFusionPipeline, self).preprocess(self._input(prompt_text, prompt), **generate_kwargs)
@@ -158,10 +156,10 @@ class ThoughtFusionPipeline(TextGenerationPipeline):
             return Chat([{"role": "user", "content": prompt}])
         return prompt
 
-    def _search(self, queries: list[str], k: int, min_similarity: float, exclude_same_query: bool) -> list[list[Hit]]:
-        keys = [(query, k, min_similarity, exclude_same_query) for query in queries]
+    def _search(self, queries: list[str], k: int, min_similarity: float, leak_exclusion: bool) -> list[list[Hit]]:
+        keys = [(query, k, min_similarity, leak_exclusion) for query in queries]
         if not all(key in self._hits for key in keys):
-            return self.index.search(queries, k=k, min_similarity=min_similarity, exclude_same_query=exclude_same_query)
+            return self.index.search(queries, k=k, min_similarity=min_similarity, leak_exclusion=leak_exclusion)
         return [self._hits[key] for key in keys]
 
     def _search_ahead(self, inputs: list, kwargs: dict[str, Any]) -> None:
@@ -173,7 +171,7 @@ class ThoughtFusionPipeline(TextGenerationPipeline):
         else:
             return  # one chat
         wanted = self._preprocess_params | {n: v for n, v in kwargs.items() if v is not None}
-        settings = (wanted.get("k", 3), wanted.get("min_similarity", 0.0), wanted.get("exclude_same_query", True))
+        settings = (wanted.get("k", 3), wanted.get("min_similarity", 0.0), wanted.get("leak_exclusion", True))
         found = self._search(queries, *settings)
         self._hits = {(query, *settings): hits for query, hits in zip(queries, found, strict=True)}
 

@@ -11,10 +11,9 @@ import pyarrow as pa
 
 from ..errors import UserError
 from .aio import bounded, run_async
+from .files import COLUMNS
 from .select import candidates_of, select_answers
 from .summarise import Draft, ExtractiveSummariser, Solved, Summariser
-
-COLUMNS = ("query_id", "task", "query", "template", "answer", "candidates", "rule", "summariser", "prompt_version")
 
 
 class Templates(NamedTuple):

@@ -70,7 +70,7 @@ def thought_prompts(
     embeddings: np.ndarray | None = None,
     tasks: str | Sequence[str | None] | None = None,
     exclude_query_ids: Sequence[str | Collection[str] | None] | None = None,
-    exclude_same_query: bool = True,
+    leak_exclusion: bool = True,
     max_words: int | None = None,
 ) -> list[Thought]:
     """The prompts of the thought level, with the hits in them and no reply yet.
@@ -87,7 +87,7 @@ def thought_prompts(
         k=k,
         tasks=tasks,
         exclude_query_ids=exclude_query_ids,
-        exclude_same_query=exclude_same_query,
+        leak_exclusion=leak_exclusion,
         min_similarity=min_similarity,
     )
 
