@@ -1,0 +1,177 @@
+"""A new LLM from a few scored queries, and the removal of one: in the library and on the command line."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from toy_log import GOOD, toy_data
+
+from fusion_hf.bench.data import RoutingData
+from fusion_hf.bench.schema import rows_to_table, validate
+from fusion_hf.bench.store import write_bench
+from fusion_hf.cli import main
+from fusion_hf.errors import UserError
+from fusion_hf.routers import KINDS, load_router, train_router
+from fusion_hf.routers.add_llm import add_llm, remove_llm
+
+TRAIN, TEST = toy_data(240), toy_data(90, split="test")
+TASKS = np.array(TEST.tasks)
+
+
+def without(data: RoutingData, name: str = "dog") -> RoutingData:
+    return data.select([c for c in data.candidates if c != name])
+
+
+def renamed(data: RoutingData, **names: str) -> RoutingData:
+    return replace(data, candidates=[names.get(c, c) for c in data.candidates])
+
+
+def picks(router, data=TEST, **options):
+    return np.array([d.candidate for d in router.route(data.queries, **options)])
+
+
+@pytest.fixture(scope="module")
+def joined():
+    """A router that learned `dog` from forty queries; `dog` alone is good at capitals."""
+    return add_llm(train_router("fusion", without(TRAIN), "none"), toy_data(40, seed=1), "dog")
+
+
+def test_a_new_llm_is_chosen_where_it_is_good(joined):
+    assert joined.candidates == ["bee", "cat", "dog"] and joined.learned_candidates == ["bee", "cat"]
+    best = np.array([TEST.candidates[GOOD[t]] for t in TEST.tasks])
+    assert (picks(joined) == best).mean() > 0.95
+    predicted = joined.predict(TEST.queries)
+    # What it will cost, ten times as much as `bee`, is known too.
+    assert np.abs(np.log(predicted.cost[:, 2] / TEST.cost[:, 2])).mean() < 0.15
+    assert set(picks(joined, max_cost=1e-4)) <= {"bee", "cat"}
+    assert ((predicted.performance >= 0) & (predicted.performance <= 1)).all()
+
+
+def test_it_earns_nearly_what_full_training_earns(joined):
+    def earned(router):
+        columns = [TEST.candidates.index(c) for c in picks(router)]
+        return TEST.performance[np.arange(len(TEST)), columns].mean()
+
+    full, old = train_router("fusion", TRAIN, "none"), train_router("fusion", without(TRAIN), "none")
+    assert earned(joined) >= 0.95 * earned(full) and earned(joined) > earned(old) + 0.1
+
+
+def test_saved_and_loaded(joined, tmp_path):
+    joined.save_pretrained(tmp_path)
+    loaded = load_router(tmp_path)
+    assert loaded.candidates == joined.candidates and loaded.learned_candidates == ["bee", "cat"]
+    for one, two in zip(loaded.route(TEST.queries), joined.route(TEST.queries), strict=True):
+        assert one.to_dict() == two.to_dict()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_takes_a_new_llm_or_says_why_not(kind):
+    router = train_router(kind, without(TRAIN), "none")
+    before = router.predict(TEST.queries)
+    try:
+        add_llm(router, toy_data(40, seed=1), "dog")
+    except UserError as error:
+        assert "does not predict" in str(error) or "train" in str(error)  # noqa: PT017
+        return
+    after = router.predict(TEST.queries)
+    assert after.candidates == ["bee", "cat", "dog"] and np.isfinite(after.performance).all()
+    np.testing.assert_allclose(after.performance[:, :2], before.performance, atol=1e-6)
+    remove_llm(router, "dog")
+    np.testing.assert_allclose(router.predict(TEST.queries).performance, before.performance, atol=1e-6)
+
+
+def test_an_llm_like_those_known_is_judged_with_few_queries():
+    # A copy of `bee`: five queries must not make it look better than forty make it.
+    twin = renamed(toy_data(5, seed=2).select(["bee"]), bee="bea")
+    router = add_llm(train_router("fusion", TRAIN, "none"), twin, "bea")
+    predicted = router.predict(TEST.queries).performance
+    assert np.abs(predicted[:, 3] - predicted[:, 0]).mean() < 0.5
+    assert (picks(router) == "bea").mean() < 0.4
+
+
+def test_the_pool_says_which_candidates_are_like_it():
+    data = renamed(toy_data(8, seed=3).select(["bee"]), bee="new")
+
+    def pool(like: str) -> list[dict]:
+        twins = (like, "new")
+        prices = {n: 1.0 if n in twins else 50.0 for n in ("bee", "cat", "dog", "new")}
+        return [{"name": n, "size": "s" if n in twins else "l", "output_price": p} for n, p in prices.items()]
+
+    capitals = TASKS == "capitals"
+    guessed = {}
+    for like in ("bee", "dog"):
+        router = add_llm(train_router("fusion", TRAIN, "none"), data, "new", pool(like))
+        guessed[like] = router.predict(TEST.queries).performance[capitals, 3].mean()
+    assert guessed["dog"] > guessed["bee"]  # `dog` is the one that knows capitals
+
+
+def test_both_modes_join_and_leave_together():
+    data = replace(TRAIN, candidates=["bee", "new", "new_think"])
+    router = add_llm(train_router("fusion", data.select(["bee"]), "none"), data, "new")
+    assert router.candidates == ["bee", "new", "new_think"]
+    assert remove_llm(router, "new").candidates == ["bee"]
+
+
+def test_removed_llms_are_never_chosen_and_can_be_measured_anew(tmp_path):
+    router = remove_llm(train_router("fusion", TRAIN, "none"), "bee")
+    assert router.candidates == ["cat", "dog"] and "bee" not in set(picks(router))
+    assert router.predict(TEST.queries).performance.shape == (90, 2)
+    add_llm(router, toy_data(40, seed=1), "bee")
+    router.save_pretrained(tmp_path)
+    assert load_router(tmp_path).candidates == ["cat", "dog", "bee"]
+    assert (picks(router)[TASKS == "sums"] == "bee").mean() > 0.8
+    explained = router.route(TEST.queries[:1], explain=True)[0]
+    assert explained.nearest and "bee" in explained.nearest[0]["scores"]
+
+
+def test_missing_costs_and_scores():
+    holes = toy_data(60, seed=4, missing=0.5)
+    holes.cost[:] = np.nan
+    router = add_llm(train_router("fusion", without(TRAIN), "none"), holes, "dog")
+    predicted = router.predict(TEST.queries)
+    assert np.isfinite(predicted.performance).all() and (picks(router)[TASKS == "capitals"] == "dog").mean() > 0.8
+
+
+def test_wrong_input_says_what_to_do():
+    router = train_router("fusion", without(TRAIN), "none")
+    with pytest.raises(UserError, match="the log holds no answers of cow: expected one of bee, cat, dog"):
+        add_llm(router, TRAIN, "cow")
+    with pytest.raises(UserError, match=r"the router knows cat already: .*remove-llm"):
+        add_llm(router, TRAIN, "cat")
+    with pytest.raises(UserError, match=r"dog: expected at least 5 scored queries \(better 20 to 50\), found 4"):
+        add_llm(router, toy_data(4), "dog")
+    with pytest.raises(UserError, match="does not know cow"):
+        remove_llm(router, "cow")
+    with pytest.raises(UserError, match="only LLM"):
+        remove_llm(remove_llm(router, "bee"), "cat")
+
+
+def log_rows(data: RoutingData) -> list[dict]:
+    return [
+        {
+            "query_id": data.query_ids[i], "task": data.tasks[i], "source_id": str(i), "query": data.queries[i],
+            "ground_truth": ["1"], "metric": "cem", "llm": name, "mode": "direct",
+            "performance": float(data.performance[i, c]), "cost": float(data.cost[i, c]),
+        }
+        for i in range(len(data))
+        for c, name in enumerate(data.candidates)
+    ]  # fmt: skip
+
+
+def test_on_the_command_line(tmp_path, capsys):
+    for name, data in (("old", without(toy_data(90))), ("new", toy_data(40, seed=1).select(["dog"]))):
+        write_bench({"train": validate(rows_to_table(log_rows(data)))}, tmp_path / name)
+    old, new, router, more, less = (str(tmp_path / n) for n in ("old", "new", "router", "more", "less"))
+    assert main(["train-router", old, "--encoder", "none", "--out", router]) == 0
+    assert main(["add-llm", router, new, "--llm", "dog", "--out", more]) == 0
+    assert "dog joined 2 candidates" in capsys.readouterr().out
+    assert load_router(router).candidates == ["bee", "cat"]  # what was there is left as it was
+    query = TEST.queries[int(np.flatnonzero(TASKS == "capitals")[0])]
+    assert main(["route", more, query, "--json", str(tmp_path / "d.json")]) == 0
+    assert json.loads((tmp_path / "d.json").read_text())[0]["candidate"] == "dog"
+    assert main(["remove-llm", more, "--llm", "cat", "--out", less]) == 0
+    assert load_router(less).candidates == ["bee", "dog"]
+    capsys.readouterr()
+    assert main(["add-llm", more, new, "--llm", "dog", "--out", more]) == 2
+    assert "remove it first" in capsys.readouterr().err
