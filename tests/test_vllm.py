@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -38,6 +39,24 @@ def small_cache():
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def server(tiny, small_cache, tmp_path_factory):
+    """(address, log, process) of a server; it comes up while the other tests run. Its engine has processes of its own,
+    the one in this process has not, so both ways that vLLM runs are tried.
+    """
+    port, path = free_port(), tmp_path_factory.mktemp("server") / "log"
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(tiny), "--port", str(port)]
+    command += ["--host", "127.0.0.1", "--served-model-name", "tiny", "--enforce-eager", "--dtype", "float32"]
+    command += ["--max-model-len", "256", "--max-num-seqs", "16"]
+    with open(path, "w") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, env=os.environ | {"HF_HUB_OFFLINE": "1"}, start_new_session=True
+        )
+    yield f"http://127.0.0.1:{port}/v1", path, process
+    os.killpg(process.pid, signal.SIGKILL)  # with its engine; a polite end takes it half a minute
+    process.wait(30)
+
+
 @pytest.fixture(scope="module")
 def expected(tiny):
     """What transformers answers with the same model."""
@@ -49,7 +68,8 @@ def offline(tiny, **options):
     return LLM("v", "small", 0, 0, backend="vllm", model=str(tiny), options={"max_tokens": 8} | ENGINE | options)
 
 
-def test_the_engine_in_this_process_keeps_the_contract(tiny, expected):
+def test_the_engine_in_this_process_keeps_the_contract(tiny, expected, monkeypatch):
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     with pytest.raises(UserError, match=r"v: unknown option 'max_token' .did you mean 'max_tokens'"):
         open_backend(offline(tiny, max_token=3))
     backend = open_backend(offline(tiny))
@@ -83,33 +103,23 @@ def test_the_engine_in_this_process_keeps_the_contract(tiny, expected):
     assert sum(alike) >= 10, list(zip(own, expected, strict=True))
 
 
-def test_the_server_answers_both_chat_backends(tiny, expected, tmp_path, monkeypatch):
+def test_the_server_answers_both_chat_backends(server, expected, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    port = free_port()
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(tiny), "--port", str(port)]
-    command += ["--host", "127.0.0.1", "--served-model-name", "tiny", "--enforce-eager", "--dtype", "float32"]
-    command += ["--max-model-len", "256", "--max-num-seqs", "16"]
-    with open(tmp_path / "log", "w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"HF_HUB_OFFLINE": "1"})
-    try:
-        url = f"http://127.0.0.1:{port}/v1"
-        options = {"max_tokens": 8, "temperature": 0}
-        first = LLM("far", "small", 0, 0, model="tiny", base_url=url, options=options)
-        for _ in range(480):
-            try:
-                answer(first)
-                break
-            except BackendError as error:
-                if error.kind not in ("connection", "server") or server.poll() is not None:
-                    pytest.fail(f"{error}: {(tmp_path / 'log').read_text()[-3000:]}")
-                time.sleep(0.25)
-        second = LLM("hub", "small", 0, 0, backend="inference_client", model="tiny", base_url=url, options=options)
-        for llm in (first, second):
-            replies = chat_all(open_backend(llm), [f"apples {i}?" for i in range(12)])
-            check_answers(replies, replies, most=8)
-            assert {r.usage_source for r in replies} == {"server"}
-            assert [r.input_tokens for r in replies] == [r.input_tokens for r in expected]
-            check_long_and_short(chat_all(open_backend(llm), ["word " * 400, "word"]))
-    finally:
-        server.terminate()
-        server.wait(30)
+    url, log, process = server
+    options = {"max_tokens": 8, "temperature": 0}
+    first = LLM("far", "small", 0, 0, model="tiny", base_url=url, options=options)
+    for _ in range(1200):
+        try:
+            answer(first)
+            break
+        except BackendError as error:
+            if error.kind not in ("connection", "server") or process.poll() is not None:
+                pytest.fail(f"{error}: {log.read_text()[-3000:]}")
+            time.sleep(0.25)
+    second = LLM("hub", "small", 0, 0, backend="inference_client", model="tiny", base_url=url, options=options)
+    for llm in (first, second):
+        replies = chat_all(open_backend(llm), [f"apples {i}?" for i in range(12)])
+        check_answers(replies, replies, most=8)
+        assert {r.usage_source for r in replies} == {"server"}
+        assert [r.input_tokens for r in replies] == [r.input_tokens for r in expected]
+        check_long_and_short(chat_all(open_backend(llm), ["word " * 400, "word"]))
