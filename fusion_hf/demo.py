@@ -127,9 +127,9 @@ def show_pipeline(bench: Path, templates: Path, reader: Path) -> None:
 
 def make_adapter(bench: Path, out: Path, reader: Path) -> None:
     """SFT data from the best answers, then the SFT script in a process of its own, as a user would run it."""
-    from .distill.select import save, sft_dataset
+    from .distill import Choice, save, sft_dataset
 
-    dataset, counts = sft_dataset(read_log(bench, "train"), select="perf", top_k=2, min_agreement=2)
+    dataset, counts = sft_dataset(read_log(bench, "train"), Choice(top_k=2, min_agreement=2))
     save(dataset, counts, out / "sft")
     print(f"      {counts['kept']} pairs of {counts['read']} log rows; dropped {counts['dropped']}")
     command = [

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from .cards import render_card
+from .distill.report import REPORT, write_adapter_card
 from .errors import UserError
 
 # What tells the kind of a folder, the first that fits: (file in it, kind, repository type on the Hub).
@@ -62,28 +63,6 @@ def write_router_card(folder: str | Path, repo_id: str, evaluation: dict | None 
     (Path(folder) / "README.md").write_text(text, encoding="utf-8")
 
 
-def write_adapter_card(folder: str | Path) -> None:
-    """README.md of what `fusion_hf.distill.sft` trained, from its ``train_report.json`` alone."""
-    report = json.loads((Path(folder) / "train_report.json").read_text(encoding="utf-8"))
-    header = {
-        "library_name": "peft" if report["method"] == "lora" else "transformers",
-        "tags": ["fusion_hf", "distillation", "sft"],
-        "pipeline_tag": "text-generation",
-    }
-    text = render_card(
-        "adapter",
-        header,
-        title=f"{Path(report['model']).name}, taught by many LLMs",
-        peft=report["method"] == "lora",
-        base_model=Path(report["model"]).name if Path(report["model"]).is_dir() else report["model"],
-        dataset=Path(report["dataset"]).name if Path(report["dataset"]).is_dir() else report["dataset"],
-        **{
-            key: report[key] for key in ("rows", "teachers", "steps", "world_size", "seconds", "final_loss", "settings")
-        },
-    )
-    (Path(folder) / "README.md").write_text(text, encoding="utf-8")
-
-
 def push(path: str | Path, repo_id: str, private: bool = False, message: str | None = None) -> str:
     """Create the repository if need be, upload the folder in one commit, and return its URL.
 
@@ -97,7 +76,7 @@ def push(path: str | Path, repo_id: str, private: bool = False, message: str | N
     kind, repo_type = kind_of(path)
     if kind == "router" and not (Path(path) / "README.md").exists():
         write_router_card(path, repo_id)
-    if (Path(path) / "train_report.json").exists():
+    if (Path(path) / REPORT).exists():
         write_adapter_card(path)
     api = HfApi()
     try:

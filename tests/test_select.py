@@ -10,7 +10,8 @@ from conftest import make_rows
 
 from fusion_hf.bench.schema import rows_to_table
 from fusion_hf.bench.tasks import THINK_SUFFIX, with_mode
-from fusion_hf.distill.select import RULES, gold_answer, save, select_answers, sft_dataset, small_llms
+from fusion_hf.distill import RULES, Choice, hold_out, preference_dataset, save, select_answers, sft_dataset, small_pool
+from fusion_hf.distill.dataset import gold_answer
 from fusion_hf.errors import UserError
 
 
@@ -21,9 +22,9 @@ def row(llm="ant", mode="direct", **values):
     return base | defaults | {"llm": llm, "mode": mode} | values
 
 
-def chosen(rows, *args, **options):
+def chosen(rows, select="perf", **options):
     """(llms of the chosen rows, best first; what was dropped), and the law of the counts."""
-    table, counts = select_answers(rows_to_table(rows), *args, **options)
+    table, counts = select_answers(rows_to_table(rows), Choice(select=select, **options))
     assert counts["read"] == len(rows)
     assert counts["read"] == counts["kept"] + sum(counts["dropped"].values())
     assert counts["kept"] == table.num_rows
@@ -102,11 +103,11 @@ def test_threshold_is_inclusive_also_where_float32_cannot_hold_it():
 @pytest.mark.parametrize("rule", RULES)
 def test_the_order_of_rows_and_a_second_run_change_nothing(rule):
     rows = random_rows()
-    first, counts = select_answers(rows_to_table(rows), rule, top_k=3, min_agreement=2)
+    first, counts = select_answers(rows_to_table(rows), Choice(rule, top_k=3, min_agreement=2))
     assert first.num_rows > 0
     for seed in range(3):
         shuffled = random.Random(seed).sample(rows, len(rows))
-        again, same = select_answers(rows_to_table(shuffled), rule, top_k=3, min_agreement=2)
+        again, same = select_answers(rows_to_table(shuffled), Choice(rule, top_k=3, min_agreement=2))
         columns = ["query_id", "rank", "rule", "query"] + (["llm", "mode", "response"] if rule != "baseline" else [])
         assert again.select(columns).equals(first.select(columns))
         assert same == counts
@@ -114,7 +115,7 @@ def test_the_order_of_rows_and_a_second_run_change_nothing(rule):
 
 @pytest.mark.parametrize("rule", ["perf", "judge", "hybrid"])
 def test_every_chosen_answer_is_good_unique_and_in_order(rule):
-    table, counts = select_answers(rows_to_table(random_rows(1)), rule, top_k=4)
+    table, counts = select_answers(rows_to_table(random_rows(1)), Choice(rule, top_k=4))
     rows = table.to_pylist()
     assert counts["read"] == counts["kept"] + sum(counts["dropped"].values())
     texts = [(r["query_id"], r["mode"], r["response"].strip()) for r in rows]
@@ -149,7 +150,7 @@ def test_rules_that_need_a_judge_say_so():
     rows = [row("a", judge=None)]
     for rule in ("judge", "hybrid"):
         with pytest.raises(UserError, match="needs judge scores, the log has none: run fusion-hf judge"):
-            select_answers(rows_to_table(rows), rule)
+            select_answers(rows_to_table(rows), Choice(rule))
     assert chosen([row("a", judge=None), row("b")], "judge") == (["b"], {"not_judged": 1})
 
 
@@ -189,16 +190,13 @@ def test_the_think_suffix_is_in_the_prompt_exactly_when_the_answer_was_a_think_a
 def test_llms_and_the_small_pool():
     rows = rows_to_table([row("big"), row("tiny", cost=5.0)])
     sizes = {"big": "70B", "tiny": "1.03M"}
-    assert small_llms({**sizes, "moe": "8x7B", "nemo": "12B"}) == ["nemo", "tiny"]
-    data, counts = sft_dataset(rows, small=True, sizes=sizes)
+    assert small_pool({**sizes, "moe": "8x7B", "nemo": "12B"}) == ["nemo", "tiny"]
+    assert small_pool({"a": "small", "b": "medium", "c": "large", "d": "3B"}) == ["a", "d"]
+    data, counts = sft_dataset(rows, Choice(llms=small_pool(sizes)))
     assert set(data["llm"]) == {"tiny"} and counts["dropped"] == {"other_llm": 1}
-    assert set(sft_dataset(rows, llms=["big"])[0]["llm"]) == {"big"}
-    with pytest.raises(UserError, match="needs the size of every LLM"):
-        sft_dataset(rows, small=True)
-    with pytest.raises(UserError, match="size of x: expected a number with K, M, B or T"):
-        small_llms({"x": "large"})
+    assert set(sft_dataset(rows, Choice(llms=["big"]))[0]["llm"]) == {"big"}
     with pytest.raises(UserError, match="none of the LLMs asked for is in the log: it has big, tiny"):
-        sft_dataset(rows, llms=["other"])
+        sft_dataset(rows, Choice(llms=["other"]))
 
 
 @pytest.mark.parametrize(
@@ -218,7 +216,7 @@ def test_a_gold_label_is_written_so_that_its_own_grader_accepts_it(metric, gold,
 
 def test_baseline_is_the_gold_label_once_a_query_and_never_code():
     rows = [row("a", "think", performance=0.0), row("b"), row("a", query_id="code", metric="code_eval")]
-    data, counts = sft_dataset(rows_to_table(rows), "baseline")
+    data, counts = sft_dataset(rows_to_table(rows), Choice("baseline"))
     assert [r["completion"][0]["content"] for r in data] == ["#### 1"]
     assert data["llm"][:] == ["gold"] and data["mode"][:] == ["direct"]
     assert counts["dropped"] == {"code_has_no_gold_text": 1, "same_query": 1}
@@ -235,7 +233,7 @@ def test_baseline_is_the_gold_label_once_a_query_and_never_code():
 )
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(UserError, match=message):
-        select_answers(rows_to_table([row()]), **options)
+        select_answers(rows_to_table([row()]), Choice(**options))
 
 
 def test_nothing_left_and_missing_columns_are_one_clear_line():
@@ -257,7 +255,7 @@ def test_optional_columns_may_be_absent():
 def test_a_saved_dataset_is_read_by_load_dataset_and_has_a_card(tmp_path):
     from datasets import load_dataset
 
-    data, counts = sft_dataset(rows_to_table(random_rows(2)), top_k=2)
+    data, counts = sft_dataset(rows_to_table(random_rows(2)), Choice(top_k=2))
     for _ in range(2):  # writing again replaces
         out = save(data, counts, tmp_path / "sft")
     back = load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache"))
@@ -288,7 +286,165 @@ def test_a_large_log_in_time():
             "cost": [float(i % 7) for i in range(n)],
         }
     )
-    start = time.perf_counter()
-    data, _ = sft_dataset(table)
+    test = pa.table({"query_id": [f"t{i}" for i in range(500)], "query": [f"{i} {i} {text}" for i in range(500)]})
+    start = time.process_time()  # a busy machine fails nobody
+    data, _ = sft_dataset(table, exclude=test)
     assert len(data) == 5 * n // 40
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
+
+
+def test_a_right_answer_said_nearly_the_same_way_counts_once():
+    words = "first we add the three apples to the four apples and then we take two of them away which leaves"
+    rows = [
+        row("a", cost=1.0, response=f"{words} #### 5"),
+        row("b", cost=2.0, response=f"Well, {words} #### 5"),
+        row("c", cost=3.0, response="three plus four minus two #### 5"),
+        row("d", cost=4.0, response=f"{words}   #### 5"),
+    ]
+    assert chosen(rows) == (["a", "c"], {"near_duplicate": 2})
+    assert chosen(rows, near=1.0) == (["a", "b", "c"], {"near_duplicate": 1})  # blanks never count
+    rows += [row("e", "think", cost=0.5, response=f"{words} #### 5")]
+    assert chosen(rows)[0] == ["e", "a", "c"]  # the two modes are two prompts
+
+
+def test_ties_go_to_the_cheaper_or_to_the_shorter_by_choice():
+    rows = [row("cheap", cost=1.0, response="a long way round to #### 1"), row("short", cost=2.0, response="#### 1")]
+    assert chosen(rows, tie="cost")[0] == ["cheap", "short"]
+    assert chosen(rows, tie="length")[0] == ["short", "cheap"]
+    with pytest.raises(UserError, match="--tie: expected one of cost, length, found 'name'"):
+        chosen(rows, tie="name")
+
+
+def test_code_is_learned_only_if_it_passed_every_test():
+    code = {"metric": "code_eval", "ground_truth": ['{"tests": ["assert f(1) == 1"]}'], "query_id": "c"}
+    rows = [
+        row("a", performance=0.9, response="def f(x): return 1", **code),
+        row("b", response="def f(x): return x", **code),
+    ]
+    table, counts = select_answers(rows_to_table(rows))
+    assert table["llm"].to_pylist() == ["b"] and counts["dropped"] == {"wrong": 1}
+    assert "assert" not in table["response"][0].as_py()
+
+
+def test_queries_nearly_in_the_test_split_are_out_and_counted():
+    asked = "Ana has 12 apples and buys 30 more at the market. How many apples does Ana have now in her big basket?"
+    rows = [row("a", query_id="1", query=asked), row("a", query_id="2", query="What is the capital of the moon?")]
+    test = rows_to_table([row("b", query_id="9", query=f"{asked.upper()} Please.")])
+    table, counts = select_answers(rows_to_table(rows), exclude=test)
+    assert table["query_id"].to_pylist() == ["2"]
+    assert counts["dropped"] == {"nearly_in_excluded_split": 1}
+    assert select_answers(rows_to_table(rows), Choice(near=1.0), test)[1]["kept"] == 2
+
+
+def many(tasks):
+    return [
+        row(llm, task=task, query_id=f"{task} {q}", cost=c, response=f"{llm} on {task} number {q}")
+        for task, n in tasks.items()
+        for q in range(n)
+        for c, llm in enumerate("ab")
+    ]
+
+
+def by_task(rows, **options):
+    table, counts = select_answers(rows_to_table(rows), Choice(**options))
+    assert counts["read"] == counts["kept"] + sum(counts["dropped"].values())
+    tasks = table["task"].to_pylist()
+    return {task: tasks.count(task) for task in sorted(set(tasks))}, table
+
+
+def test_caps_and_weights_keep_a_task_from_swamping_the_others():
+    rows = many({"gsm8k": 20, "math": 5, "squad": 10, "boolq": 10})
+    assert by_task(rows)[0] == {"boolq": 20, "gsm8k": 40, "math": 10, "squad": 20}
+    counts, table = by_task(rows, task_cap=12)
+    assert counts == {"boolq": 12, "gsm8k": 12, "math": 10, "squad": 12}
+    kept = [r for r in table.to_pylist() if r["task"] == "gsm8k"]
+    assert {r["rank"] for r in kept} == {1}  # twelve queries rather than six twice
+    assert by_task(rows, max_rows=40)[0] == dict.fromkeys(["boolq", "gsm8k", "math", "squad"], 10)
+    assert by_task(rows, max_rows=50)[0] == {
+        "boolq": 14,
+        "gsm8k": 13,
+        "math": 10,
+        "squad": 13,
+    }  # math gives up its rest
+    # A domain shares its weight: Reading is squad and boolq.
+    assert by_task(rows, max_rows=40, weights={"Reading": 1, "math": 0})[0] == {"boolq": 10, "gsm8k": 20, "squad": 10}
+    with pytest.raises(UserError, match="weight of 'maths': expected a task or domain of the log, which has Math"):
+        by_task(rows, max_rows=9, weights={"maths": 1})
+    with pytest.raises(UserError, match="give max_rows too"):
+        by_task(rows, weights={"math": 2})
+    with pytest.raises(UserError, match="task_cap: expected at least 1, found 0"):
+        by_task(rows, task_cap=0)
+
+
+def test_judge_alone_decides_where_no_answer_was_graded():
+    rows = [row("a", performance=None, judge=0.9), row("b", performance=None, judge=0.2)]
+    assert chosen(rows, "judge") == (["a"], {"wrong": 1})
+    assert chosen(rows, "perf") == ([], {"not_graded": 2})
+
+
+def test_preference_pairs_are_the_best_against_the_worst_answer_to_one_prompt():
+    rows = [
+        row("dear", cost=2.0), row("cheap", cost=1.0), row("wrong", performance=0.0, judge=0.9),
+        row("cut", performance=0.0, finish_reason="length"), row("half", performance=0.4),
+        row("dear", "think", judge=0.1), row("cheap", "think", judge=0.7),
+        row("alone", query_id="q2"), row("wrong", query_id="q3", performance=0.0),
+    ]  # fmt: skip
+    data, counts = preference_dataset(rows_to_table(rows))
+    assert [(r["mode"], r["chosen_llm"], r["rejected_llm"]) for r in data] == [("direct", "cheap", "wrong")]
+    assert data[0]["chosen"][0]["content"] == "by cheap direct #### 1"
+    assert data[0]["rejected"] == [{"role": "assistant", "content": "by wrong direct #### 1"}]
+    assert data[0]["prompt"] == [{"role": "user", "content": make_rows(1)[0]["query"]}]
+    assert {k: counts[k] for k in ("read", "kept", "dropped")} == {
+        "read": 4, "kept": 1, "dropped": {"no_right_answer": 1, "no_worse_answer": 2},
+    }  # fmt: skip
+    by_judge = preference_dataset(rows_to_table(rows), Choice("judge"))[0]
+    pairs = {(r["mode"], r["chosen_llm"], r["rejected_llm"]) for r in by_judge}
+    assert pairs == {("think", "cheap", "dear")}  # nobody's right answer is judged above the others in direct mode
+    with pytest.raises(UserError, match="--format preference compares answers of LLMs"):
+        preference_dataset(rows_to_table(rows), Choice("baseline"))
+    with pytest.raises(UserError, match="no pair is left: read 1 prompts, dropped: 1 no_worse_answer"):
+        preference_dataset(rows_to_table([row()]))
+
+
+def test_held_out_queries_are_in_no_other_split():
+    data, _ = sft_dataset(rows_to_table(many({"gsm8k": 60})))
+    train, held = hold_out(data, 0.2)
+    assert not set(train["query_id"]) & set(held["query_id"]) and len(train) + len(held) == len(data)
+    assert 4 <= len(set(held["query_id"])) <= 22
+    assert hold_out(data, 0.0) == (data, None)
+
+
+def test_the_command_excludes_other_splits_counts_tokens_and_writes_both_forms(tmp_path, capsys):
+    import json
+
+    from datasets import load_dataset
+
+    from fusion_hf.bench.sample import reader_path
+    from fusion_hf.bench.store import write_bench
+    from fusion_hf.cli import main
+
+    train = many({"gsm8k": 8, "squad": 8})
+    train += [row("c", task="gsm8k", query_id="leak", query="asked in both splits")]
+    test = [row("a", task="gsm8k", query_id="t", query="asked in both splits")]
+    llms = [{"name": n, "size": s} for n, s in (("a", "small"), ("b", "large"), ("c", "large"))]
+    bench = write_bench({"train": rows_to_table(train), "test": rows_to_table(test)}, tmp_path / "bench", llms)
+    common = ["sft-data", str(bench), "--out", str(tmp_path / "out"), "--json", str(tmp_path / "j.json")]
+    assert main([*common, "--small", "--holdout", "0.3", "--tokenizer", str(reader_path())]) == 0
+    counts = json.loads((tmp_path / "j.json").read_text())
+    assert counts["dropped"] == {"in_excluded_split": 1, "other_llm": 16} and counts["by_teacher"] == {"a": 16}
+    data = load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert len(data["validation"]) == counts["validation"] > 0 and data["train"].num_rows + counts["validation"] == 16
+    assert all(n > 0 for n in data["train"]["tokens"])
+    tokens = sum(
+        t for part in data.values() for t, task in zip(part["tokens"], part["task"], strict=True) if task == "squad"
+    )
+    assert f"| squad | 8 | 0 | {tokens} |" in (tmp_path / "out" / "README.md").read_text()
+    worse = [row("b", task="gsm8k", query_id=f"gsm8k {q}", performance=0.0, mode="think") for q in range(8)]
+    right = [row("a", task="gsm8k", query_id=f"gsm8k {q}", mode="think") for q in range(8)]
+    bench = write_bench({"train": rows_to_table(worse + right)}, tmp_path / "pairs")
+    assert main(["sft-data", str(bench), "--format", "preference", "--out", str(tmp_path / "dpo")]) == 0
+    pairs = load_dataset(str(tmp_path / "dpo"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert len(pairs) == 8 and {"prompt", "chosen", "rejected"} <= set(pairs.column_names)
+    assert main([*common, "--small", "--pool", str(tmp_path / "none.yaml")]) == 2
+    assert main([*common, "--weight", "gsm8k"]) == 2
+    assert "--weight: expected NAME=NUMBER such as gsm8k=2, found 'gsm8k'" in capsys.readouterr().err

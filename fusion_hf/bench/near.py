@@ -31,7 +31,7 @@ def near_duplicates(
     Returns:
         (i, j, similarity) with i < j, the most similar first.
     """
-    sets = _content(_shingles(texts), max(20, common * len(texts)))
+    sets = _content(shingles(texts), max(20, common * len(texts)))
     kept = [i for i, found in enumerate(sets) if len(found)]
     if len(kept) < 2:
         return []
@@ -48,7 +48,7 @@ def near_duplicates(
     return sorted(pairs, key=lambda pair: (-pair[2], pair[0], pair[1]))
 
 
-def _shingles(texts: Sequence[str]) -> list[np.ndarray]:
+def shingles(texts: Sequence[str]) -> list[np.ndarray]:
     """Distinct 32-bit hashes of the shingles of each text; a text shorter than a shingle is one shingle."""
     result = []
     for text in texts:

@@ -1,8 +1,13 @@
 """Model level: one LLM that learned from the best answers of all (arXiv 2507.10540, model-level fusion).
 
-`select` turns a log into an SFT dataset; `sft` trains on it: ``accelerate launch -m fusion_hf.distill.sft``.
+`dataset` turns a log into training data by the rules of `select`; `sft` trains on it (``accelerate launch -m
+fusion_hf.distill.sft``), `on_policy` on the student's own answers; `merge` puts an adapter into its base; `student`
+asks what was trained the queries of the log and adds it there.
 """
 
-from .select import RULES, save, select_answers, sft_dataset
+from .dataset import hold_out, preference_dataset, save, sft_dataset, small_pool
+from .select import RULES, Choice, select_answers
 
-__all__ = ["RULES", "save", "select_answers", "sft_dataset"]
+__all__ = [
+    "RULES", "Choice", "hold_out", "preference_dataset", "save", "select_answers", "sft_dataset", "small_pool",
+]  # fmt: skip

@@ -1,33 +1,67 @@
-"""The card of an SFT dataset: what was kept, what was left out, and who taught."""
+"""The card of a training dataset: what was kept, what was left out, and who taught."""
 
 import pandas as pd
 import yaml
 
+_HEAD = {
+    "sft": "pairs of prompt and completion in TRL's conversational form, the best answers",
+    "preference": "preferences in TRL's conversational form, the best answer of a prompt against the worst",
+}
 
-def sft_card(dataset, counts: dict) -> str:
-    """README.md with the YAML that `datasets` reads and a small table; every figure is counted from `dataset`."""
-    frame = pd.DataFrame({name: dataset[name] for name in ("task", "llm", "mode", "rule")})
-    chars = pd.Series([len(c[0]["content"]) for c in dataset["completion"]])
+
+def data_card(dataset, counts: dict, validation=None, tokenizer: str | None = None) -> str:
+    """README.md with the YAML that `datasets` reads and small tables; every figure is counted from the data.
+
+    Args:
+        dataset: The split ``train`` of `sft_dataset` or `preference_dataset`.
+        counts: What came with it.
+        validation: The split ``validation`` or None.
+        tokenizer: Who counted the column ``tokens``; None means the log did.
+    """
+    form = "preference" if "chosen" in dataset.column_names else "sft"
+    parts = [(name, part) for name, part in (("train", dataset), ("validation", validation)) if part is not None]
+    files = [{"split": name, "path": f"data/{name}-*.parquet"} for name, _ in parts]
     header = {
         "pretty_name": "Best answers of many LLMs",
-        "tags": ["fusion_hf", "sft", "distillation"],
+        "tags": ["fusion_hf", "distillation", form],
         "task_categories": ["text-generation"],
-        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]}],
+        "configs": [{"config_name": "default", "data_files": files}],
     }
-    rule = ", ".join(sorted(frame["rule"].unique()))
+    rule = ", ".join(sorted(set(dataset["rule"])))
+    sizes = " and ".join(f"{len(part)} of `{name}`" for name, part in parts)
     dropped = "".join(f"| {reason} | {n} |\n" for reason, n in counts["dropped"].items())
-    by_task = frame.assign(chars=chars).groupby("task")
-    tasks = "".join(
-        f"| {task} | {len(g)} | {(g['mode'] == 'think').sum()} | {g['chars'].median():.0f} |\n" for task, g in by_task
-    )
-    teachers = "".join(f"| {llm} | {n} |\n" for llm, n in frame["llm"].value_counts().sort_index().items())
+    unit = "log rows" if form == "sft" else "prompts"
     return (
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n# Best answers of many LLMs\n\n"
-        f"{len(frame)} pairs of prompt and completion in TRL's conversational form, chosen from {counts['read']} log "
-        f"rows by the rule `{rule}`. `llm`, `mode`, `performance` and `rank` say where each completion came from.\n\n"
-        f"| task | rows | think | median characters |\n|---|---|---|---|\n{tasks}\n"
-        f"| teacher | rows |\n|---|---|\n{teachers}\n"
-        f"| left out because | rows |\n|---|---|\n{dropped}\n"
+        f"{counts['kept']} {_HEAD[form]} by the rule `{rule}` ({sizes}), chosen from {counts['read']} {unit}. "
+        f"The other columns say where each came from.\n\n"
+        f"{_tables(parts, form, tokenizer)}\n"
+        f"| left out because | {unit} |\n|---|---|\n{dropped}\n"
         "```python\nfrom datasets import load_dataset\n\n"
         'data = load_dataset("path/to/this/folder", split="train")\n```\n'
     )
+
+
+def _tables(parts: list, form: str, tokenizer: str | None) -> str:
+    """Rows, think rows and tokens of each task and teacher, over all splits."""
+    answer, llm = ("completion", "llm") if form == "sft" else ("chosen", "chosen_llm")
+    names = ["task", llm, "mode", *(["tokens"] if form == "sft" else [])]
+    frame = pd.concat([pd.DataFrame({n: part[n] for n in names}) for _, part in parts])
+    frame["characters"] = [len(c[0]["content"]) for _, part in parts for c in part[answer]]
+    frame["think"] = frame["mode"] == "think"
+    text = ""
+    for title, column in (("task", "task"), ("teacher", llm)):
+        text += f"| {title} | rows | think rows | tokens | median characters |\n|---|---|---|---|---|\n"
+        for name, rows in frame.groupby(column):
+            text += f"| {name} | {len(rows)} | {rows['think'].sum()} | {_tokens(rows)} "
+            text += f"| {rows['characters'].median():.0f} |\n"
+        text += "\n"
+    if form == "sft":
+        by = f"the tokenizer of `{tokenizer}`" if tokenizer else "whoever counted them in the log"
+        text += f"Tokens are those of the completions, by {by}; – where they were not counted.\n"
+    return text
+
+
+def _tokens(rows: pd.DataFrame) -> str:
+    known = "tokens" in rows and rows["tokens"].notna().all()
+    return str(int(rows["tokens"].sum())) if known else "–"

@@ -1,299 +1,249 @@
-"""From a log with responses to an SFT dataset: which answers are worth learning from.
+"""Which answers of a log a student should learn from.
 
-The rules are those of FusionFactory's model level (arXiv 2507.10540), with these differences: wrong, empty and
-truncated responses never get in, ties go to the cheaper candidate, code answers are code that passed its tests, and
-the think suffix is in the prompt exactly when the answer was a think answer.
+The rules are those of FusionFactory's model level (arXiv 2507.10540) as `fusion_hf.bench.select` has them, with these
+differences to the published code: wrong, empty and truncated responses never get in, ties go to the cheaper candidate
+or the shorter answer, code answers are code that passed its tests, copies are one, and queries of a test split are out.
 """
 
-import re
 from collections.abc import Collection, Mapping
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..bench.tasks import with_mode
+from ..bench.schema import encode
+from ..bench.select import RULES as ANSWER_RULES
+from ..bench.select import TIES, Answers, as_measured, rank_answers
 from ..errors import UserError
+from .copies import NEAR, answer_codes, answer_groups, near_queries
+from .quota import quotas, within
 
-RULES = ("perf", "judge", "hybrid", "baseline")
+RULES = (*ANSWER_RULES, "baseline")
 COLUMNS = ("query_id", "task", "query", "ground_truth", "metric", "llm", "mode", "response", "performance")
-OPTIONAL = ("finish_reason", "error", "cost", "extracted", "judge")
-TRUNCATED = ("length", "max_tokens", "model_length", "content_filter")
-SMALL_BILLIONS = 12.0  # the published small pool ends with Mistral-NeMo 12B
-_UNITS = {"k": 1e-6, "m": 1e-3, "b": 1.0, "t": 1e3}
+OPTIONAL = {"finish_reason": pa.string(), "error": pa.string(), "output_tokens": pa.int32(), "cost": pa.float64(),
+            "extracted": pa.string(), "grader": pa.string(), "judge": pa.float32()}  # fmt: skip
 
 
-def small_llms(sizes: Mapping[str, str], at_most: float = SMALL_BILLIONS) -> list[str]:
-    """Names of the LLMs whose size (``"7B"``, ``"1.03M"``, ``"8x7B"``) is at most `at_most` billion parameters."""
-    return sorted(name for name, size in sizes.items() if _billions(name, size) <= at_most)
+@dataclass(frozen=True)
+class Choice:
+    """How answers are chosen.
 
-
-def _billions(name: str, size: str) -> float:
-    found = re.fullmatch(r"\s*(?:(\d+)\s*[xX]\s*)?(\d+(?:\.\d+)?)\s*([kKmMbBtT])\s*", str(size))
-    if not found:
-        raise UserError(f"size of {name}: expected a number with K, M, B or T such as '7B', found {size!r}")
-    experts, number, unit = found.groups()
-    return int(experts or 1) * float(number) * _UNITS[unit.lower()]
-
-
-def select_answers(
-    table: pa.Table,
-    select: str = "perf",
-    top_k: int = 5,
-    threshold: float = 0.5,
-    llms: Collection[str] | None = None,
-    exclude: pa.Table | None = None,
-    min_agreement: int | None = None,
-    hybrid_keep: int = 3,
-) -> tuple[pa.Table, dict]:
-    """Pick the answers of a log that a student should learn from. The order of the log's rows never matters.
-
-    Args:
-        table: Log rows of the train split (see `fusion_hf.bench.schema`).
-        select: ``perf`` ranks the answers of a query by performance, then cheaper, then shorter, then name;
-            ``judge`` by judge score, with the same ties; ``hybrid`` takes the `top_k` by performance and of these the
-            best `hybrid_keep` by judge; ``baseline`` takes the gold label once a query, and no LLM's answer.
+    Attributes:
+        select: ``perf`` ranks the answers of a query by performance; ``judge`` by the judge's score (a query without a
+            graded answer by that alone); ``hybrid`` takes the `top_k` by performance and of these the best
+            `hybrid_keep` by the judge; ``baseline`` takes the gold label once a query, and no LLM's answer.
         top_k: Answers kept of one query.
-        threshold: Answers below this performance count as wrong.
-        llms: Only these LLMs teach (see `small_llms`); None means all.
-        exclude: Log rows (a test split, say) whose queries must not be learned: same query_id or same query text.
+        hybrid_keep: See `select`; None means three fifths of `top_k`, rounded up (3 of 5, as published).
+        tie: What decides between equal scores: ``cost`` (cheaper first) or ``length`` (shorter first); then the other,
+            then the candidate's name.
+        threshold: Answers below this score are wrong; an answer to a code task is wrong unless it passed every test.
+        llms: Only these LLMs teach; None means all.
         min_agreement: Keep a multiple-choice or True/False answer only if at least this many candidates extracted the
             same answer for the query. Right letters with a wrong reason are common among weak LLMs.
-        hybrid_keep: See `select`.
-
-    Returns:
-        (the chosen log rows plus ``rule`` and ``rank`` (1 is best), sorted by task, query_id and rank;
-        counts ``{"read", "kept", "dropped": {reason: rows}}``, where read = kept + everything dropped).
-
-    Raises:
-        UserError: A column is missing, an argument is out of range, no LLM of `llms` is in the log, or a judge score
-            is needed and the log has none.
+        near: Jaccard similarity from which answers, and queries, are near-duplicates; 1 means word for word.
+        task_cap, max_rows, weights: How many rows of each task: see `fusion_hf.distill.quota.quotas`.
     """
-    _check(table, select, top_k, threshold, llms, min_agreement, hybrid_keep)
-    table = table.select([c for c in (*COLUMNS, *OPTIONAL) if c in table.column_names])
-    table = _with_optional(table)
-    frame = _light_frame(table)
-    drop = _Drops(len(frame))
-    if exclude is not None:
-        drop("in_excluded_split", _in_split(table, exclude))
-    if select == "baseline":
-        drop("code_has_no_gold_text", frame["metric"].eq("code_eval"))
-        drop("no_gold", frame["no_gold"])
-        order = frame[drop.alive].sort_values(["task", "query_id", "llm", "mode"])
-        order = order.assign(rank=order.groupby("query_id").cumcount() + 1)
-        drop.beyond("same_query", order, order["rank"] <= 1)
-        return _finish(table, order[order["rank"] <= 1], select, drop)
-    if llms is not None:
-        drop("other_llm", ~frame["llm"].isin(list(llms)))
-    drop("error", frame["error"])
-    drop("empty", frame["empty"])
-    drop("truncated", frame["truncated"])
-    drop("not_graded", frame["performance"].isna())
-    agreeing = _agreement(frame, drop.alive)
-    # The log's float32 must compare as equal to a threshold that float32 cannot hold, such as 0.7.
-    drop("wrong", frame["performance"] < float(np.float32(threshold)))
-    drop("too_little_agreement", frame["guessable"] & (agreeing < (min_agreement or 0)))
-    if select in ("judge", "hybrid"):
-        if drop.alive.any() and frame["judge"][drop.alive].isna().all():
-            raise UserError(
-                f"--select {select} needs judge scores, the log has none: run fusion-hf judge or use --select perf"
-            )
-        drop("not_judged", frame["judge"].isna())
-    return _finish(table, _rank(frame[drop.alive], select, top_k, hybrid_keep, drop), select, drop)
+
+    select: str = "perf"
+    top_k: int = 5
+    hybrid_keep: int | None = None
+    tie: str = "cost"
+    threshold: float = 0.5
+    llms: Collection[str] | None = None
+    min_agreement: int | None = None
+    near: float = NEAR
+    task_cap: int | None = None
+    max_rows: int | None = None
+    weights: Mapping[str, float] | None = None
+
+    def __post_init__(self):
+        for name, value, known in (("--select", self.select, RULES), ("--tie", self.tie, TIES)):
+            if value not in known:
+                raise UserError(f"{name}: expected one of {', '.join(known)}, found {value!r}")
+        for name in ("top_k", "hybrid_keep", "min_agreement"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name}: expected at least 1, found {value}")
+        if not 0 < self.near <= 1:
+            raise UserError(f"near: expected a similarity above 0 and at most 1, found {self.near}")
+        as_measured(self.threshold)
+
+    @property
+    def places(self) -> dict:
+        """`rank_answers`' arguments."""
+        if self.select != "hybrid":
+            return {"rule": self.select, "top_k": self.top_k, "tie": self.tie}
+        keep = self.hybrid_keep or -(-3 * self.top_k // 5)
+        return {"rule": "hybrid", "pool": self.top_k, "top_k": keep, "tie": self.tie}
 
 
-def _check(table, select, top_k, threshold, llms, min_agreement, hybrid_keep) -> None:
-    if select not in RULES:
-        raise UserError(f"--select: expected one of {', '.join(RULES)}, found {select!r}")
-    for name, value in (("top_k", top_k), ("hybrid_keep", hybrid_keep), ("min_agreement", min_agreement)):
-        if value is not None and value < 1:
-            raise UserError(f"{name}: expected at least 1, found {value}")
-    if not 0 < threshold <= 1:
-        raise UserError(f"threshold: expected a performance above 0 and at most 1, found {threshold}")
-    missing = [c for c in COLUMNS if c not in table.column_names]
-    if missing:
-        raise UserError(f"the log has no column {missing[0]!r}: an SFT dataset needs {', '.join(COLUMNS)}")
-    if llms is not None:
-        known = set(pc.unique(table["llm"]).to_pylist())
-        if not known & set(llms):
-            raise UserError(f"none of the LLMs asked for is in the log: it has {', '.join(sorted(known))}")
-
-
-class _Drops:
+class Drops:
     """Counts, for each reason, the rows that were still alive when it struck."""
 
     def __init__(self, rows: int):
         self.alive = np.ones(rows, bool)
         self.counts: dict[str, int] = {}
 
-    def __call__(self, reason: str, mask) -> None:
-        struck = self.alive & np.asarray(mask, bool)
+    def __call__(self, reason: str, mask: np.ndarray) -> None:
+        """Drop the rows of `mask` (bool [rows])."""
+        struck = self.alive & mask
         if struck.any():
             self.counts[reason] = self.counts.get(reason, 0) + int(struck.sum())
         self.alive &= ~struck
 
-    def beyond(self, reason: str, rows: pd.DataFrame, keep: pd.Series) -> None:
-        """Drop the rows of a part of the frame (its index is the row number) where `keep` is false."""
+    def rows(self, reason: str, numbers: np.ndarray) -> None:
+        """Drop rows by their numbers."""
         mask = np.zeros(len(self.alive), bool)
-        mask[rows.index[~keep.to_numpy(bool)]] = True
+        mask[numbers] = True
         self(reason, mask)
 
 
-def _with_optional(table: pa.Table) -> pa.Table:
-    for name in OPTIONAL:
-        if name not in table.column_names:
-            kind = pa.float64() if name in ("cost", "judge") else pa.string()
-            table = table.append_column(name, pa.nulls(table.num_rows, kind))
-    return table
+def select_answers(table: pa.Table, choice: Choice | None = None, exclude: pa.Table | None = None):
+    """Pick the answers of a log that a student should learn from. The order of the log's rows never matters.
 
+    Args:
+        table: Log rows of the train split (see `fusion_hf.bench.schema`).
+        choice: How; None means ``Choice()``.
+        exclude: Log rows (a test split, say) whose queries must not be learned: same query_id, same query text, or
+            nearly the same (Jaccard similarity of at least ``choice.near``).
 
-def _codes(column: pa.ChunkedArray) -> np.ndarray:
-    """int64 [rows], equal exactly where the values are equal; null is -1."""
-    encoded = column.combine_chunks().dictionary_encode()
-    return pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    Returns:
+        (the chosen log rows plus ``rule`` and ``rank`` (1 is best), sorted by task, query_id and rank;
+        counts ``{"read", "kept", "dropped": {reason: rows}}``, where read = kept + everything dropped).
 
-
-def _light_frame(table: pa.Table) -> pd.DataFrame:
-    """What ranking needs, without the texts: those stay in Arrow. The index is the row number."""
-    text = pc.fill_null(table["response"], "")
-    stripped = pc.utf8_trim_whitespace(text)
-    reason = pc.utf8_lower(pc.fill_null(table["finish_reason"], ""))
-    golds = pc.fill_null(pc.list_value_length(table["ground_truth"]), 0).to_numpy()
-    # Joined with a character that no gold answer holds, so that one gold answer reads as itself.
-    yes_no = pc.is_in(pc.binary_join(table["ground_truth"], "\x1f"), value_set=pa.array(["True", "False"]))
-    names = ("query_id", "task", "metric", "llm", "mode")
-    frame = pd.DataFrame({name: table[name].to_pandas() for name in names})
-    for name in ("performance", "judge", "cost"):
-        frame[name] = pc.cast(table[name], pa.float64()).to_numpy()
-    frame["cost"] = frame["cost"].fillna(np.inf)
-    frame["chars"] = pc.utf8_length(stripped).to_numpy()
-    frame["same_text"] = _codes(stripped)
-    frame["extracted"] = _codes(table["extracted"])
-    frame["empty"] = pc.equal(pc.utf8_length(stripped), 0).to_numpy()
-    frame["truncated"] = pc.is_in(reason, value_set=pa.array(TRUNCATED)).to_numpy()
-    frame["error"] = pc.not_equal(pc.fill_null(table["error"], ""), "").to_numpy()
-    frame["no_gold"] = golds == 0
-    frame["guessable"] = frame["metric"].eq("em_mc") | yes_no.to_numpy()
-    return frame
-
-
-def _in_split(table: pa.Table, other: pa.Table) -> np.ndarray:
-    same = pc.is_in(table["query_id"], value_set=pc.unique(other["query_id"]))
-    if "query" in other.column_names:
-        texts = pc.unique(pc.cast(other["query"], table["query"].type))
-        same = pc.or_(same, pc.is_in(table["query"], value_set=texts))
-    return same.to_numpy()
-
-
-def _agreement(frame: pd.DataFrame, alive: np.ndarray) -> np.ndarray:
-    """int [rows]: candidates whose extracted answer to the query is the row's (0 where nothing was extracted)."""
-    read = frame[alive & (frame["extracted"] >= 0)]
-    counts = read.groupby(["query_id", "extracted"])["llm"].transform("size")
-    return counts.reindex(frame.index, fill_value=0).to_numpy()
-
-
-def _rank(rows: pd.DataFrame, select: str, top_k: int, hybrid_keep: int, drop: _Drops) -> pd.DataFrame:
-    """Order the answers of each query, drop copies, keep the best; `rank` counts from 1."""
-    rows = rows.assign(minus_performance=-rows["performance"], minus_judge=-rows["judge"])
-    ties = ["cost", "chars", "llm", "mode"]
-    score = "minus_judge" if select == "judge" else "minus_performance"
-    rows = rows.sort_values(["task", "query_id", score, *ties])
-    first = ~rows.duplicated(["query_id", "mode", "same_text"])
-    drop.beyond("duplicate", rows, first)
-    rows = rows[first]
-    rows = rows.assign(rank=rows.groupby("query_id").cumcount() + 1)
-    keep = rows["rank"] <= top_k
-    if select == "hybrid":
-        rows = rows.assign(beyond=~keep).sort_values(["task", "query_id", "beyond", "minus_judge", score, *ties])
-        rows["rank"] = rows.groupby("query_id").cumcount() + 1
-        keep = ~rows["beyond"] & (rows["rank"] <= hybrid_keep)
-    drop.beyond("below_the_best", rows, keep)
-    return rows[keep]
-
-
-def _finish(table: pa.Table, rows: pd.DataFrame, select: str, drop: _Drops) -> tuple[pa.Table, dict]:
-    chosen = table.take(pa.array(rows.index.to_numpy(np.int64)))
-    chosen = chosen.append_column("rule", pa.array([select] * len(rows), pa.string()))
-    chosen = chosen.append_column("rank", pa.array(rows["rank"].to_numpy(np.int32)))
+    Raises:
+        UserError: A column is missing, no LLM of ``choice.llms`` is in the log, or the rule needs judge scores and the
+            log has none.
+    """
+    choice = choice or Choice()
+    table = read_columns(table)
+    drop = Drops(table.num_rows)
+    answers = Answers.of(table)
+    drop_excluded(drop, table, exclude, choice.near)
+    if choice.select == "baseline":
+        rows, rank = _gold(table, answers, drop)
+    else:
+        drop_unusable(drop, table, answers, choice)
+        drop_wrong(drop, table, answers, choice)
+        rows, rank = _best(table, answers, choice, drop)
+    tasks, task = encode(table["task"])
+    there = dict(zip(map(str, tasks), np.bincount(task[rows], minlength=len(tasks)).tolist(), strict=True))
+    quota = quotas(there, choice.task_cap, choice.max_rows, choice.weights)
+    keep = within(tasks[task[rows]], answers.query_ids[answers.query[rows]], rank, quota)
+    drop.rows("over_task_quota", rows[~keep])
+    rows, rank = rows[keep], rank[keep]
+    order = np.lexsort((rank, answers.query_ids[answers.query[rows]].astype(str), tasks[task[rows]].astype(str)))
+    chosen = table.take(pa.array(rows[order]))
+    chosen = chosen.append_column("rule", pa.array([choice.select] * len(rows), pa.string()))
+    chosen = chosen.append_column("rank", pa.array(rank[order].astype(np.int32)))
     return chosen, {"read": table.num_rows, "kept": len(rows), "dropped": drop.counts}
 
 
-def gold_answer(metric: str, ground_truth: list[str]) -> str:
-    """The gold label as the task's prompt asks for it (code tasks have none)."""
-    gold = ground_truth[0]
-    return {"gsm8k": f"#### {gold}", "math": f"\\boxed{{{gold}}}"}.get(metric, gold)
+def read_columns(table: pa.Table) -> pa.Table:
+    """The columns that choosing reads; optional ones that are absent become null."""
+    missing = [c for c in COLUMNS if c not in table.column_names]
+    if missing:
+        raise UserError(f"the log has no column {missing[0]!r}: an SFT dataset needs {', '.join(COLUMNS)}")
+    for name, kind in OPTIONAL.items():
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(table.num_rows, kind))
+    return table.select([*COLUMNS, *OPTIONAL])
 
 
-def sft_dataset(
-    table: pa.Table,
-    select: str = "perf",
-    top_k: int = 5,
-    small: bool = False,
-    llms: Collection[str] | None = None,
-    sizes: Mapping[str, str] | None = None,
-    **options,
-):
-    """The chosen answers as a `datasets.Dataset` in TRL's conversational form, and the counts.
-
-    Columns: ``prompt`` and ``completion`` (lists of one message ``{"role", "content"}``), then where each came from:
-    query_id, task, llm (``gold`` for the baseline), mode, performance, rule, rank.
-
-    Args:
-        small: Learn only from LLMs of at most 12B parameters (the published small pool); needs `sizes`.
-        sizes: Size of each LLM by name, as in a pool file (``{"qwen2.5-7b-instruct": "7B"}``).
-        **options: See `select_answers`.
-
-    Returns:
-        (dataset, counts); counts hold ``read``, ``kept``, ``dropped``, ``by_task`` and ``by_teacher``.
-
-    Raises:
-        UserError: As `select_answers`, and when no answer is left.
-    """
-    if small:
-        if sizes is None:
-            raise UserError("--small needs the size of every LLM: give a pool file or a log with an 'llms' config")
-        names = small_llms(sizes)
-        llms = names if llms is None else [name for name in names if name in set(llms)]
-    chosen, counts = select_answers(table, select, top_k, llms=llms, **options)
-    if not counts["kept"]:
-        reasons = ", ".join(f"{n} {reason}" for reason, n in counts["dropped"].items()) or "the log is empty"
-        raise UserError(f"no answer is left to learn from: read {counts['read']} rows, dropped: {reasons}")
-    columns = {name: chosen[name].to_pylist() for name in chosen.column_names}
-    if select == "baseline":
-        same = {"llm": "gold", "mode": "direct", "performance": 1.0}
-        columns |= {name: [value] * len(chosen) for name, value in same.items()}
-        columns["response"] = list(map(gold_answer, columns["metric"], columns["ground_truth"]))
-    prompts = [with_mode(q, m) for q, m in zip(columns["query"], columns["mode"], strict=True)]
-    data = {
-        "prompt": [[{"role": "user", "content": text}] for text in prompts],
-        "completion": [[{"role": "assistant", "content": text.strip()}] for text in columns["response"]],
-    }
-    data |= {name: columns[name] for name in ("query_id", "task", "llm", "mode", "performance", "rule", "rank")}
-    for key, column in (("by_task", "task"), ("by_teacher", "llm")):
-        counts[key] = {k: int(v) for k, v in pd.Series(columns[column]).value_counts().sort_index().items()}
-    return _to_dataset(data), counts
+def drop_excluded(drop: Drops, table: pa.Table, exclude: pa.Table | None, near: float) -> None:
+    """Queries of `exclude`, by id, by text, and nearly by text."""
+    if exclude is None or not table.num_rows:
+        return
+    same = pc.is_in(table["query_id"], value_set=pc.unique(exclude["query_id"]))
+    if "query" in exclude.column_names:
+        others = pc.cast(exclude["query"], table["query"].type)
+        drop("in_excluded_split", pc.or_(same, pc.is_in(table["query"], value_set=pc.unique(others))).to_numpy())
+        alike = near_queries(table["query"], others, near)
+        drop("nearly_in_excluded_split", pc.is_in(table["query"], value_set=alike).to_numpy())
+    else:
+        drop("in_excluded_split", same.to_numpy())
 
 
-def _to_dataset(data: dict):
-    from datasets import Dataset, Features, List, Value
+def drop_unusable(drop: Drops, table: pa.Table, answers: Answers, choice: Choice) -> None:
+    """Errors, empty and truncated answers, those of LLMs that do not teach, and those without a score."""
+    if choice.llms is not None and table.num_rows:
+        drop("other_llm", ~answers.of_llms(choice.llms))
+    drop("error", answers.failed)
+    drop("empty", answers.length == 0)
+    drop("truncated", answers.truncated)
+    drop("not_graded", np.isnan(_score(answers, choice)))
+    if choice.select in ("judge", "hybrid"):
+        if drop.alive.any() and np.isnan(answers.judge[drop.alive]).all():
+            raise UserError(
+                f"--select {choice.select} needs judge scores, the log has none: run fusion-hf judge or use perf"
+            )
+        drop("not_judged", np.isnan(answers.judge))
 
-    message = List({"role": Value("string"), "content": Value("string")})
-    text = ("query_id", "task", "llm", "mode", "rule")
-    features = {"prompt": message, "completion": message} | dict.fromkeys(text, Value("string"))
-    features |= {"performance": Value("float32"), "rank": Value("int32")}
-    return Dataset.from_dict({name: data[name] for name in features}, features=Features(features))
+
+def drop_wrong(drop: Drops, table: pa.Table, answers: Answers, choice: Choice) -> None:
+    """Answers below the threshold, code that failed a test, and letters that too few candidates agree on."""
+    agreeing = _agreement(table, answers, drop.alive)
+    code = pc.equal(table["metric"], "code_eval").to_numpy()
+    drop("wrong", _score(answers, choice) < np.where(code, 1.0, as_measured(choice.threshold)))
+    if choice.min_agreement is not None:
+        drop("too_little_agreement", _guessable(table) & (agreeing < choice.min_agreement))
 
 
-def save(dataset, counts: dict, out: str | Path) -> Path:
-    """Write an SFT dataset as a folder that ``load_dataset(out)`` reads (Parquet and a card); returns the folder."""
-    from .card import sft_card
+def _score(answers: Answers, choice: Choice) -> np.ndarray:
+    """The performance; for ``judge`` the judge's score where no answer to the query was graded (open-ended tasks)."""
+    if choice.select != "judge":
+        return answers.performance
+    graded = np.zeros(len(answers.query_ids), bool)
+    graded[answers.query[~np.isnan(answers.performance)]] = True
+    return np.where(graded[answers.query], answers.performance, answers.judge)
 
-    out = Path(out)
-    (out / "data").mkdir(parents=True, exist_ok=True)
-    for old in (out / "data").glob("train-*.parquet"):
-        old.unlink()
-    dataset.to_parquet(str(out / "data" / "train-00000.parquet"))
-    (out / "README.md").write_text(sft_card(dataset, counts), encoding="utf-8")
-    return out
+
+def _guessable(table: pa.Table) -> np.ndarray:
+    # Joined with a character that no gold answer holds, so that one gold answer reads as itself.
+    gold = pc.binary_join(table["ground_truth"], "\x1f")
+    yes_no = pc.is_in(gold, value_set=pa.array(["True", "False"]))
+    return pc.or_(pc.equal(table["metric"], "em_mc"), yes_no).to_numpy()
+
+
+def _agreement(table: pa.Table, answers: Answers, alive: np.ndarray) -> np.ndarray:
+    """int [rows]: candidates whose extracted answer to the query is the row's (0 where nothing was extracted)."""
+    _, code = encode(pc.fill_null(table["extracted"], ""))
+    read = alive & pc.is_valid(table["extracted"]).to_numpy()
+    pair = answers.query * (code.max(initial=0) + 1) + code
+    _, place, counts = np.unique(pair[read], return_inverse=True, return_counts=True)
+    result = np.zeros(len(alive), np.int64)
+    result[read] = counts[place]
+    return result
+
+
+def query_and_mode(table: pa.Table, answers: Answers) -> np.ndarray:
+    """int [rows]: equal where query and mode are equal, for that is one prompt."""
+    _, mode = encode(table["mode"])
+    return answers.query * 2 + mode
+
+
+def _best(table: pa.Table, answers: Answers, choice: Choice, drop: Drops) -> tuple[np.ndarray, np.ndarray]:
+    """(row numbers, rank) of the best answers; copies of an answer to one prompt are one."""
+    texts = pc.fill_null(table["response"], "")
+    exact, prompt = answer_codes(texts), query_and_mode(table, answers)
+    same = answer_groups(texts, exact, prompt, drop.alive, choice.near)
+    # Copies are looked for within a query, and the two modes of it are different prompts.
+    same = same * 2 + prompt % 2
+    ranking = rank_answers(answers, drop.alive, **choice.places, same=same)
+    exact = exact * (prompt.max(initial=0) + 1) + prompt
+    first = ~np.isin(exact[ranking.copies], exact[np.concatenate([ranking.rows, ranking.beyond])])
+    drop.rows("duplicate", ranking.copies[~first])
+    drop.rows("near_duplicate", ranking.copies[first])
+    drop.rows("below_the_best", ranking.beyond)
+    return ranking.rows, ranking.rank
+
+
+def _gold(table: pa.Table, answers: Answers, drop: Drops) -> tuple[np.ndarray, np.ndarray]:
+    """One row a query that has a gold answer in words: a code task has tests, and those are not an answer."""
+    drop("code_has_no_gold_text", pc.equal(table["metric"], "code_eval").to_numpy())
+    drop("no_gold", pc.equal(pc.fill_null(pc.list_value_length(table["ground_truth"]), 0), 0).to_numpy())
+    nothing = np.full(len(answers.query), np.nan)
+    ranking = rank_answers(replace(answers, performance=nothing, cost=nothing), drop.alive, "perf", 1)
+    drop.rows("same_query", ranking.beyond)
+    return ranking.rows, ranking.rank
