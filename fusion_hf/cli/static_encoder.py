@@ -1,0 +1,18 @@
+"""`fusion-hf static-encoder`: distil a text encoder into a table of token embeddings."""
+
+HELP = "distil a text encoder into a table of token embeddings, which is far faster"
+EXAMPLE = "fusion-hf static-encoder offline --out static\n  fusion-hf train-router bench --encoder static --out router"
+
+
+def arguments(add) -> None:
+    add("encoder", help="the teacher: a Hub id or folder, or offline (extra `offline`)")
+    add("--size", type=int, default=256, help="length of a vector (default: %(default)s)")
+    add("--out", required=True, help="folder of the static encoder; a name for every --encoder")
+
+
+def run(args):
+    from ..static_encoder import distil_static, save_static
+
+    encoder = distil_static(args.encoder, args.size, progress=True)
+    save_static(encoder, args.out)
+    print(f"static encoder, {len(encoder.tokenizer)} tokens x {encoder.size}: {args.out}")
