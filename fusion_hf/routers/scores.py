@@ -29,3 +29,10 @@ def score_outputs(places: dict[str, int], table: torch.Tensor) -> dict[str, torc
     """Predictions [n, blocks * m] by quantity: the inverse of `score_table`. Unscaled ones are kept in 0..1."""
     blocks = table.chunk(max(places.values()) + 1, 1)
     return {key: blocks[i] if key.endswith("_scaled") else blocks[i].clamp(0, 1) for key, i in places.items()}
+
+
+def mean_picked(expected: np.ndarray, score: np.ndarray) -> float:
+    """Mean score [n, m] of the candidate with the highest expectation [n, m], over measured cells; 0 without any."""
+    got = score[np.arange(len(score)), np.nan_to_num(expected, nan=-9.0).argmax(1)]
+    measured = got[~np.isnan(got)]
+    return float(measured.mean()) if len(measured) else 0.0
