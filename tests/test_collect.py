@@ -225,6 +225,7 @@ def test_requests_are_read_as_answers_come_in(tmp_path):
             limits = Limits(concurrency=8, window=40)
             runner = Runner(pool, limits, lambda *a: answered.append(a), pytest.fail, pytest.fail)
             await runner.run(stream())
+            await runner.close()
 
         asyncio.run(go())
     assert len(answered) == 500 and 30 <= max(ahead) <= 41

@@ -3,14 +3,11 @@
 import asyncio
 import logging
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from tqdm import tqdm
 
 from ..bench.modes import PLAIN_MODES
 from ..bench.schema import rows_to_table, validate
@@ -20,48 +17,15 @@ from .backends import LOCAL
 from .backends.vllm import ENGINE_OPTIONS
 from .keys import KeySet
 from .pool import LLM, Pool, load_pool, recost, save_pool
+from .record import Progress, Recorder, Summary
 from .requests import Plan, Request, answer_limit, make_plan, make_requests, messages_of, worst_case
-from .runner import Limits, Runner, counted, log_row, stop_on_signal
+from .runner import Limits, Runner, counted, stop_on_signal
 from .shards import ShardWriter, latest_chunks, read_rows, repair, row_key
 
 logger = logging.getLogger(__name__)
 ENGINES = ("asyncio", "ray")
 # Options that do not change an answer.
 RUNNING = ("concurrency", "timeout", "batch_size", "token_budget", "device", *ENGINE_OPTIONS)
-
-
-@dataclass
-class Summary:
-    """What a run did. ``read == kept + sum(dropped.values())`` always.
-
-    Attributes:
-        read: Requests that were read.
-        kept: Requests whose answer is in the log now, `resumed` included.
-        resumed: Those that an earlier run had answered; they were not asked again.
-        dropped: Requests without an answer, by reason: a kind of error (its row says what happened and is asked again
-            by the next run), or ``budget``, ``endpoint_down``, ``interrupted``, ``duplicate``.
-        retried: Tries that failed and were repeated, by kind of error.
-        usd: What the answers of this run cost; where the server did not count tokens, by an estimate of them.
-        usd_total: The same for everything in the folder.
-        seconds: How long the run took.
-        stopped: Endpoints that were left alone, and why.
-        interrupted: Whether a signal ended the run; then not all requests may have been read.
-    """
-
-    read: int = 0
-    kept: int = 0
-    resumed: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    retried: Counter[str] = field(default_factory=Counter)
-    usd: float = 0.0
-    usd_total: float = 0.0
-    seconds: float = 0.0
-    stopped: dict[str, str] = field(default_factory=dict)
-    interrupted: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {k: dict(v) if isinstance(v, dict) else v for k, v in vars(self).items()}
 
 
 def collect(pool: Pool, requests: Iterable[Request], out: str | Path, **options: Any) -> Summary:
@@ -102,47 +66,39 @@ async def collect_async(
     """
     began = time.perf_counter()
     limits = Limits(concurrency, retries, timeout, max_usd, max_failures)
-    _check_limits(limits, pool)
-    repair(out)
-    _remember_pool(pool, Path(out))
-    done, spent, feared = _already(out, pool, max_usd)
-    summary = Summary(usd_total=spent)
-    writer = ShardWriter(out)
-    total = len(requests) if total is None and isinstance(requests, Sequence) else total
-    bar = tqdm(total=total, desc="collect", unit="row", disable=not progress, dynamic_ncols=True)
-
-    def on_answer(request, reply, usd):
-        writer.write(log_row(request, reply, usd, None))
-        summary.kept += 1
-        summary.usd += usd or 0.0
-        advance()
-
-    def on_error(request, error):
-        writer.write(log_row(request, None, None, error))
-        on_drop(request, error.kind)
-
-    def on_drop(request, reason):
-        summary.dropped[reason] += 1
-        advance()
-
-    def advance():
-        if bar.update() and progress:
-            bar.set_postfix({"usd": f"{summary.usd:.4g}", "dropped": summary.dropped.total()}, refresh=False)
-
-    runner = Runner(pool, limits, on_answer, on_error, on_drop, spent + feared)
-    try:
-        with bar, stop_on_signal(runner.stop):
-            await runner.run(_new_requests(requests, pool, done, summary, advance))
-    finally:
-        writer.close()
-    summary.usd_total += summary.usd
-    summary.retried = runner.retried
-    summary.stopped = {e.name: e.down for e in runner.endpoints.values() if e.down}
-    summary.interrupted = runner.stop.is_set()
+    with Progress(requests, total, progress) as bar:
+        summary, new, spent = prepare(pool, requests, out, limits, bar.update)
+        writer = ShardWriter(out)
+        recorder = Recorder(writer, summary, bar.update)
+        runner = Runner(pool, limits, recorder.answer, recorder.error, recorder.drop, spent)
+        try:
+            with stop_on_signal(runner.stop):
+                await runner.run(new)
+        finally:
+            writer.close()
+            await runner.close()
+    recorder.finish(runner)
     summary.seconds = time.perf_counter() - began
     for name, reason in summary.stopped.items():
         logger.warning("%s was left alone: %s", name, reason)
     return summary
+
+
+def prepare(
+    pool: Pool, requests: Iterable[Request], out: str | Path, limits: Limits, done: Callable[[Summary], None]
+) -> tuple[Summary, Iterator[Request], float]:
+    """Everything before the first question, for any engine.
+
+    Returns:
+        The summary so far, the requests that `out` does not answer (the others are counted and `done` as they are
+        read), and the USD that count against the cap.
+    """
+    _check_limits(limits, pool)
+    repair(out)
+    _remember_pool(pool, Path(out))
+    known, spent, feared = _already(out, pool, limits.max_usd)
+    summary = Summary(usd_total=spent)
+    return summary, _new_requests(requests, pool, known, summary, done), spent + feared
 
 
 def _check_limits(limits: Limits, pool: Pool) -> None:
@@ -180,7 +136,7 @@ def _already(out: str | Path, pool: Pool, max_usd: float | None) -> tuple[KeySet
 
 
 def _new_requests(
-    requests: Iterable[Request], pool: Pool, done: KeySet, summary: Summary, advance
+    requests: Iterable[Request], pool: Pool, known: KeySet, summary: Summary, done: Callable[[Summary], None]
 ) -> Iterator[Request]:
     """The requests that are to be asked; counts the others."""
     seen = KeySet()
@@ -189,13 +145,13 @@ def _new_requests(
         summary.read += 1
         if not seen.add(request.key):
             summary.dropped["duplicate"] += 1
-        elif request.key in done:
+        elif request.key in known:
             summary.resumed += 1
             summary.kept += 1
         else:
             yield request
             continue
-        advance()
+        done(summary)
 
 
 def _remember_pool(pool: Pool, out: Path) -> None:
@@ -231,6 +187,7 @@ def collect_examples(
     metrics: Mapping[str, str] | None = None,
     dry_run: bool = False,
     engine: str = "asyncio",
+    prompts: Callable[[list[str], list[str]], list[str]] | None = None,
     **options: Any,
 ) -> Summary | Plan:
     """Ask the pool the given examples of each task. See `make_requests` and `collect_async` for the arguments.
@@ -238,7 +195,7 @@ def collect_examples(
     `engine` is ``asyncio`` (this process) or ``ray`` (Ray Data, on as many machines as the cluster has).
     """
     examples = {task: list(rows) for task, rows in examples.items()}
-    requests = make_requests(pool, examples, modes, metrics)
+    requests = make_requests(pool, examples, modes, metrics, prompts)
     if dry_run:
         return plan(pool, requests, out)
     if engine not in ENGINES:

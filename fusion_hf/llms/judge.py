@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from .collect import collect, plan
 from .judgements import add_judgements, judgement_id, judgement_ids, read_judgements, reasons, write_unscored
 from .logs import JUDGE, check_log_file, load_log, load_ungraded, write_log
 from .pool import LLM, Pool, load_pool
-from .requests import Request
+from .requests import Request, with_defaults
 from .shards import shard_files
 
 COLUMNS = ("query_id", "task", "query", "ground_truth", "llm", "mode", "response")
@@ -95,10 +94,7 @@ def judge_requests(table: pa.Table, judge: LLM) -> Iterator[Request]:
 
 def judge_llm(llm: LLM) -> LLM:
     """The LLM with the options that a judge is asked with."""
-    defaults = dict(rubric.SAMPLING)
-    if "max_completion_tokens" in llm.options:
-        del defaults["max_tokens"]  # two names of one limit
-    return replace(llm, options=defaults | llm.options)
+    return with_defaults(llm, rubric.SAMPLING)
 
 
 def _check_out(source: Path, out: str | Path | None, shards: bool, splits: list[str]) -> None:

@@ -2,8 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ..bench.modes import MODES, PLAIN_MODES
@@ -49,27 +49,35 @@ def make_requests(
     examples: Mapping[str, Iterable[Example]],
     modes: Sequence[str] = PLAIN_MODES,
     metrics: Mapping[str, str] | None = None,
+    prompts: Callable[[list[str], list[str]], list[str]] | None = None,
 ) -> Iterator[Request]:
     """A request for each example, LLM and mode.
 
     Args:
         pool: The LLMs to ask. Those behind an endpoint take turns; local models are asked one after the other.
         examples: Examples of each task.
-        modes: Any of ``direct`` and ``think``.
+        modes: Any of ``direct``, ``think`` and ``thought``.
         metrics: Grader of a task; the task's own where it is not given.
+        prompts: (queries, query ids) -> what is sent for each of them in mode ``thought``.
     """
     for mode in modes:
         if mode not in MODES:
             raise UserError(f"unknown mode {mode!r}: expected one of {', '.join(MODES)}")
+    if "thought" in modes and prompts is None:
+        raise UserError("mode 'thought' needs thought templates, found none: pass --templates FOLDER")
     examples = {task: list(rows) for task, rows in examples.items()}
     metrics = {task: (metrics or {}).get(task) or get_task(task).metric for task in examples}
+    ids = {task: [query_id(task, row.source_id, row.query) for row in rows] for task, rows in examples.items()}
+    thoughts = {
+        task: dict(zip(ids[task], prompts([row.query for row in rows], ids[task]), strict=True))
+        for task, rows in (examples.items() if "thought" in modes else ())
+    }
     local = [[llm] for llm in pool if pool[llm].backend in LOCAL]
     remote = [llm for llm in pool if pool[llm].backend not in LOCAL]
     for llms in (remote, *local):
         for task, rows in examples.items():
-            for row, llm, mode in itertools.product(rows, llms, modes):
-                identity = query_id(task, row.source_id, row.query)
-                chat = messages_of(row.query, mode)
+            for (row, identity), llm, mode in itertools.product(zip(rows, ids[task], strict=True), llms, modes):
+                chat = messages_of(row.query if mode != "thought" else thoughts[task][identity], mode)
                 yield Request(
                     identity, task, row.source_id, row.query, row.ground_truth, metrics[task], llm, mode, chat
                 )
@@ -78,6 +86,13 @@ def make_requests(
 def messages_of(query: str, mode: str) -> Messages:
     """The chat that asks `query` in `mode`."""
     return [{"role": "user", "content": with_mode(query, mode)}]
+
+
+def with_defaults(llm: LLM, options: Mapping[str, Any]) -> LLM:
+    """The LLM with these options where it has none of its own."""
+    if "max_completion_tokens" in llm.options:
+        options = {k: v for k, v in options.items() if k != "max_tokens"}  # two names of one limit
+    return replace(llm, options={**options, **llm.options})
 
 
 def answer_limit(llm: LLM) -> int | None:

@@ -3,14 +3,14 @@
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
-from .backends import Backend, BackendError, Reply, open_backend
+from .backends import LOCAL, Backend, BackendError, Reply, open_backend
 from .limits import AdaptiveLimit
 from .pool import Pool
 from .requests import Request, worst_case
@@ -34,6 +34,7 @@ class Limits:
         max_failures: Requests in a row that an endpoint may fail (refused, no right, server error) before it is left
             alone for the rest of the run.
         window: Requests that are read ahead at most: enough that one slow endpoint does not hold up the others.
+        sharers: Processes that ask the same servers; each gets its share of `concurrency`.
     """
 
     concurrency: int | None = None
@@ -42,6 +43,7 @@ class Limits:
     max_usd: float | None = None
     max_failures: int = 8
     window: int = 20_000
+    sharers: int = 1
 
 
 class Budget:
@@ -116,7 +118,7 @@ class Runner:
         self._window = asyncio.Semaphore(limits.window)
 
     async def run(self, requests: Iterable[Request]) -> None:
-        """Answer all requests. After `stop` is set, those in flight are finished and the others dropped."""
+        """Answer all requests; may be called again. After `stop` those in flight are finished, the others dropped."""
         try:
             async with asyncio.TaskGroup() as workers:
                 for number, request in enumerate(requests):
@@ -133,11 +135,14 @@ class Runner:
                 for endpoint in self.endpoints.values():
                     for _ in range(endpoint.workers):
                         endpoint.queue.put_nowait(None)
+                    endpoint.workers = 0
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
-        finally:
-            for backend in self._backends.values():
-                await backend.close()
+
+    async def close(self) -> None:
+        """Close the backends; the runner may not be used again."""
+        for backend in self._backends.values():
+            await backend.close()
 
     async def _endpoint(self, name: str) -> Endpoint:
         if name not in self._backends:
@@ -146,6 +151,8 @@ class Runner:
         backend = self._backends[name]
         if backend.endpoint not in self.endpoints:
             limit = self.limits.concurrency or backend.concurrency or DEFAULT_CONCURRENCY
+            if self.pool[name].backend not in LOCAL:
+                limit = math.ceil(limit / self.limits.sharers)
             self.endpoints[backend.endpoint] = Endpoint(backend.endpoint, AdaptiveLimit(limit))
         return self.endpoints[backend.endpoint]
 
@@ -263,22 +270,3 @@ def _refused(error: BackendError) -> bool:
     import aiohttp
 
     return isinstance(error.__cause__, aiohttp.ClientConnectorError)
-
-
-def log_row(request: Request, reply: Reply | None, usd: float | None, error: BackendError | None) -> dict[str, Any]:
-    """The log row of an outcome; grades come later."""
-    row: dict[str, Any] = {name: getattr(request, name) for name in Request.__slots__ if name != "messages"}
-    if reply is not None:
-        row |= {
-            "response": reply.text,
-            "finish_reason": reply.finish_reason,
-            "input_tokens": reply.input_tokens,
-            "output_tokens": reply.output_tokens,
-            "reasoning_tokens": reply.reasoning_tokens,
-            "usage_source": reply.usage_source,
-            "cost": usd,
-            "latency_s": round(reply.latency_s, 4),
-        }
-    else:
-        row |= {"response": None, "error": f"{error.kind}: {error}"[:500]}
-    return row

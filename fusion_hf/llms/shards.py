@@ -37,14 +37,15 @@ def row_key(row: Row) -> Key:
 class ShardWriter:
     """Appends rows to a new shard in `folder`. Each row is on its way to the disk when `write` returns.
 
-    A row survives the death of the process; `close` also makes the rows survive the loss of power.
+    A row survives the death of the process; `close` also makes the rows survive the loss of power. `tag` becomes part
+    of the shard's name.
     """
 
-    def __init__(self, folder: str | Path):
+    def __init__(self, folder: str | Path, tag: str = ""):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + f"{time.time_ns() % 10**9:09d}"
-        self.path = folder / f"shard-{stamp}-{os.getpid()}-{secrets.token_hex(2)}.jsonl"
+        self.path = folder / f"shard-{stamp}-{tag or 0}-{os.getpid()}-{secrets.token_hex(2)}.jsonl"
         self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         if fcntl:
             fcntl.flock(self._file, fcntl.LOCK_EX)
@@ -64,9 +65,9 @@ class ShardWriter:
         os.close(self._file)
 
 
-def shard_files(folder: str | Path) -> list[Path]:
-    """The shards of a folder, oldest first."""
-    return sorted(Path(folder).glob("shard-*.jsonl"))
+def shard_files(folder: str | Path, tag: str = "") -> list[Path]:
+    """The shards of a folder, oldest first; only those with the `tag` where one is given."""
+    return sorted(Path(folder).glob(f"shard-*-{tag}-*.jsonl" if tag else "shard-*.jsonl"))
 
 
 def repair(folder: str | Path) -> int:
@@ -101,12 +102,12 @@ def _last_whole_line(file) -> int:
     return 0
 
 
-def read_rows(folder: str | Path) -> Iterator[Row]:
-    """Every whole row of every shard, oldest first, repeated keys included.
+def read_rows(folder: str | Path, tag: str = "") -> Iterator[Row]:
+    """Every whole row of every shard (with the `tag`), oldest first, repeated keys included.
 
     Raises `UserError` that names file and line if a whole line is not a row.
     """
-    yield from _read([(path, path.stat().st_size) for path in shard_files(folder)])
+    yield from _read([(path, path.stat().st_size) for path in shard_files(folder, tag)])
 
 
 def _read(files: list[tuple[Path, int]]) -> Iterator[Row]:

@@ -51,10 +51,15 @@ def check_tokenizer(llm: "LLM") -> None:
         )
 
 
+def own_tokenizer(llm: "LLM"):
+    """The tokenizer of an LLM, if its pool entry or its model names one that is on this machine; else None."""
+    return _tokenizer(llm.tokenizer or llm.model_id)
+
+
 def _counter(llm: "LLM"):
     """(function that counts the tokens of a text, its name)."""
     name = llm.tokenizer or llm.model_id
-    tokenizer = _tokenizer(name)
+    tokenizer = own_tokenizer(llm)
     if tokenizer is None:
         return lambda text: math.ceil(len(text.encode("utf-8", "replace")) / BYTES_PER_TOKEN), RULE
     # A folder by its own name: where it lies on this machine is nobody's business.
