@@ -1,17 +1,20 @@
 """Import a log in a publisher's format into a FusionBench folder, and report what was read, kept and dropped."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-import pyarrow as pa
-
-from ..errors import UserError
-from .importers import read
-from .schema import validate
+from .importers import ImportResult, read
 from .store import SPLITS, bench_splits, query_overlap, read_log, summary, write_bench
 
 
 def import_log(
-    format: str, path: str | Path, out: str | Path, split: str | None = None, task: str | None = None
+    format: str,
+    path: str | Path,
+    out: str | Path,
+    split: str | None = None,
+    task: str | None = None,
+    mapping: Mapping[str, str] | None = None,
+    title: str = "FusionBench",
 ) -> dict:
     """Read a log with the importer `format` and write (or extend) the FusionBench at `out`.
 
@@ -21,23 +24,25 @@ def import_log(
         out: FusionBench folder. Splits that the import does not hold stay as they are.
         split: Put every row into this split, whatever the file names say.
         task: Task name for formats that carry none.
+        mapping: Column of the log row -> key of the source; for the format ``jsonl``.
+        title: Heading of the card.
 
     Returns:
-        ``{"read", "kept", "dropped": {reason: n}, "splits": {split: {...}}, "in_two_splits": {"a & b": n}}``. Queries
-        that stand in two splits are counted, not removed: which one to keep is the user's choice.
+        ``{"read", "kept", "dropped": {reason: n}, "notes": {what: n}, "splits": {split: {...}}, "in_two_splits": {"a &
+        b": n}}``. Queries that stand in two splits are counted, not removed: which one to keep is the user's choice.
     """
-    result = read(format, path, task=task)
-    tables = result.tables
-    if split is not None:
-        tables = {split: pa.concat_tables(tables.values())}
-    tables = {name: validate(table, where=f"{path} ({name})") for name, table in tables.items()}
-    if not any(table.num_rows for table in tables.values()):
-        raise UserError(f"{path}: the log is empty: expected at least one scored query, found none")
-    write_bench(tables, out, llms=result.llms, text=f"Imported from the format `{format}`.")
+    result = read(format, path, task=task, mapping=mapping)
+    if split is not None and len(result.tables) > 1:  # a query may stand in several of the source's splits
+        result = ImportResult({}, result.llms, result.read, 0, result.dropped, result.notes).keep(
+            {split: list(result.tables.values())}
+        )
+    tables = {split or name: table for name, table in result.tables.items() if table.num_rows}
+    write_bench(tables, out, llms=result.llms, title=title, text=f"Imported from the format `{format}`.")
     return {
         "read": result.read,
         "kept": result.kept,
         "dropped": result.dropped,
+        "notes": result.notes,
         "splits": {row.pop("split"): row for row in summary(out)},
         "in_two_splits": _overlaps(out),
     }

@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -17,13 +18,16 @@ def _find() -> dict[str, ModuleType]:
 FORMATS: dict[str, ModuleType] = _find()
 
 
-def read(format: str, path: str | Path, task: str | None = None) -> ImportResult:
+def read(
+    format: str, path: str | Path, task: str | None = None, mapping: Mapping[str, str] | None = None
+) -> ImportResult:
     """Read a file or folder, gzip or not, with the importer called `format`.
 
     Args:
         format: Name of a file in this folder; ``-`` and ``_`` count as the same.
-        path: File or folder.
-        task: Task name for formats that carry none.
+        path: File or folder (``fusionbench``: or a Hub dataset id).
+        task: Task name for formats that carry none; it stands for the names of those that do.
+        mapping: Column of the log row -> key of the source (``jsonl`` only).
 
     Raises:
         UserError: One line: unknown format, missing file, wrong shape, a score outside 0..1, an empty log.
@@ -31,9 +35,11 @@ def read(format: str, path: str | Path, task: str | None = None) -> ImportResult
     module = FORMATS.get(format.replace("_", "-"))
     if module is None:
         raise UserError(f"unknown format {format!r}: expected one of {', '.join(FORMATS)}")
-    result = module.read(path, task=task)
+    if mapping and format != "jsonl":
+        raise UserError(f"--map names the keys of the format 'jsonl': leave it out for {format!r}")
+    result = module.read(path, task=task, **({"mapping": mapping} if mapping else {}))
     if not any(table.num_rows for table in result.tables.values()):
-        raise UserError(f"{path}: the log is empty: expected at least one scored query, found none")
+        raise UserError(f"{path}: the log is empty: expected at least one answer, found none")
     return result
 
 

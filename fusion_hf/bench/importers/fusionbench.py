@@ -19,11 +19,8 @@ from ._result import ImportResult, distinct, log_table
 DESCRIPTION = "the authors' CSV or Parquet files, or the Hub id ulab-ai/FusionBench"
 NEEDED = ("task_name", "query", "ground_truth", "metric", "llm", "performance", "response")
 COUNTED = ("input_price", "output_price", "input_tokens_num", "output_tokens_num", "cost")
-OTHERS = (
-    "task_id",
-    "llm_description",
-    "llm_judge",
-)  # embeddings (text of a tensor, on a query's first row) stay unread
+# Embeddings, which are the text of a tensor on a query's first row, stay unread.
+OTHERS = ("task_id", "llm_description", "llm_judge")
 SIDES = ("input", "output")
 REPRICED = {"deepseek-r1": (0.55, 2.19)}
 """USD per million tokens in and out that the authors' later scripts put in place of what the dataset says."""

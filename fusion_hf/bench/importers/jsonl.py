@@ -39,7 +39,7 @@ def read(path: str | Path, task: str | None = None, mapping: Mapping[str, str] |
     Args:
         path: A ``.jsonl`` or ``.ndjson`` file, or a folder of them, gzip or not.
         task: Task of every row, in place of what the rows say.
-        mapping: Column of the log row -> key that holds it, for keys that are neither the log row's names nor `ALIASES`.
+        mapping: Column of the log row -> key that holds it, in place of the log row's own name and its `ALIASES`.
     """
     names = _names(mapping or {})
     result = ImportResult(tables={})

@@ -18,9 +18,10 @@ def read(path: str | Path, task: str | None = None) -> ImportResult:
     if not files:
         raise UserError(f"{path}: expected a score list such as train.json, found none")
     result = ImportResult(tables={})
+    parts: dict[str, list] = {}
     for file in files:
         _, split = split_of(file)
-        if split in result.tables:
+        if split in parts:
             raise UserError(f"{file}: a second file of the split {split!r}: give one file, or one folder a set")
         known = _queries(file.parent, split, result)
 
@@ -30,11 +31,11 @@ def read(path: str | Path, task: str | None = None) -> ImportResult:
                 return Query(task or "unknown", str(index), question, [], "publisher")
             return _query(row, index, question)
 
-        result.tables[split] = read_scores(file, result, as_query, "llmrouter")
-        tasks = result.tables[split]["task"].to_pylist() if known else []
+        parts[split] = [read_scores(file, result, as_query, "llmrouter")]
+        tasks = parts[split][0]["task"].to_pylist() if known else []
         result.add(result.notes, "cells of queries without a task", tasks.count("unknown") if not task else 0)
     result.llms = _pool(files[0].parent)
-    return result
+    return result.keep(parts)
 
 
 def _queries(folder: Path, split: str, result: ImportResult) -> dict[str, dict]:

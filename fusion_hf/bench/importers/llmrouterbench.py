@@ -12,6 +12,7 @@ from ._files import SPLIT_WORDS, files_of, read_json
 from ._result import ImportResult, check_score, log_table
 
 DESCRIPTION = "folder of result files {dataset_name, split, model_name, records}; of several, the newest counts"
+COUNTS = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens", "cost": "cost"}
 _TIME = re.compile(r"(\d{8}_\d{6})\.json(?:\.gz)?$")
 _FAILED = ("Processing failed: ", "Unexpected error: ")
 
@@ -67,8 +68,7 @@ def _row(row: Any, where: str) -> dict:
     score = check_score(row.get("score"), f"{where}, 'score'")
     response = _text(row.get("raw_output"))
     failed = response is not None and response.startswith(_FAILED) and row.get("score") is None
-    counts = {ours: None if failed else row.get(theirs) for ours, theirs in
-              (("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens"), ("cost", "cost"))}  # fmt: skip
+    counts = {ours: None if failed else row.get(theirs) for ours, theirs in COUNTS.items()}
     gold = row.get("ground_truth")
     return {
         "source_id": str(row.get("index", "")),

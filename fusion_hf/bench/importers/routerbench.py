@@ -1,4 +1,4 @@
-"""RouterBench (Hu et al., arXiv 2403.12031) as packed by RouterDC: CSV with score, response and cost of every LLM."""
+"""RouterBench (Hu et al., arXiv 2403.12031): score, response and cost of each LLM, as CSV or as the authors' pickle."""
 
 import ast
 import io
@@ -10,40 +10,68 @@ import pyarrow as pa
 
 from ...errors import UserError
 from ._files import files_of, open_text, split_of
+from ._pickle_frame import read_pickled_frame
 from ._result import ImportResult, Query, build_table
 
-DESCRIPTION = "CSV with columns <llm>, <llm>|model_response, <llm>|total_cost; task and split are in the file name"
+DESCRIPTION = "CSV or pickle with columns <llm>, <llm>|model_response, <llm>|total_cost; task by file name or eval_name"
 COST, RESPONSE = "|total_cost", "|model_response"
 
 
 def read(path: str | Path, task: str | None = None) -> ImportResult:
-    """Scores, costs in USD and responses. A cell without a score stays, with a null, and is noted."""
+    """Scores, costs in USD and responses. A cell without a score stays, with a null, and is noted.
+
+    The authors' pickles are read as data, and nothing in them is run (see `_pickle_frame`). A file that holds several
+    evaluations (column ``eval_name``) is taken apart into tasks of these names; else the task is the file's name.
+    """
     result = ImportResult(tables={})
     by_split: dict[str, list] = {}
     complete: dict[str, int] = {}
-    for file in files_of(path, (".csv",)):
+    for file in files_of(path, (".csv", ".pkl", ".pickle")):
         name, split = split_of(file)
-        table, whole = _read_file(file, task or name, result)
+        table, whole = _read_file(file, task, name, result)
         by_split.setdefault(split, []).append(table)
         complete[split] = complete.get(split, 0) + whole
-    result.tables = {split: pa.concat_tables(tables) for split, tables in by_split.items()}
     result.notes |= {f"queries with every score ({split})": n for split, n in complete.items()}
-    return result
+    return result.keep(by_split)
 
 
-def _read_file(file: Path, task: str, result: ImportResult) -> tuple[pa.Table, int]:
-    """(log table, number of queries that have every score)."""
+def _open(file: Path) -> pd.DataFrame:
+    if {".pkl", ".pickle"} & set(file.suffixes):
+        return pd.DataFrame(read_pickled_frame(file))
     try:
-        data = pd.read_csv(io.StringIO(open_text(file)))
+        return pd.read_csv(io.StringIO(open_text(file)))
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise UserError(f"{file}: expected CSV, found something else ({error})") from None
-    llms = [name for name in data.columns if name + COST in data.columns]
+
+
+def _read_file(file: Path, task: str | None, name: str, result: ImportResult) -> tuple[pa.Table, int]:
+    """(log table, number of queries that have every score)."""
+    data = _open(file)
+    llms = [column for column in data.columns if column + COST in data.columns]
     if not llms or "prompt" not in data.columns:
         found = ", ".join(map(str, data.columns[:6]))
         raise UserError(f"{file}: expected columns prompt, <llm> and <llm>{COST}, found {found} …")
     if data.empty:
         raise UserError(f"{file}: the log is empty: expected at least one scored query, found none")
     scores, costs = (_numbers(file, data, [llm + end for llm in llms]) for end in ("", COST))
+    _in_range(file, llms, scores, costs)
+    ids = data["sample_id"].astype(str) if "sample_id" in data else pd.Series(map(str, range(len(data))))
+    texts = [text or "" for text in _texts(data["prompt"])]
+    several = task is None and "eval_name" in data and data["eval_name"].nunique() > 1
+    tasks = data["eval_name"].astype(str).tolist() if several else [task or name] * len(data)
+    keep = _first_of_each(ids, texts)
+    result.read += len(data) * len(llms)
+    result.add(result.dropped, "the same query came before", (len(data) - len(keep)) * len(llms))
+    result.add(result.notes, "cells without a score", int(np.isnan(scores[keep]).sum()))
+    queries = [Query(tasks[i], ids.iloc[i], texts[i], [], "publisher") for i in keep]
+    responses = None
+    if all(llm + RESPONSE in data.columns for llm in llms):
+        responses = [_texts(data[llm + RESPONSE].iloc[keep]) for llm in llms]
+    table = build_table(queries, llms, scores[keep], "publisher/routerbench@1", costs[keep], responses)
+    return table, int((~np.isnan(scores[keep])).all(axis=1).sum())
+
+
+def _in_range(file: Path, llms: list[str], scores: np.ndarray, costs: np.ndarray) -> None:
     bad = ~(np.isnan(scores) | ((scores >= 0) & (scores <= 1)))
     if bad.any():
         i, j = np.argwhere(bad)[0]
@@ -51,19 +79,6 @@ def _read_file(file: Path, task: str, result: ImportResult) -> tuple[pa.Table, i
     if (costs < 0).any():
         i, j = np.argwhere(costs < 0)[0]
         raise UserError(f"{file}, row {i}, column {llms[j] + COST!r}: expected a cost in USD, found {costs[i, j]:g}")
-    ids = data["sample_id"].astype(str) if "sample_id" in data else pd.Series(map(str, range(len(data))))
-    texts = [text or "" for text in _texts(data["prompt"])]
-    keep = _first_of_each(ids, texts)
-    result.read += len(data) * len(llms)
-    result.add(result.dropped, "the same query came before", (len(data) - len(keep)) * len(llms))
-    result.add(result.notes, "cells without a score", int(np.isnan(scores[keep]).sum()))
-    queries = [Query(task, ids.iloc[i], texts[i], [], "publisher") for i in keep]
-    responses = None
-    if all(llm + RESPONSE in data.columns for llm in llms):
-        responses = [_texts(data[llm + RESPONSE].iloc[keep]) for llm in llms]
-    table = build_table(queries, llms, scores[keep], "publisher/routerbench@1", costs[keep], responses)
-    result.kept += table.num_rows
-    return table, int((~np.isnan(scores[keep])).all(axis=1).sum())
 
 
 def _numbers(file: Path, data: pd.DataFrame, columns: list[str]) -> np.ndarray:

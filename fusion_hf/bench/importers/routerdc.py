@@ -27,8 +27,7 @@ def read(path: str | Path, task: str | None = None) -> ImportResult:
             return Query(name, str(index), question, [], "publisher")
 
         by_split.setdefault(split, []).append(read_scores(file, result, as_query, "routerdc"))
-    result.tables = {split: pa.concat_tables(tables) for split, tables in by_split.items()}
-    return result
+    return result.keep(by_split)
 
 
 def read_scores(file: Path, result: ImportResult, as_query: Callable[[int, str], Query], format: str) -> pa.Table:
@@ -60,9 +59,7 @@ def read_scores(file: Path, result: ImportResult, as_query: Callable[[int, str],
     empty = int((present & np.isnan(grid)).sum())
     result.add(result.notes, "cells without a score", empty)
     result.notes[f"queries with every score ({file.name})"] = int((~np.isnan(grid)).all(axis=1).sum())
-    table = build_table(queries, list(llms), grid, f"publisher/{format}@1", present=present)
-    result.kept += table.num_rows
-    return table
+    return build_table(queries, list(llms), grid, f"publisher/{format}@1", present=present)
 
 
 def _check_row(file: Path, i: int, row) -> tuple[str, dict]:
