@@ -6,9 +6,9 @@ from torch.nn.functional import gelu, normalize
 
 from .base import Router, RouterConfig
 from .costs import cost_outputs, learn_costs
-from .gradient import Parameters, Whitened, cross_entropy, descend, uniform
+from .gradient import Parameters, Whitened, descend, uniform
 from .kmeans import block_weights
-from .mlp import expected_reward
+from .mlp import score_loss
 from .ridge import Ridge, kmeans
 from .scores import score_outputs, score_table
 from .targets import Targets
@@ -63,20 +63,13 @@ class GraphRouter(Router):
         places, y = score_table(targets)
         graph = _Graph(x, share, y, targets)
         generator = torch.Generator().manual_seed(seed)
-        scaled = sorted({p for n, p in places.items() if n.endswith("_scaled")})
-        m = graph.m
 
         def loss(p: Parameters, rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
             seen = graph.others(rows, generator)
             keep = (torch.rand(len(x), hidden, generator=generator) >= dropout) / (1 - dropout)
             inner = gelu(graph.x @ p["query"] + p["query_bias"]) * keep
             llm, task = graph.nodes(p, inner[seen], seen)
-            logits, truth = _edges(p, inner[rows], graph.share[rows], llm, task), graph.y[rows]
-            total = cross_entropy(logits, truth)
-            for block in scaled:
-                part = slice(block * m, (block + 1) * m)
-                total = total - policy * expected_reward(logits[:, part], truth[:, part])
-            return total
+            return score_loss(_edges(p, inner[rows], graph.share[rows], llm, task), graph.y[rows], places, policy)
 
         first = _initial(generator, x.shape[1], hidden, graph)
         batch = max(1, round(HIDDEN_SHARE * min(len(x), CONTEXT)))

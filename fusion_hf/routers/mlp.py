@@ -56,18 +56,12 @@ class MlpRouter(Router):
             policy: Weight of the expected reward against the cross-entropy.
         """
         places, y = score_table(targets)
-        m, inputs, generator = targets.raw["performance"].shape[1], Whitened(x), torch.Generator().manual_seed(seed)
-        scores, scaled = torch.from_numpy(y).float(), sorted({p for n, p in places.items() if n.endswith("_scaled")})
+        inputs, generator, scores = Whitened(x), torch.Generator().manual_seed(seed), torch.from_numpy(y).float()
 
         def loss(p: Parameters, rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
             inner = torch.nn.functional.gelu(inputs.x[rows] @ p["hidden"] + p["hidden_bias"])
             kept = torch.rand(inner.shape, generator=generator) >= dropout
-            logits, truth = inner * kept / (1 - dropout) @ p["out"] + p["out_bias"], scores[rows]
-            total = cross_entropy(logits, truth)
-            for block in scaled:
-                part = slice(block * m, (block + 1) * m)
-                total = total - policy * expected_reward(logits[:, part], truth[:, part])
-            return total
+            return score_loss(inner * kept / (1 - dropout) @ p["out"] + p["out_bias"], scores[rows], places, policy)
 
         d, k = x.shape[1], y.shape[1]
         first = {
@@ -87,6 +81,15 @@ class MlpRouter(Router):
         inner = torch.nn.functional.gelu(x @ self.hidden_weight + self.hidden_bias)
         table = (inner @ self.out_weight + self.out_bias).sigmoid()
         return score_outputs(self.config.options["places"], table) | cost_outputs(self, x)
+
+
+def score_loss(logits: torch.Tensor, score: torch.Tensor, places: dict[str, int], policy: float) -> torch.Tensor:
+    """Cross-entropy less `policy` times the `expected_reward` in every scaled quantity of `scores.score_table`."""
+    total, blocks = cross_entropy(logits, score), max(places.values()) + 1
+    parts = list(zip(logits.chunk(blocks, 1), score.chunk(blocks, 1), strict=True))
+    for block in sorted({p for n, p in places.items() if n.endswith("_scaled")}):
+        total = total - policy * expected_reward(*parts[block])
+    return total
 
 
 def expected_reward(logits: torch.Tensor, score: torch.Tensor) -> torch.Tensor:
