@@ -174,7 +174,15 @@ def speed(data: Path, repeats: int) -> dict:
     passages = [c._replace(metric="cem", gold=[c.gold[0], "an alias", "another one"]) for c in gsm]
     short = [c._replace(metric="cem", gold=["paris", "city of light"], response=f"It is {c.response}.") for c in arc]
     result: dict[str, dict] = {}
-    for name, cases in (("em_mc", arc), ("cem, short", short), ("cem, solutions", passages), ("gsm8k", gsm)):
+    question = arc[0].query
+    argued = [
+        c._replace(metric="em_mc", gold=["(B)"], query=question, response=f"{c.response}\nThe answer is B.")
+        for c in gsm
+    ]
+    sets = {
+        "em_mc, letters": arc, "em_mc, argued": argued, "cem, short": short, "cem, solutions": passages, "gsm8k": gsm
+    }  # fmt: skip
+    for name, cases in sets.items():
         characters = statistics.mean(len(c.response) for c in cases)
         result[name] = {"characters": characters, **{v: _rate(cases, v, repeats) for v in VERSIONS}}
     algebra = [
