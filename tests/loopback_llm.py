@@ -47,10 +47,11 @@ class LoopbackLLM:
 
     Args:
         behave: (prompt, how often it was asked before) -> `Act`; the default answers at once.
+        remember: Keep what was asked; a measurement of a million rows does not.
     """
 
-    def __init__(self, behave: Callable[[str, int], Act] = lambda prompt, times: Act()):
-        self.behave = behave
+    def __init__(self, behave: Callable[[str, int], Act] = lambda prompt, times: Act(), remember: bool = True):
+        self.behave, self.remember = behave, remember
         self.seen: list[Seen] = []
         self.answered: Counter[str] = Counter()
         self.garbled = 0  # of those: bodies that were no chat completion
@@ -83,6 +84,8 @@ class LoopbackLLM:
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         prompt = body["messages"][-1]["content"]
+        if not self.remember:
+            return await self._act(request, self.behave(prompt, 0), body)
         self.seen.append(Seen(time.monotonic(), prompt, body, dict(request.headers)))
         self.clients.add(request.transport.get_extra_info("peername"))
         self.in_flight += 1
@@ -117,7 +120,7 @@ class LoopbackLLM:
             await asyncio.sleep(0.02)
             _abort(request)
             return response
-        if act.status == 200:
+        if act.status == 200 and self.remember:
             self.answered[body["messages"][-1]["content"]] += 1
             self.garbled += act.body is not None
         return web.Response(text=text, status=act.status, headers={"Content-Type": "application/json", **act.headers})
@@ -138,6 +141,6 @@ def free_port() -> int:
 
 
 if __name__ == "__main__":
-    with LoopbackLLM() as server:
+    with LoopbackLLM(remember=False) as server:
         print(server.url, flush=True)
         threading.Event().wait()

@@ -15,6 +15,7 @@ from loopback_llm import Act, LoopbackLLM
 from test_collect import pool_at, rows_of
 
 from fusion_hf.llms.pool import save_pool
+from fusion_hf.llms.requests import worst_case
 from fusion_hf.llms.shards import read_rows, row_key, shard_files
 
 ROOT = Path(__file__).parents[1]
@@ -26,11 +27,12 @@ from fusion_hf.bench.tasks import Example
 from fusion_hf.llms.collect import collect_examples
 from fusion_hf.llms.pool import load_pool
 for line in sys.stdin:
-    pool, out, n = json.loads(line)
+    pool, out, n, options = json.loads(line)
     child = os.fork()
     if child == 0:
         examples = {"gsm8k": [Example(str(i), f"What is {i} + {i}?", [str(2 * i)]) for i in range(n)]}
-        summary = collect_examples(load_pool(pool), examples, out, ("direct",), progress=False, concurrency=8)
+        options = {"concurrency": 8, "progress": False} | options
+        summary = collect_examples(load_pool(pool), examples, out, ("direct",), **options)
         with open(out + "/summary.json", "w") as file:
             json.dump(summary.to_dict(), file)
         os._exit(0)
@@ -47,8 +49,8 @@ class Launcher:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen([sys.executable, "-c", SCRIPT], cwd=ROOT, env=environment, **pipes)
 
-    def start(self, *arguments):
-        print(json.dumps([str(arguments[0]), str(arguments[1]), arguments[2]]), file=self.process.stdin, flush=True)
+    def start(self, pool, out, n, **options):
+        print(json.dumps([str(pool), str(out), n, options]), file=self.process.stdin, flush=True)
         self.pid = int(self.process.stdout.readline())
 
     def wait(self):
@@ -135,6 +137,27 @@ def test_fifty_kills_lose_nothing_and_repeat_nothing_but_what_was_in_flight(tmp_
     whole = server.answered.total() - server.garbled
     assert n <= whole <= n + 8 * kills
     assert all(p.read_bytes().endswith(b"\n") for p in shard_files(out))
+
+
+def test_the_cap_holds_over_kills_though_what_was_in_flight_left_no_row(tmp_path, launcher):
+    n, out, rng = 200, tmp_path / "out", random.Random(3)
+    most = worst_case(pool_at("http://x/v1")["m0"], [{"role": "user", "content": "What is 100 + 100?"}])
+    usage = {"prompt_tokens": round(most * 1e6) - 40, "completion_tokens": 20}
+    cap = 60.5 * most
+    with LoopbackLLM(lambda *_: Act(delay=0.02, usage=usage)) as server:
+        save_pool(pool_at(server.url), tmp_path / "pool.yaml")
+        for _ in range(5):
+            launcher.start(tmp_path / "pool.yaml", out, n, max_usd=cap)
+            target = len(server.seen) + rng.randrange(2, 10)
+            wait_for(lambda target=target: len(server.seen) >= target)
+            os.kill(launcher.pid, signal.SIGKILL)
+            assert launcher.wait() == -signal.SIGKILL
+        launcher.start(tmp_path / "pool.yaml", out, n, max_usd=cap)
+        assert launcher.wait() == 0
+        billed = len(server.seen) * most  # answered or not
+    kept = json.loads((out / "summary.json").read_text())["kept"]
+    assert kept < len(server.seen) <= kept + 5 * 8
+    assert cap - 9 * most * 5 < billed <= cap
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

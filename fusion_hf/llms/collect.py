@@ -15,11 +15,12 @@ from ..bench.tasks import Example
 from ..errors import UserError
 from .backends import LOCAL
 from .backends.vllm import ENGINE_OPTIONS
+from .held import Held, held_usd
 from .keys import KeySet
 from .pool import LLM, Pool, load_pool, recost, save_pool
 from .record import Progress, Recorder, Summary
 from .requests import Plan, Request, answer_limit, make_plan, make_requests, messages_of, worst_case
-from .runner import Limits, Runner, counted, stop_on_signal
+from .runner import Budget, Limits, Runner, counted, stop_on_signal
 from .shards import ShardWriter, latest_chunks, read_rows, repair, row_key
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ async def collect_async(
         retries: Further tries of a request after an error that may pass; waits grow and heed Retry-After.
         timeout: Seconds for one answer of a server; None means the LLM's option (else 300).
         max_usd: What the folder may cost in all, earlier runs included. A request is only sent if its worst case
-            (its bytes as tokens, and ``max_tokens``) still fits.
+            (its bytes as tokens, and ``max_tokens``) still fits; so do those that were in flight when a run was killed.
         max_failures: Requests in a row that an endpoint may fail before it is left alone for this run.
         progress: Show a bar on stderr: rows a second, USD so far and, where `total` is known, the time left.
         total: Number of requests, where `requests` cannot say.
@@ -68,15 +69,18 @@ async def collect_async(
     limits = Limits(concurrency, retries, timeout, max_usd, max_failures)
     with Progress(requests, total, progress) as bar:
         summary, new, spent = prepare(pool, requests, out, limits, bar.update)
-        writer = ShardWriter(out)
+        writer, held = ShardWriter(out), None if max_usd is None else Held(out)
         recorder = Recorder(writer, summary, bar.update)
-        runner = Runner(pool, limits, recorder.answer, recorder.error, recorder.drop, spent)
+        budget = Budget(max_usd, spent, held.write) if held else None
+        runner = Runner(pool, limits, recorder.answer, recorder.error, recorder.drop, budget)
         try:
             with stop_on_signal(runner.stop):
                 await runner.run(new)
         finally:
             writer.close()
             await runner.close()
+        if held:
+            held.close()
     recorder.finish(runner)
     summary.seconds = time.perf_counter() - began
     for name, reason in summary.stopped.items():
@@ -97,6 +101,8 @@ def prepare(
     repair(out)
     _remember_pool(pool, Path(out))
     known, spent, feared = _already(out, pool, limits.max_usd)
+    if limits.max_usd is not None:
+        feared += held_usd(out)
     summary = Summary(usd_total=spent)
     return summary, _new_requests(requests, pool, known, summary, done), spent + feared
 

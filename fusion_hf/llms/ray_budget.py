@@ -3,21 +3,23 @@
 from collections import Counter
 from typing import Any
 
+from .held import Held
 from .runner import Budget
 
 
 class ClusterBudget:
     """`Budget` in an actor. It knows which block of requests holds what, because an actor that asks may die."""
 
-    def __init__(self, cap: float, spent: float):
-        self._budget = Budget(cap, spent)
+    def __init__(self, cap: float, spent: float, out: str):
+        self._file = Held(out)
+        self._budget = Budget(cap, spent, self._file.write)
         self._held: dict[str, Counter[float]] = {}
 
     async def begin(self, block: str) -> None:
         """A block is begun. What it held before was lost with its actor, and may be on the bill all the same."""
         for usd, times in self._held.pop(block, Counter()).items():
             for _ in range(times):
-                await self._budget.settle(usd, usd)
+                await self._budget.settle(usd, usd, lost=True)
         self._held[block] = Counter()
 
     async def reserve(self, block: str, usd: float) -> bool:
@@ -27,10 +29,14 @@ class ClusterBudget:
             self._held[block][usd] += 1
         return allowed
 
-    async def settle(self, block: str, reserved: float, spent: float) -> None:
+    async def settle(self, block: str, reserved: float, spent: float, lost: bool = False) -> None:
         """See `Budget.settle`."""
         self._held[block][reserved] -= 1
-        await self._budget.settle(reserved, spent)
+        await self._budget.settle(reserved, spent, lost)
+
+    async def close(self) -> None:
+        """Every block is done."""
+        self._file.close()
 
 
 class BudgetClient:
@@ -48,6 +54,6 @@ class BudgetClient:
         """See `Budget.reserve`."""
         return await self._actor.reserve.remote(self._block, usd)
 
-    async def settle(self, reserved: float, spent: float) -> None:
+    async def settle(self, reserved: float, spent: float, lost: bool = False) -> None:
         """See `Budget.settle`."""
-        await self._actor.settle.remote(self._block, reserved, spent)
+        await self._actor.settle.remote(self._block, reserved, spent, lost)

@@ -77,12 +77,16 @@ def collect_ray(
             gpus = int(ray.cluster_resources().get("GPU", 0)) if local else 0
             workers = workers or gpus or int(ray.cluster_resources()["CPU"])
             budget = (
-                ray.remote(ClusterBudget).options(num_cpus=0).remote(max_usd, spent) if max_usd is not None else None
+                ray.remote(ClusterBudget).options(num_cpus=0).remote(max_usd, spent, str(out))
+                if max_usd is not None
+                else None
             )
             arguments = (pool, replace(limits, sharers=workers), str(out), marker.name, budget)
             blocks = [ray.put(table) for table in _blocks(new, run, block)]
             for part in _ask(ray, blocks, arguments, min(workers, len(blocks)), bool(gpus)):
                 bar.update(summary, _add(summary, part))
+            if budget is not None:
+                ray.get(budget.close.remote())
         finally:
             marker.unlink()
             if started:

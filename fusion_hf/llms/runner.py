@@ -30,7 +30,7 @@ class Limits:
             32). An endpoint that refuses gets fewer (see `AdaptiveLimit`).
         retries: Further tries of a request whose error may pass.
         timeout: Seconds for one answer of a server; None leaves it to the backend.
-        max_usd: Stop before this is passed; None means no cap.
+        max_usd: What all rows of the folder may cost; None means no cap (see `Budget`).
         max_failures: Requests in a row that an endpoint may fail (refused, no right, server error) before it is left
             alone for the rest of the run.
         window: Requests that are read ahead at most: enough that one slow endpoint does not hold up the others.
@@ -47,12 +47,19 @@ class Limits:
 
 
 class Budget:
-    """USD that were spent, and USD that requests in flight may still cost."""
+    """USD that were spent, and USD that requests in flight may still cost.
 
-    def __init__(self, cap: float | None, spent: float = 0.0):
+    Args:
+        spent: What counts against the cap already.
+        note: Told what no row accounts for, whenever it changes: what is in flight, and tries that failed but may be on
+            the bill.
+    """
+
+    def __init__(self, cap: float | None, spent: float = 0.0, note: Callable[[float], None] = lambda usd: None):
         self.cap = cap
         self.spent = spent
-        self.reserved = 0.0
+        self.reserved = self.lost = 0.0
+        self._note = note
         self._in_flight = 0
         self._changed = asyncio.Condition()
 
@@ -65,13 +72,16 @@ class Budget:
                 await self._changed.wait()
             self.reserved += usd
             self._in_flight += 1
+            self._note(self.lost + self.reserved)
             return True
 
-    async def settle(self, reserved: float, spent: float) -> None:
-        """Turn a reservation into what was spent."""
+    async def settle(self, reserved: float, spent: float, lost: bool = False) -> None:
+        """Turn a reservation into what was spent; `lost`: for nothing."""
         self._in_flight -= 1
         self.reserved = self.reserved - reserved if self._in_flight else 0.0
         self.spent += spent
+        self.lost += spent if lost else 0.0
+        self._note(self.lost + self.reserved)
         async with self._changed:
             self._changed.notify_all()
 
@@ -96,7 +106,7 @@ class Runner:
         on_answer: Called with (request, reply, USD or None).
         on_error: Called with (request, error) when all tries are used up.
         on_drop: Called with (request, reason) for a request that was not asked.
-        spent: USD that count against the cap already.
+        budget: What may be spent; None sets no cap.
     """
 
     def __init__(
@@ -106,11 +116,11 @@ class Runner:
         on_answer: Callable[[Request, Reply, float | None], None],
         on_error: Callable[[Request, BackendError], None],
         on_drop: Callable[[Request, str], None],
-        spent: float = 0.0,
+        budget: Budget | None = None,
     ):
         self.pool, self.limits = pool, limits
         self.on_answer, self.on_error, self.on_drop = on_answer, on_error, on_drop
-        self.budget = Budget(limits.max_usd, spent)
+        self.budget = budget or Budget(None)
         self.stop = asyncio.Event()
         self.endpoints: dict[str, Endpoint] = {}
         self.retried: Counter[str] = Counter()
@@ -178,7 +188,7 @@ class Runner:
                 refused = error.kind == "rate_limit"
                 # A try that was cut off may be on the bill all the same.
                 billed = error.kind in ("timeout", "bad_reply") or (error.kind == "connection" and not _refused(error))
-                await self.budget.settle(most, most if billed else 0.0)
+                await self.budget.settle(most, most if billed else 0.0, lost=True)
                 wait = self._wait(error, attempt)
                 if wait is None or self.stop.is_set():
                     self._count_failure(endpoint, error)
@@ -194,7 +204,7 @@ class Runner:
                 if endpoint.down or self.stop.is_set():
                     return self.on_error(request, error)
             except BaseException:
-                await self.budget.settle(most, most)
+                await self.budget.settle(most, most, lost=True)
                 raise
             else:
                 refused, endpoint.failures = False, 0
