@@ -79,7 +79,8 @@ def test_of_equal_answers_the_best_stays():
 
 def test_the_small_pool_and_wrong_input():
     assert small_llms({"a": "7B", "b": "8x7B", "c": "1.03M", "d": "12B", "e": "13b"}) == ["a", "c", "d"]
-    with pytest.raises(UserError, match="size of x: expected a number"):
+    assert small_llms({"a": "small", "b": "medium", "c": "large", "d": "3B"}) == ["a", "d"]
+    with pytest.raises(UserError, match="size of x: expected small, medium, large or a number"):
         small_llms({"x": None})
     answers = Answers.of(pa.Table.from_pylist(log(2)))
     assert answers.of_llms(["a", "nobody"]).sum() == 4

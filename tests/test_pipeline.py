@@ -1,10 +1,10 @@
 """``pipeline("thought-fusion")`` on a tiny real model, and the thought level through a real backend."""
 
 import itertools
-import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import hub_double
 import pyarrow as pa
@@ -14,11 +14,16 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, TextStreamer, pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
+import fusion_hf
+from fusion_hf.bench.store import read_log
 from fusion_hf.errors import UserError
-from fusion_hf.llms.backends import open_backend
 from fusion_hf.llms.pool import LLM
+from fusion_hf.llms.shards import latest_rows
 from fusion_hf.thoughts import LLMSummariser, TemplateIndex, build_prompt, make_templates, think, think_with
+from fusion_hf.thoughts.check import sentences
+from fusion_hf.thoughts.leak import leaks
 from fusion_hf.thoughts.pipeline import ThoughtFusionPipeline, register
+from fusion_hf.thoughts.templates import solved_queries
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
@@ -306,8 +311,7 @@ def local_llm(model, **options):
 
 
 def test_a_local_backend_answers_as_the_pipeline_does(pipe, model, index):
-    backend = open_backend(local_llm(model))
-    thoughts = think(QUERIES, index, backend, k=2, options={"max_tokens": 8}, progress=False, close=True)
+    thoughts = think(QUERIES, index, local_llm(model, max_tokens=8), k=2, progress=False)
     results = pipe(QUERIES, return_prompt=True)
     assert [t.prompt for t in thoughts] == [result["prompt"] for (result,) in results]
     assert [t.text for t in thoughts] == texts(results)
@@ -328,18 +332,36 @@ def test_think_with_a_model_folder_or_a_pool(pipe, model, index, tmp_path):
         think_with(tmp_path / "t", QUERIES, "tiny")
 
 
-def test_a_real_model_summarises_and_the_run_resumes(model, log_table, tmp_path):
-    summariser = LLMSummariser(open_backend(local_llm(model)), "tiny", options={"max_tokens": 12}, close=True)
-    # A random model ends no sentence: both replies to every query are kept, and none becomes a template.
-    cache = tmp_path / "replies.jsonl"
+def test_a_real_model_summarises_and_the_run_resumes(log_table, tmp_path):
+    """A random model writes no guideline that ends: every reply is kept, checked, asked for again, and refused."""
+    model = Path(tiny_model(tmp_path / "model", context=2048))
+    summariser = LLMSummariser(local_llm(str(model), max_tokens=12), tmp_path / "replies")
     with pytest.raises(UserError, match="12 cut off"):
-        make_templates(log_table, summariser, cache=cache, progress=False)
-    lines = [json.loads(line) for line in cache.read_text(encoding="utf-8").splitlines()]
-    assert {line["query_id"] for line in lines} == set(log_table["query_id"].to_pylist())
-    assert all(len(line["replies"]) == 2 and line["replies"][0]["output_tokens"] == 12 for line in lines)
-    # The backend is closed: the second run can only come from the cache.
+        make_templates(log_table, summariser, progress=False)
+    rows = latest_rows(tmp_path / "replies")
+    assert len(rows) == 24 and {row["source_id"] for row in rows} == set(log_table["query_id"].to_pylist())
+    assert all(row["output_tokens"] == 12 and row["cost"] == 0.0 for row in rows)
+    assert summariser.plan(solved_queries(log_table, summariser)[0])["resumed"] == 12
+    (model / "model.safetensors").unlink()  # the second run can only come from what was kept
     with pytest.raises(UserError, match="12 cut off"):
-        make_templates(log_table, summariser, cache=cache, progress=False)
+        make_templates(log_table, summariser, progress=False)
+
+
+def test_a_real_model_makes_templates(log_table, tmp_path):
+    """The reader of the sample, 2 million trained parameters, as summariser: what it writes becomes templates."""
+    reader = Path(fusion_hf.__file__).parent / "bench" / "sample" / "reader"
+    table = read_log(reader.parent, "train").slice(0, 150)
+    llm = LLM("reader", "small", 0.1, 0.2, backend="transformers", model=str(reader),
+              options={"device": "cpu", "max_tokens": 40})  # fmt: skip
+    made = make_templates(table, LLMSummariser(llm, tmp_path / "replies"), progress=False)
+    counts = made.counts
+    assert counts["read"] == counts["kept"] + sum(counts["dropped"].values()) and counts["kept"] > 0
+    assert counts["usd"] > 0 and counts["input_tokens"] > 0
+    assert all(1 <= len(sentences(text)) <= 5 for text in made.dataset["template"])
+    golds = dict(zip(table["query_id"].to_pylist(), table["ground_truth"].to_pylist(), strict=True))
+    assert not any(
+        leaks(row["template"], golds[row["query_id"]]) for row in made.dataset if len(golds[row["query_id"]][0]) > 3
+    )
 
 
 def test_the_templates_command(log_table, tmp_path):

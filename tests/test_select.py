@@ -9,8 +9,9 @@ import pytest
 from conftest import make_rows
 
 from fusion_hf.bench.schema import rows_to_table
+from fusion_hf.bench.select import small_llms
 from fusion_hf.bench.tasks import THINK_SUFFIX, with_mode
-from fusion_hf.distill import RULES, Choice, hold_out, preference_dataset, save, select_answers, sft_dataset, small_pool
+from fusion_hf.distill import RULES, Choice, hold_out, preference_dataset, save, select_answers, sft_dataset
 from fusion_hf.distill.dataset import gold_answer
 from fusion_hf.errors import UserError
 
@@ -187,12 +188,12 @@ def test_the_think_suffix_is_in_the_prompt_exactly_when_the_answer_was_a_think_a
     assert set(data.column_names) >= {"query_id", "task", "llm", "mode", "performance", "rule", "rank"}
 
 
-def test_llms_and_the_small_pool():
+def test_llms_and_the_small_llms():
     rows = rows_to_table([row("big"), row("tiny", cost=5.0)])
     sizes = {"big": "70B", "tiny": "1.03M"}
-    assert small_pool({**sizes, "moe": "8x7B", "nemo": "12B"}) == ["nemo", "tiny"]
-    assert small_pool({"a": "small", "b": "medium", "c": "large", "d": "3B"}) == ["a", "d"]
-    data, counts = sft_dataset(rows, Choice(llms=small_pool(sizes)))
+    assert small_llms({**sizes, "moe": "8x7B", "nemo": "12B"}) == ["nemo", "tiny"]
+    assert small_llms({"a": "small", "b": "medium", "c": "large", "d": "3B"}) == ["a", "d"]
+    data, counts = sft_dataset(rows, Choice(llms=small_llms(sizes)))
     assert set(data["llm"]) == {"tiny"} and counts["dropped"] == {"other_llm": 1}
     assert set(sft_dataset(rows, Choice(llms=["big"]))[0]["llm"]) == {"big"}
     with pytest.raises(UserError, match="none of the LLMs asked for is in the log: it has big, tiny"):

@@ -14,7 +14,7 @@ from loopback_llm import Act, LoopbackLLM
 from fusion_hf.bench.schema import query_id, rows_to_table, validate
 from fusion_hf.bench.tasks import THINK_SUFFIX
 from fusion_hf.errors import UserError
-from fusion_hf.llms.backends import BackendError, Reply
+from fusion_hf.llms.pool import LLM, Pool, save_pool
 from fusion_hf.thoughts import (
     STYLES,
     LLMSummariser,
@@ -25,10 +25,14 @@ from fusion_hf.thoughts import (
     think,
     thought_prompts,
 )
+from fusion_hf.thoughts.check import check, sentences
+from fusion_hf.thoughts.cut import cut_middle, pieces, spans_of
+from fusion_hf.thoughts.extract import worked_steps
+from fusion_hf.thoughts.files import COLUMNS
 from fusion_hf.thoughts.leak import leaks, mask
 from fusion_hf.thoughts.nearest import nearest
-from fusion_hf.thoughts.summarise import Solved, check, cut_middle, worked_steps
-from fusion_hf.thoughts.templates import COLUMNS
+from fusion_hf.thoughts.solved import Solved
+from fusion_hf.thoughts.templates import solved_queries
 
 WORKED = "First add {a} and {b}. That is {a} + {b} = {c}. #### {c}"
 
@@ -191,12 +195,40 @@ def test_extractive_is_cut_to_five_sentences():
     assert text.count(".") == 5 and text.startswith("Step k") and text.endswith("Step r is done.")
 
 
-def test_cut_middle_keeps_head_and_tail():
-    text = " ".join(map(str, range(100)))
-    cut = cut_middle(text, 10)
-    assert cut.split() == ["0", "1", "2", "3", "4", "5", "…", "97", "98", "99"]
-    assert cut_middle(text, 100) == text
-    assert cut_middle("def f():\n    return 1", 50) == "def f():\n    return 1"
+def test_long_texts_are_cut_by_tokens_at_head_and_tail(tmp_path):
+    from tiny_llm import make_tiny_llm
+    from transformers import AutoTokenizer
+
+    text = " ".join(f"w{i}" for i in range(100))
+    assert cut_middle(text, 10).split() == [*(f"w{i}" for i in range(6)), "…", "w97", "w98", "w99"]
+    assert cut_middle(text, 100) == text and cut_middle("def f():\n    return 1", 50) == "def f():\n    return 1"
+    # Code is cut between its lines, whatever the tokens.
+    code = "\n".join(f"    value_{i} = compute({i}, other[{i}])" for i in range(60))
+    own = spans_of(AutoTokenizer.from_pretrained(make_tiny_llm(tmp_path / "llm")))
+    for spans, sizes in ((pieces, (90, 150, 333)), (own, (333, 700))):
+        for tokens in sizes:
+            cut = cut_middle(code, tokens, spans)
+            assert len(spans(cut.replace("…", ""))) <= tokens < len(spans(code))
+            head, tail = cut.split("\n…\n")
+            assert code.startswith(head + "\n") and code.endswith("\n" + tail)
+    assert len(own("äöü €")) >= 4  # one token covers part of a letter: the spans still lie within the text
+    assert "".join(cut_middle("€" * 50, 20, own).split()).strip("€") == "…"
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("Add both.", 1),
+        ("Add both numbers", 1),
+        ("1. Read it.\n2. Add both. Then check!\n- End with ####.", 4),
+        ("Use e.g. a table, i.e. rows. Then add 3.5 to it.", 2),
+        ('Say "stop." Then go on.', 2),
+        ("**Task:** add.\n\n**Steps:** carry.", 2),
+        ("...", 0),
+    ],
+)
+def test_sentences_are_counted(text, count):
+    assert len(sentences(text)) == count
 
 
 @pytest.mark.parametrize(
@@ -206,43 +238,51 @@ def test_cut_middle_keeps_head_and_tail():
         ("<think>it is 77</think> Add both numbers.", "stop", None),
         (" \n", "stop", "empty"),
         ("<think>still at it", "length", "empty"),
-        ("word " * 121, "stop", "too long"),
+        ("word " * 151, "stop", "too long"),
+        ("Add. " * 6, "stop", "too many sentences"),
         ("Add both. Then they", "length", None),
         ("Add both and", "length", "cut off"),
         ("The sum is 77.", "stop", "leaks the answer"),
     ],
 )
 def test_replies_are_checked(reply, finish, reason):
-    text, found = check({"text": reply, "finish_reason": finish}, solved(["x"]))
+    text, found = check(reply, finish, solved(["x"]))
     assert found == reason and (text is None) == (reason is not None)
     assert text in (None, "Add both numbers.", "Add both.")
 
 
-class Scripted:
-    """A backend that answers the i-th chat about a query with the i-th line of its script."""
+class ByChat(LoopbackLLM):
+    """The endpoint with behaviour by the whole body of a request, since the last message of every retry is the same."""
 
-    endpoint, concurrency = "here", None
+    def __init__(self, behave):
+        super().__init__()
+        self.by_chat = behave
 
-    def __init__(self, script):
-        self.script, self.chats, self.at_once, self.most = script, [], 0, 0
-
-    async def chat(self, messages, **options):
-        self.at_once += 1
-        self.most = max(self.most, self.at_once)
-        await asyncio.sleep(0.001)
-        self.at_once -= 1
-        self.chats.append(messages)
-        key = next(key for key in self.script if f"How many are {key}?" in messages[0]["content"])
-        text = self.script[key][len(messages) // 2]
-        if isinstance(text, Exception):
-            raise text
-        return Reply(text, "stop", 10, 5, None, 0.0)
-
-    async def close(self):
-        pass
+    async def _act(self, request, act, body):
+        act = self.by_chat(body)
+        await asyncio.sleep(act.delay)
+        return await super()._act(request, act, body)
 
 
-def test_llm_summaries_are_retried_once_rejected_counted_and_resumed(tmp_path):
+def far(url, **options):
+    return LLM("far", "small", 1.0, 2.0, base_url=url, options=options)
+
+
+def scripted(script):
+    """(loopback server, chats it saw): the reply to a chat about a query depends on how long the chat is."""
+    chats = []
+
+    def behave(body):
+        messages = body["messages"]
+        chats.append(messages)
+        key = next(key for key in script if f"How many are {key}?" in messages[0]["content"])
+        reply = script[key][len(messages) // 2]
+        return reply if isinstance(reply, Act) else Act(reply, delay=0.01)
+
+    return ByChat(behave), chats
+
+
+def test_llm_summaries_are_retried_once_rejected_counted_priced_and_resumed(tmp_path):
     table = table_of(*(answer(key, "a", 1.0) for key in ("good", "leaky", "mended", "same", "broken")),
                      answer("hard", "a", 0.0))  # fmt: skip
     script = {
@@ -250,47 +290,125 @@ def test_llm_summaries_are_retried_once_rejected_counted_and_resumed(tmp_path):
         "leaky": ["It is 77.", "Still 77."],
         "mended": ["", "Think about units."],
         "same": ["  add BOTH. "],
-        "broken": [BackendError("auth", "no answer")],
+        "broken": [Act(status=401)],
     }
-    cache = tmp_path / "replies.jsonl"
-    backend = Scripted(script)
-    made = make_templates(table, LLMSummariser(backend, "scripted"), cache=cache, concurrency=2, progress=False)
-    assert made.dataset["template"] == ["Add both.", "Think about units."]
-    assert made.counts == {
-        "read": 6,
-        "kept": 2,
-        "dropped": {"no right answer": 1, "leaks the answer": 1, "duplicate in its task": 1, "no reply (auth)": 1},
-        "retried": 2, "from_cache": 0, "unchecked": 0, "input_tokens": 60, "output_tokens": 30,
-    }  # fmt: skip
-    assert made.counts["read"] == made.counts["kept"] + sum(made.counts["dropped"].values())
-    assert backend.most == 2
-    assert set(made.dataset.column_names) == set(COLUMNS)
-    row = made.dataset[0]
-    assert (row["rule"], row["summariser"], row["candidates"], row["answer"]) == (
-        "perf:3", "scripted", ["a"], "Add both.",
-    )  # fmt: skip
+    server, chats = scripted(script)
+    folder = tmp_path / "replies"
+    with server:
+        summariser = LLMSummariser(far(server.url), folder)
+        made = make_templates(table, summariser, concurrency=2, progress=False)
+        assert made.dataset["template"] == ["Add both.", "Think about units."]
+        usd = 6 * (10 * 1.0 + 5 * 2.0) / 1e6
+        assert made.counts == {
+            "read": 6,
+            "kept": 2,
+            "dropped": {"no right answer": 1, "leaks the answer": 1, "duplicate in its task": 1, "no reply (auth)": 1},
+            "unchecked": 0, "retried": 2, "resumed": 0, "input_tokens": 60, "output_tokens": 30,
+            "usd": pytest.approx(usd), "usd_total": pytest.approx(usd),
+        }  # fmt: skip
+        assert made.counts["read"] == made.counts["kept"] + sum(made.counts["dropped"].values())
+        assert server.peak == 2 and len(chats) == 7
+        again = next(chat for chat in chats if len(chat) == 3 and "leaky" in chat[0]["content"])
+        assert again[1]["content"] == "It is 77." and "gives the answer away" in again[2]["content"]
+        assert set(made.dataset.column_names) == set(COLUMNS)
+        row = made.dataset[0]
+        assert (row["rule"], row["summariser"], row["candidates"], row["answer"], row["prompt_version"]) == (
+            "perf:3", "far", ["a"], "Add both.", "2",
+        )  # fmt: skip
 
-    # A kill within the last write leaves half a line; the next run pays only for what is missing.
-    with open(cache, "a", encoding="utf-8") as lines:
-        lines.write('{"key": "ha')
-    again = Scripted(script | {"broken": ["Count them."]})
-    second = make_templates(table, LLMSummariser(again, "scripted"), cache=cache, progress=False)
-    assert len(again.chats) == 1 and second.counts["from_cache"] == 4 and second.counts["kept"] == 3
-    third = make_templates(table, LLMSummariser(Scripted({}), "scripted"), cache=cache, progress=False)
-    assert third.dataset.to_list() == second.dataset.to_list()
-    # Another summariser, rule, or log is another question.
-    other = Scripted(script | {"broken": ["Count them."]})
-    make_templates(table, LLMSummariser(other, "another"), cache=cache, progress=False)
-    assert len(other.chats) == 7
+        # A kill within the last write leaves half a line; the next run pays only for what is missing.
+        shard = next(folder.glob("shard-*.jsonl"))
+        shard.write_bytes(shard.read_bytes() + b'{"query_id": "ha')
+        script["broken"] = ["Count them."]
+        second = make_templates(table, summariser, progress=False)
+        assert len(chats) == 8 and second.counts["resumed"] == 6 and second.counts["kept"] == 3
+        assert second.counts["usd"] == pytest.approx(usd / 6) and second.counts["usd_total"] == pytest.approx(
+            usd * 7 / 6
+        )
+        third = make_templates(table, summariser, progress=False)
+        assert third.dataset.to_list() == second.dataset.to_list() and len(chats) == 8
+        # Other answers are another question.
+        other = table_of(*(answer(key, "b", 1.0, response="Count on.") for key in ("good", "mended")))
+        make_templates(other, summariser, progress=False)
+        assert len(chats) == 11
 
 
-def test_the_summariser_is_shown_the_best_answers_and_never_the_gold():
+def test_a_budget_stops_the_summariser_and_a_dry_run_prices_it(tmp_path):
+    table = table_of(*(answer(f"q{i}", "a", 1.0) for i in range(20)))
+    usage = {"prompt_tokens": 200, "completion_tokens": 100}
+    server, chats = scripted({f"q{i}": [Act(f"Add {'ten' * i} more.", usage=usage)] for i in range(20)})
+    with server:
+        summariser = LLMSummariser(far(server.url, max_tokens=100), tmp_path / "replies")
+        items, _ = solved_queries(table, summariser)
+        plan = summariser.plan(items)
+        assert plan["read"] == 20 and plan["resumed"] == 0 and not chats
+        assert plan["usd_most"] == pytest.approx(plan["usd_input"] + 20 * 100 * 2.0 / 1e6)
+        made = make_templates(table, summariser, max_usd=0.003, progress=False)
+        assert 0 < made.counts["kept"] < 20 and made.counts["usd"] <= 0.003
+        assert made.counts["dropped"] == {"not asked": 20 - made.counts["kept"]}
+        assert summariser.plan(items)["resumed"] == made.counts["kept"]
+        assert make_templates(table, summariser, progress=False).counts["kept"] == len(chats) == 20
+
+
+def test_an_llm_without_prices_costs_an_unknown_amount(tmp_path):
+    server, _ = scripted({"q": ["Add both."]})
+    with server:
+        free = LLM("far", "small", None, None, base_url=server.url)
+        made = make_templates(table_of(answer("q", "a", 1.0)), LLMSummariser(free), progress=False)
+    assert made.counts["usd"] is None and made.counts["usd_total"] is None and made.counts["output_tokens"] == 5
+
+
+KILLED = """
+import sys
+from fusion_hf.bench.store import read_log
+from fusion_hf.llms.pool import LLM
+from fusion_hf.thoughts import LLMSummariser, make_templates
+summariser = LLMSummariser(LLM("far", "small", 1.0, 2.0, base_url=sys.argv[1]), sys.argv[3])
+make_templates(read_log(sys.argv[2]), summariser, concurrency=2, progress=False)
+"""
+
+
+def test_a_killed_run_pays_only_for_what_was_in_flight(tmp_path):
+    import time
+
+    table = table_of(*(answer(f"q{i}", "a", 1.0) for i in range(40)))
+    import pyarrow.parquet as pq
+
+    pq.write_table(table, tmp_path / "log.parquet")
+    server, chats = scripted({f"q{i}": [Act(f"Add {'ten' * i} more.", delay=0.2)] for i in range(40)})
+    with server:
+        run = subprocess.Popen([sys.executable, "-c", KILLED, server.url, tmp_path / "log.parquet", tmp_path / "r"])
+        while len(chats) < 12 and run.poll() is None:
+            time.sleep(0.02)
+        run.kill()
+        run.wait()
+        killed_at = len(chats)
+        assert 12 <= killed_at < 40
+        made = make_templates(table, LLMSummariser(far(server.url), tmp_path / "r"), progress=False)
+    assert made.counts["kept"] == 40
+    # Two chats were in flight at most, and what the server had not sent before the kill is asked again.
+    assert (
+        killed_at - 2 <= made.counts["resumed"] <= killed_at and len(chats) == killed_at + 40 - made.counts["resumed"]
+    )
+
+
+def test_the_summariser_is_shown_the_best_answers_and_never_the_gold(tmp_path):
     table = table_of(*(answer("q", f"m{i}", 1.0, 1e-4 * (i + 1), response=f"way number {i}") for i in range(5)))
-    backend = Scripted({"q": ["Add both."]})
-    make_templates(table, LLMSummariser(backend, "scripted"), top_k=2, progress=False)
-    prompt = backend.chats[0][0]["content"]
+    server, chats = scripted({"q": ["Add both."]})
+    with server:
+        make_templates(table, LLMSummariser(far(server.url)), top_k=2, progress=False)
+    prompt = chats[0][0]["content"]
     assert "way number 0" in prompt and "way number 1" in prompt and "way number 2" not in prompt
     assert "77" not in prompt
+
+
+def test_only_the_small_pool_teaches(tmp_path):
+    table = table_of(answer("q", "tiny", 1.0, 9.0, response="Add with care."),
+                     answer("q", "giant", 1.0, 0.0, response="Just know it all."))  # fmt: skip
+    made = make_templates(table, llms=["tiny"], progress=False)
+    assert made.dataset["template"] == ["Add with care."] and made.dataset["candidates"] == [["tiny"]]
+    with pytest.raises(UserError, match="it has giant, tiny"):
+        make_templates(table, llms=["nobody"], progress=False)
 
 
 def test_extractive_templates_come_from_the_best_answer_with_steps():
@@ -651,17 +769,54 @@ def test_styles_differ_in_what_is_shown(index, rng):
 
 
 def test_think_keeps_the_order_and_the_failures(index, rng):
-    script = {"x": ["fine"], "y": [BackendError("bad_request", "too odd")], "z": ["good"]}
-    queries = [f"How many are {key}?" for key in script]
-    thoughts = think(queries, index, Scripted(script), k=2, embeddings=unit(rng, 3), progress=False)
+    server, _ = scripted({"x": ["fine"], "y": [Act(status=400)], "z": ["good"]})
+    queries = [f"How many are {key}?" for key in "xyz"]
+    with server:
+        thoughts = think(queries, index, far(server.url), k=2, search={"embeddings": unit(rng, 3)}, progress=False)
     assert [t.text for t in thoughts] == ["fine", "", "good"]
-    assert [t.error for t in thoughts] == [None, "bad_request: too odd", None]
-    assert thoughts[0].output_tokens == 5 and len(thoughts[0].hits) == 2
+    assert [t.error is None for t in thoughts] == [True, False, True] and "bad_request" in thoughts[1].error
+    assert thoughts[0].output_tokens == 5 and len(thoughts[0].hits) == 2 and thoughts[0].cost == pytest.approx(2e-5)
+
+
+def test_a_prompt_that_is_too_long_is_asked_again_without_its_least_similar_template(index, rng):
+    def behave(body):
+        content = body["messages"][0]["content"]
+        if content.count("Guideline:") > 1:
+            error = {"error": {"message": "too long", "code": "context_length_exceeded"}}
+            return Act(status=400, body=json.dumps(error))
+        return Act("fits")
+
+    vectors = unit(rng, 2)
+    with ByChat(behave) as server:
+        thoughts = think(["first?", "second?"], index, far(server.url), search={"embeddings": vectors}, progress=False)
+        assert len(server.seen) == 6
+    nearest_one = [row[:1] for row in found(index.search(["first?", "second?"], vectors))]
+    assert [t.text for t in thoughts] == ["fits", "fits"] and found([t.hits for t in thoughts]) == nearest_one
+
+
+def test_other_wording_is_data(index, rng, tmp_path):
+    from fusion_hf.thoughts import PROMPTS, load_prompts
+
+    own = {"thought": {"header": "", "example": "<{question}|{text}>", "footer": "Q: {query}"}}
+    (tmp_path / "p.json").write_text(json.dumps(own), encoding="utf-8")
+    query = "What is {text} in {question}?"
+    for prompts in (own, tmp_path / "p.json"):
+        (thought,) = thought_prompts([query], index, 1, embeddings=unit(rng, 1), prompts=prompts, min_similarity=-1)
+        hit = thought.hits[0]
+        assert thought.prompt == f"<{hit.query}|{hit.template}>\n\nQ: {query}"
+    assert load_prompts(own)["few-shot"] == PROMPTS["few-shot"]
+    for wrong, message in (
+        ({"thought": {"footer": "no query"}}, r"prompts.thought.footer: expected \{query\} once"),
+        ({"cot": {}}, "unknown style 'cot'"),
+        ({"thought": {"tail": "x"}}, "found tail"),
+        ("/nowhere.json", "expected a JSON file"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load_prompts(wrong)
 
 
 def test_templates_through_a_real_endpoint_survive_a_rate_limit(tmp_path):
-    from fusion_hf.llms.pool import LLM, Pool, save_pool
-    from fusion_hf.thoughts.templates import _with_llm
+    from fusion_hf.thoughts.templates import _llm_summariser
 
     table = table_of(*(answer(f"q{i}", "a", 1.0) for i in range(30)))
 
@@ -671,8 +826,9 @@ def test_templates_through_a_real_endpoint_survive_a_rate_limit(tmp_path):
         return Act("Count one group after the other." if "are q3?" in prompt else "Add both.", delay=0.02)
 
     with LoopbackLLM(behave) as server:
-        pool = save_pool(Pool([LLM("far", "small", 1.0, 2.0, base_url=server.url)]), tmp_path / "pool.yaml")
-        made = _with_llm(table, "far", pool, "perf", 3, tmp_path / "replies.jsonl")
+        pool = save_pool(Pool([far(server.url)]), tmp_path / "pool.yaml")
+        made = make_templates(table, _llm_summariser("far", pool, tmp_path / "t"), progress=False)
         assert server.peak > 1 and len(server.seen) == 31
     assert sorted(made.dataset["template"]) == ["Add both.", "Count one group after the other."]
     assert made.counts["dropped"] == {"duplicate in its task": 28} and made.counts["input_tokens"] == 300
+    assert (tmp_path / "t.replies").is_dir()

@@ -18,22 +18,28 @@ from .schema import candidate_id, encode
 RULES = ("perf", "judge", "hybrid")
 HYBRID_POOL, HYBRID_KEEP = 5, 3
 TIES = ("cost", "length")
+SIZES = ("small", "medium", "large")
 SMALL_BILLIONS = 12.0  # the published small pool ends with Mistral-NeMo 12B
 TRUNCATED = ("length", "max_tokens", "model_length", "content_filter")
 _UNITS = {"k": 1e-6, "m": 1e-3, "b": 1.0, "t": 1e3}
 
 
 def small_llms(sizes: Mapping[str, str | None], at_most: float = SMALL_BILLIONS) -> list[str]:
-    """Names of the LLMs whose size (``"7B"``, ``"1.03M"``, ``"8x7B"``) is at most `at_most` billion parameters."""
-    return sorted(name for name, size in sizes.items() if _billions(name, size) <= at_most)
+    """The small LLMs of a pool: called ``small`` there, or of at most `at_most` billion parameters.
+
+    `sizes`: a word of `SIZES`, or a number such as ``"7B"``, ``"1.03M"`` or ``"8x7B"``.
+    """
+    return sorted(name for name, size in sizes.items() if _is_small(name, size, at_most))
 
 
-def _billions(name: str, size: str | None) -> float:
+def _is_small(name: str, size: str | None, at_most: float) -> bool:
+    if size in SIZES:
+        return size == "small"
     found = re.fullmatch(r"\s*(?:(\d+)\s*[xX]\s*)?(\d+(?:\.\d+)?)\s*([kKmMbBtT])\s*", str(size))
     if not found:
-        raise UserError(f"size of {name}: expected a number with K, M, B or T such as '7B', found {size!r}")
+        raise UserError(f"size of {name}: expected {', '.join(SIZES)} or a number such as '7B', found {size!r}")
     experts, number, unit = found.groups()
-    return int(experts or 1) * float(number) * _UNITS[unit.lower()]
+    return int(experts or 1) * float(number) * _UNITS[unit.lower()] <= at_most
 
 
 @dataclass(frozen=True)

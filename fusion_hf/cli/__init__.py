@@ -38,6 +38,23 @@ def read_queries(args) -> list[str]:
     return queries
 
 
+def chosen_llms(args) -> list[str] | None:
+    """The LLMs to learn from, by --llms and --small; None for all. Sizes are those of --pool, else of the log."""
+    names = args.llms.split(",") if args.llms else None
+    if not args.small:
+        return names
+    from ..bench.card import llm_rows
+    from ..bench.select import small_llms
+    from ..bench.store import local_path
+    from ..llms.build import pool_rows
+
+    rows = pool_rows(args.pool) if args.pool else llm_rows(local_path(args.bench))
+    if not rows:
+        raise UserError("--small needs the size of every LLM: give --pool FILE, the log has no config llms")
+    small = small_llms({row["name"]: row["size"] for row in rows})
+    return small if names is None else [name for name in names if name in small]
+
+
 def print_json(result) -> None:
     """Figures on standard output, for a person or a pipe."""
     print(json.dumps(result, indent=1, ensure_ascii=False))
@@ -63,7 +80,13 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 where the verb says so, 2 wrong input, 130 interrupted."""
-    args = make_parser().parse_args(argv)
+    parser = make_parser()
+    args, rest = parser.parse_known_args(argv)
+    # argparse takes no more positional arguments after an option: queries may stand there too.
+    if rest and (not hasattr(args, "query") or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        args.query += rest
     try:
         result = args.run(args)
         if getattr(args, "json", None):

@@ -12,7 +12,9 @@ def arguments(add) -> None:
     add("--tasks", required=True, help="comma-separated task names, or all")
     add("--split", default="train", choices=("train", "test"))
     add("--limit", type=int, help="queries a task (default: all of them)")
-    add("--modes", default="direct,think", help="comma-separated modes (default: direct,think)")
+    add("--modes", "--mode", default="direct,think", help="any of direct, think, thought (default: direct,think)")
+    add("--templates", help="thought templates (folder or Hub id) that mode thought puts before each query")
+    add("-k", type=int, default=3, help="mode thought: templates before a query (default: 3)")
     add("--source", help="folder with <task>.jsonl or .parquet in the source's schema, instead of the Hub")
     add("--out", required=True, help="folder of append-only shards; the same command resumes")
     add("--seed", type=int, default=0)
@@ -31,8 +33,20 @@ def run(args):
     result = collect_tasks(
         load_pool(args.pool), tasks, split=args.split, limit=args.limit, out=args.out, modes=args.modes.split(","),
         source=args.source, seed=args.seed, max_usd=args.max_usd, concurrency=args.concurrency, dry_run=args.dry_run,
-        engine=args.engine,
+        engine=args.engine, prompts=_prompts(args),
     )  # fmt: skip
     result = result.to_dict()
     print_json(result)
     return result
+
+
+def _prompts(args):
+    """(queries, query ids) -> what mode thought sends: as `think`, and never the query's own template."""
+    if not args.templates:
+        return None
+    from ..thoughts import TemplateIndex, thought_prompts
+
+    index = TemplateIndex.from_pretrained(args.templates)
+    return lambda queries, ids: [
+        thought.prompt for thought in thought_prompts(queries, index, args.k, exclude_query_ids=ids)
+    ]

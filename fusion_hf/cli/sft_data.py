@@ -1,6 +1,6 @@
 """`fusion-hf sft-data`: the best answers as training data."""
 
-from . import print_json
+from . import chosen_llms, print_json
 
 HELP = "the best answers as training data: SFT, or preference pairs"
 EXAMPLE = "fusion-hf sft-data bench --select perf --top-k 5 --out sft"
@@ -37,7 +37,7 @@ def run(args):
 
     choice = Choice(
         select=args.select, top_k=args.top_k, hybrid_keep=args.hybrid_keep, tie=args.tie, threshold=args.threshold,
-        llms=_teachers(args), min_agreement=args.min_agreement, near=args.near, task_cap=args.task_cap,
+        llms=chosen_llms(args), min_agreement=args.min_agreement, near=args.near, task_cap=args.task_cap,
         max_rows=args.max_rows, weights=dict(map(_weight, args.weight)),
     )  # fmt: skip
     table, exclude = read_log(args.bench, args.split), _excluded(args)
@@ -64,23 +64,6 @@ def _weight(text: str) -> tuple[str, float]:
         return name, float(number)
     except ValueError:
         raise UserError(f"--weight: expected NAME=NUMBER such as gsm8k=2, found {text!r}") from None
-
-
-def _teachers(args) -> list[str] | None:
-    names = args.llms.split(",") if args.llms else None
-    if not args.small:
-        return names
-    from ..bench.card import llm_rows
-    from ..bench.store import local_path
-    from ..distill import small_pool
-    from ..errors import UserError
-    from ..llms.build import pool_rows
-
-    rows = pool_rows(args.pool) if args.pool else llm_rows(local_path(args.bench))
-    if not rows:
-        raise UserError("--small needs the size of every LLM: give --pool FILE, the log has no config llms")
-    small = small_pool({row["name"]: row["size"] for row in rows})
-    return small if names is None else [name for name in names if name in small]
 
 
 def _excluded(args):

@@ -14,15 +14,20 @@ def arguments(add) -> None:
     add("-k", type=int, default=3, help="templates before the query (default: 3)")
     add("--style", default="thought", choices=("zero-shot", "few-shot", "thought"))
     add("--max-tokens", type=int, default=256)
+    add("--prompts", help="JSON file with other wording (see fusion_hf.thoughts.PROMPTS)")
+    add("--min-similarity", type=float, default=0.0, help="no template below this cosine (default: 0)")
+    add("--diversity", type=float, default=0.0, help="0 to 1: how much likeness to other templates counts against one")
+    add("--filter-tasks", action="store_true", help="only templates of the task that the query seems to belong to")
     add("--show-prompt", action="store_true", help="print the prompt too")
 
 
 def run(args):
-    from ..thoughts.think import think_with
+    from ..thoughts.answer import think_with
 
     replies = think_with(
         args.templates, read_queries(args), args.model, pool=args.pool, k=args.k, style=args.style,
-        max_tokens=args.max_tokens,
+        max_tokens=args.max_tokens, prompts=args.prompts, min_similarity=args.min_similarity,
+        diversity=args.diversity, filter_tasks=args.filter_tasks,
     )  # fmt: skip
     for reply in replies:
         if args.show_prompt:

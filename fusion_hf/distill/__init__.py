@@ -5,9 +5,9 @@ fusion_hf.distill.sft``), `on_policy` on the student's own answers; `merge` puts
 asks what was trained the queries of the log and adds it there.
 """
 
-from .dataset import hold_out, preference_dataset, save, sft_dataset, small_pool
+from .dataset import hold_out, preference_dataset, save, sft_dataset
 from .select import RULES, Choice, select_answers
 
 __all__ = [
-    "RULES", "Choice", "hold_out", "preference_dataset", "save", "select_answers", "sft_dataset", "small_pool",
+    "RULES", "Choice", "hold_out", "preference_dataset", "save", "select_answers", "sft_dataset",
 ]  # fmt: skip

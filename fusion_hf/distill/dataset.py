@@ -1,7 +1,7 @@
 """The chosen answers as a `datasets.Dataset` in TRL's conversational forms, and as a folder with a card."""
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..bench.select import Answers, rank_answers, small_llms
+from ..bench.select import Answers, rank_answers
 from ..bench.tasks import with_mode
 from ..errors import UserError
-from ..llms.pool import SIZES
 from .select import (
     Choice,
     Drops,
@@ -28,12 +27,6 @@ FORMATS = ("sft", "preference")
 PROVENANCE = {"query_id": "string", "task": "string", "llm": "string", "mode": "string", "performance": "float32",
               "judge": "float32", "cost": "float64", "tokens": "int32", "grader": "string", "rule": "string",
               "rank": "int32"}  # fmt: skip
-
-
-def small_pool(sizes: Mapping[str, str | None]) -> list[str]:
-    """The small LLMs of a pool: called ``small`` there, or of at most 12B parameters where the size is a number."""
-    numbers = {name: size for name, size in sizes.items() if size not in SIZES}
-    return sorted({name for name, size in sizes.items() if size == "small"} | set(small_llms(numbers)))
 
 
 def gold_answer(metric: str, ground_truth: list[str]) -> str:

@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 import yaml
 
 from ..bench.modes import split_candidate
+from ..bench.select import SIZES
 from ..errors import UserError
 from .backends import LOCAL, backend_names
 
-SIZES = ("small", "medium", "large")
 PUBLISHED = Path(__file__).parent / "pools"  # pools of others, as data: load_pool("fusionbench")
 SECRETS = ("api_key", "apikey", "key", "token", "secret", "password", "authorization")
 

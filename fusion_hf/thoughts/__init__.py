@@ -1,14 +1,28 @@
 """The thought level: templates distilled from the best answers, found by similarity and put before the query."""
 
-from .index import Hit, TemplateIndex
-from .prompt import STYLES, build_prompt
-from .select import RULES, select_answers
-from .summarise import ExtractiveSummariser, LLMSummariser
-from .templates import Templates, build_templates, make_templates
-from .think import Thought, athink, think, think_with, thought_prompts
+from importlib import import_module as _import_module
 
-__all__ = [
-    "RULES", "STYLES", "ExtractiveSummariser", "Hit", "LLMSummariser", "TemplateIndex", "Templates", "Thought",
-    "athink", "build_prompt", "build_templates", "make_templates", "select_answers", "think", "think_with",
-    "thought_prompts",
-]  # fmt: skip
+from .index import Hit, TemplateIndex
+from .prompt import PROMPTS, STYLES, build_prompt, load_prompts
+
+_LATER = {
+    "RULES": "select",
+    "ExtractiveSummariser": "extract",
+    "LLMSummariser": "summarise",
+    "Templates": "templates",
+    "build_templates": "templates",
+    "make_templates": "templates",
+    "select_answers": "select",
+    "Thought": "answer",
+    "think": "answer",
+    "think_with": "answer",
+    "thought_prompts": "answer",
+}
+
+__all__ = ["PROMPTS", "STYLES", "Hit", "TemplateIndex", "build_prompt", "load_prompts", *_LATER]
+
+
+def __getattr__(name: str):
+    if name in _LATER:
+        return getattr(_import_module(f".{_LATER[name]}", __name__), name)
+    raise AttributeError(f"module 'fusion_hf.thoughts' has no attribute {name!r}")

@@ -1,5 +1,9 @@
-"""``pipeline("thought-fusion")``: text generation with the templates of similar queries put before the query."""
+"""``pipeline("thought-fusion")``: text generation with the templates of similar queries put before the query.
 
+This file is copied beside pipelines (see `fusion_hf.remote_code`).
+"""
+
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +13,21 @@ from transformers.pipelines.text_generation import ReturnType
 from transformers.utils.chat_template_utils import Chat
 
 from ..errors import UserError
-from .files import find_index
+from ..remote_code import save_code
+from .files import FOLDER, find_index
 from .index import Hit, TemplateIndex
-from .think import athink, check_style, fit_prompt, think
+from .prompt import PROMPTS, Prompts, check_style, fit_prompt, load_prompts
+from .remote_config import name_pipeline
+from .worth import Worth
 
 TASK = "thought-fusion"
+PROMPTS_FILE = "prompts.json"
 # Keys that ride along with the tensors from preprocess to postprocess.
 _RIDERS = ("fusion_prompt", "fusion_hits", "fusion_input")
 # A tokenizer without a limit says 1e30.
 _NO_LIMIT = 10**9
-
-__all__ = ["TASK", "ThoughtFusionPipeline", "athink", "register", "think"]
+# Arguments of `TemplateIndex.search` that may be given to the pipeline, and their defaults.
+_SEARCH = {"k": 3, "min_similarity": 0.0, "leak_exclusion": True, "diversity": 0.0, "filter_tasks": False}
 
 
 class ThoughtFusionPipeline(TextGenerationPipeline):
@@ -33,15 +41,24 @@ class ThoughtFusionPipeline(TextGenerationPipeline):
     Args:
         templates: A `TemplateIndex`, or a folder or Hub dataset id of one. Without it the index that `save_pretrained`
             put beside the model is used; with neither only ``style="zero-shot"`` works.
+        prompts: Other wording than `fusion_hf.thoughts.prompt.PROMPTS`: a mapping or JSON file of that form. Saved
+            with the pipeline.
+        router: A router whose log has the model in direct and in thought mode. It decides for each query whether
+            templates are worth their tokens: where it chooses direct mode, none are put before the query. A folder or
+            Hub id needs fusion_hf. Not saved with the pipeline.
+        scenario: The trade-off that the router is asked for: ``balance`` by default, ``performance`` if its log has no
+            costs.
+        candidate: The model's name in the router's log, where that has several in thought mode.
 
     Arguments of the construction or of a call:
         k: At most so many templates (default 3). When the prompt and `max_new_tokens` do not fit the model's context,
             the least similar template is dropped first; a query that is too long by itself is an error.
         style: ``thought`` (default), ``few-shot`` (question and answer instead of template) or ``zero-shot``.
         min_similarity: Cosine below which no template is used (default 0).
-        leak_exclusion: Never use the template of the very same query (default True).
+        leak_exclusion: Never use the template of the same query or of a near-duplicate of it (default True).
+        diversity, filter_tasks: See `TemplateIndex.search` (default 0 and False).
         return_prompt: Add ``prompt`` (the user message that was sent) and ``templates`` (list of `Hit`, the most
-            similar first) to each result.
+            similar first) to each result. The list is empty where the router chose direct mode.
         return_full_text: ``generated_text`` is the reply alone (default False); True gives the caller's own text or
             chat with the reply added, without the templates.
     """
@@ -49,10 +66,21 @@ class ThoughtFusionPipeline(TextGenerationPipeline):
     # Greedy unless the model's own configuration or the caller says otherwise: an answer can be repeated.
     _default_generation_config = GenerationConfig(max_new_tokens=256)
 
-    def __init__(self, *args, templates: TemplateIndex | str | Path | None = None, **kwargs):
+    def __init__(
+        self,
+        *args,
+        templates: TemplateIndex | str | Path | None = None,
+        prompts: Prompts | str | Path | None = None,
+        router: Any = None,
+        scenario: str | None = None,
+        candidate: str | None = None,
+        **kwargs,
+    ):
         self.index: TemplateIndex | None = None
         self._hits: dict[tuple, list[Hit]] = {}
         super().__init__(*args, **kwargs)
+        # What led here, under trust_remote_code; it holds classes by now, which no config.json can.
+        vars(self.model.config).pop("custom_pipelines", None)
         if self.generation_config.max_new_tokens is not None:
             # The parent fills in a default of 20 and warns about it at every call.
             self.generation_config.max_length = None
@@ -62,33 +90,35 @@ class ThoughtFusionPipeline(TextGenerationPipeline):
         elif templates is not None:
             self.index = TemplateIndex.from_pretrained(templates)
         elif style != "zero-shot":
-            self.index = _beside(self.model)
+            self.index, beside = _beside(self.model)
+            prompts = prompts or beside
         check_style(style, self.index)
+        self.prompts = load_prompts(prompts)
+        self.worth = None if router is None else Worth(router, scenario, candidate)
 
     def save_pretrained(self, save_directory: str | Path, **kwargs):
-        """Save model, tokenizer and, beside them, the index: ``pipeline("thought-fusion", model=folder)`` finds it."""
+        """Save model, tokenizer and, beside them, index, prompts and code.
+
+        ``pipeline("thought-fusion", model=folder)`` finds them after ``import fusion_hf``, and with
+        ``trust_remote_code=True`` where fusion_hf is missing.
+        """
         if kwargs.get("push_to_hub"):
             raise UserError("push_to_hub=True would leave the index behind: save, then  fusion-hf push DIR REPO_ID")
-        # The parent would also copy this module as remote code and name it in the config, and then transformers asks
-        # for trust_remote_code even where fusion_hf is imported.
         self.model.save_pretrained(save_directory, **kwargs)
         self.tokenizer.save_pretrained(save_directory, **kwargs)
+        folder = Path(save_directory)
         if self.index is not None:
-            self.index.save_pretrained(save_directory, card=False)
+            self.index.save_pretrained(folder, card=False)
+            if self.prompts != PROMPTS:
+                (folder / FOLDER / PROMPTS_FILE).write_text(json.dumps(self.prompts, indent=2), encoding="utf-8")
+        save_code(type(self), folder)
+        name_pipeline(folder)
 
-    def _sanitize_parameters(
-        self,
-        k: int | None = None,
-        style: str | None = None,
-        min_similarity: float | None = None,
-        leak_exclusion: bool | None = None,
-        return_prompt: bool | None = None,
-        **kwargs,
-    ):
-        if k is not None and k < 1:
-            raise UserError(f"k: expected at least 1, found {k}; for no templates use style='zero-shot'")
+    def _sanitize_parameters(self, style: str | None = None, return_prompt: bool | None = None, **kwargs):
+        own = {name: kwargs.pop(name, None) for name in _SEARCH} | {"style": style}
+        if own["k"] is not None and own["k"] < 1:
+            raise UserError(f"k: expected at least 1, found {own['k']}; for no templates use style='zero-shot'")
         before, forward, after = super()._sanitize_parameters(**kwargs)
-        own = {"k": k, "style": style, "min_similarity": min_similarity, "leak_exclusion": leak_exclusion}
         before |= {name: value for name, value in own.items() if value is not None}
         if return_prompt is not None:
             after["return_prompt"] = return_prompt
@@ -103,18 +133,20 @@ class ThoughtFusionPipeline(TextGenerationPipeline):
             self._search_ahead(text_inputs, kwargs)
         return super().__call__(text_inputs, **kwargs)
 
-    def preprocess(self, prompt_text, k=3, style="thought", min_similarity=0.0, leak_exclusion=True, **generate_kwargs):
+    def preprocess(self, prompt_text, style="thought", **kwargs):
+        search = {name: kwargs.pop(name, default) for name, default in _SEARCH.items()}
+        generate_kwargs = kwargs
         chat = isinstance(prompt_text, Chat)
         query = _query_of(prompt_text.messages) if chat else prompt_text
-        hits = []
-        if style != "zero-shot":
-            hits = self._search([query], k, min_similarity, leak_exclusion)[0]
+        hits = [] if style == "zero-shot" else self._search([query], search)[0]
 
         def encode(prompt: str):
             return super(ThoughtFusionPipeline, self).preprocess(self._input(prompt_text, prompt), **generate_kwargs)
 
         room = self._room(generate_kwargs)
-        prompt, hits = fit_prompt(query, hits, style, lambda p: room is None or _length(encode(p)) <= room)
+        prompt, hits = fit_prompt(
+            query, hits, style, lambda p: room is None or _length(encode(p)) <= room, self.prompts
+        )
         inputs = encode(prompt)
         if room is not None and not hits and _length(inputs) > room:
             raise UserError(
@@ -156,10 +188,13 @@ class ThoughtFusionPipeline(TextGenerationPipeline):
             return Chat([{"role": "user", "content": prompt}])
         return prompt
 
-    def _search(self, queries: list[str], k: int, min_similarity: float, leak_exclusion: bool) -> list[list[Hit]]:
-        keys = [(query, k, min_similarity, leak_exclusion) for query in queries]
+    def _search(self, queries: list[str], search: dict[str, Any]) -> list[list[Hit]]:
+        """The templates of each query; none where the router finds them not worth their tokens."""
+        keys = [(query, *search.values()) for query in queries]
         if not all(key in self._hits for key in keys):
-            return self.index.search(queries, k=k, min_similarity=min_similarity, leak_exclusion=leak_exclusion)
+            found = self.index.search(queries, **search)
+            worth = self.worth(queries) if self.worth else [True] * len(queries)
+            return [hits if it_is else [] for hits, it_is in zip(found, worth, strict=True)]
         return [self._hits[key] for key in keys]
 
     def _search_ahead(self, inputs: list, kwargs: dict[str, Any]) -> None:
@@ -171,9 +206,9 @@ class ThoughtFusionPipeline(TextGenerationPipeline):
         else:
             return  # one chat
         wanted = self._preprocess_params | {n: v for n, v in kwargs.items() if v is not None}
-        settings = (wanted.get("k", 3), wanted.get("min_similarity", 0.0), wanted.get("leak_exclusion", True))
-        found = self._search(queries, *settings)
-        self._hits = {(query, *settings): hits for query, hits in zip(queries, found, strict=True)}
+        search = {name: wanted.get(name, default) for name, default in _SEARCH.items()}
+        found = self._search(queries, search)
+        self._hits = {(query, *search.values()): hits for query, hits in zip(queries, found, strict=True)}
 
     def _room(self, generate_kwargs: dict[str, Any]) -> int | None:
         """Tokens that the prompt may take: the context without the reply; None where no limit is known."""
@@ -198,13 +233,14 @@ def register() -> str:
     return TASK
 
 
-def _beside(model: Any) -> TemplateIndex | None:
-    """The index that `save_pretrained` put beside a model, in its folder or its Hub repository."""
+def _beside(model: Any) -> tuple[TemplateIndex | None, Path | None]:
+    """The index that `save_pretrained` put beside a model, in its folder or its Hub repository, and its prompts."""
     name = getattr(model, "name_or_path", "")
-    if not name:
-        return None
-    folder = find_index(name, getattr(model.config, "_commit_hash", None), repo_type="model")
-    return TemplateIndex.from_pretrained(folder) if folder else None
+    folder = find_index(name, getattr(model.config, "_commit_hash", None), repo_type="model") if name else None
+    if folder is None:
+        return None, None
+    prompts = folder / PROMPTS_FILE
+    return TemplateIndex.from_pretrained(folder), prompts if prompts.is_file() else None
 
 
 def _length(inputs: Any) -> int:

@@ -1,17 +1,22 @@
-"""Turn a question and its right answers into a template of 1-5 sentences: by an LLM, or without one."""
+"""Turn a question and its right answers into a template of 1-5 sentences by an LLM of a pool."""
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+import tempfile
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from .aio import chat
-from .leak import leaks, mask
+from ..llms.backends._usage import own_tokenizer
+from ..llms.pool import LLM
+from ..llms.requests import with_defaults
+from .ask import Chat, ask, price
+from .check import check
+from .cut import cut_middle, spans_of
+from .solved import Draft, Drafts, Solved
 
-PROMPT_VERSION = "1"
-MAX_WORDS = 120
-MAX_SENTENCES = 5
-RESPONSE_WORDS = 400
+PROMPT_VERSION = "2"
+RESPONSE_TOKENS, QUESTION_TOKENS = 512, 1024
+SAMPLING = {"max_tokens": 256, "temperature": 0.0}
 
 _PROMPT = """Below are a question and {count} that solved it. Write a short guideline that helps to solve \
 other questions of this kind.
@@ -27,230 +32,96 @@ answer is given. Be general. Do not state or hint at the answer of this question
 _AGAIN = (
     "Your guideline cannot be used: {reason}. Write it again in 1 to 5 sentences, without the answer of this question."
 )
-# What ends a worked answer: the rest of the line states the result.
-_FINAL = re.compile(
-    r"####|\\boxed|^\W*\(?[A-J]\)?\W*$"
-    r"|(?:[,;]?\s*\b(?:so|thus|hence|therefore)\b,?\s*)?(?:\b(?:the|my)\s+)?(?:\b(?:final|correct|right)\s+)?"
-    r"\b(?:answer|option)\s*(?:is\b|:|=)",
-    re.I,
-)
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
-_THINK_TAGS = re.compile(r"<think>.*?(?:</think>|$)", re.S)
-_CODE_LINE = re.compile(r"[=(\[]|^\s*(?:def|return|import|from)\b")
-_CHATTER = re.compile(r"(?:sure|certainly|here(?:'s| is| are)|test cases?|example usage|note that)\b", re.I)
-_CODE_BLOCK = re.compile(r"```.*?(?:```|$)|\[BEGIN\].*?(?:\[DONE\]|$)", re.S)
-
-
-@dataclass(frozen=True)
-class Solved:
-    """A query with right answers, the best first.
-
-    Attributes:
-        key: The query's id in the log.
-        answers: Full responses, the best first.
-        candidates: Who gave them (candidate ids).
-        rule: How they were chosen, such as ``perf:3``.
-    """
-
-    key: str
-    task: str
-    query: str
-    ground_truth: list[str]
-    metric: str
-    answers: list[str]
-    candidates: list[str]
-    rule: str
-
-
-@dataclass
-class Draft:
-    """What a summariser made of one query.
-
-    Attributes:
-        text: The template, or None.
-        reason: Why there is none: ``empty``, ``cut off``, ``too long``, ``leaks the answer``, ``no worked steps``.
-        answer: Which of the answers is kept as the example answer (index).
-        replies: Every reply that was paid for, for the cache: dicts with text, finish_reason and token counts.
-    """
-
-    text: str | None
-    reason: str | None = None
-    answer: int = 0
-    replies: list[dict[str, Any]] = field(default_factory=list)
-
-
-class Summariser(Protocol):
-    """Makes a template from a solved query.
-
-    Attributes:
-        name: Goes into the provenance of every template.
-        prompt_version: Goes into it as well; raise it when the instructions change.
-        sees_all: Whether it wants all right answers, not only the top few.
-        max_words: The longest template.
-    """
-
-    name: str
-    prompt_version: str
-    sees_all: bool
-    max_words: int
-
-    async def summarise(self, solved: Solved, replies: Sequence[dict[str, Any]] = ()) -> Draft:
-        """A draft; `replies` are those that an earlier run paid for."""
-
-    async def close(self) -> None:
-        """Called once, when all is done, in the same event loop."""
+_SAID = {"too many sentences": "it has too many sentences", "leaks the answer": "it gives the answer away"}
 
 
 class LLMSummariser:
-    """Asks an LLM, checks its reply, and asks once more when the reply is empty, too long or leaks the answer.
+    """Asks an LLM, checks its reply, and asks once more when the reply is no template.
 
     Args:
-        backend: Any backend of `fusion_hf.llms` (``async chat(messages, **options)``).
-        name: Name of the LLM, for the provenance.
-        max_words: Longest template, in words.
-        response_words: Each response is shown with at most so many words, its head and its tail.
-        options: Passed to ``chat``, such as ``{"max_tokens": 256, "temperature": 0.0}``.
-        close: Close the backend when the templates are made.
+        llm: An LLM of a pool, on any backend. Its options count; those of `SAMPLING` where it has none.
+        folder: Shards of the collector, where every reply is kept as soon as it is there: a second run asks only for
+            what is missing. None keeps nothing.
+        response_tokens: Each response is shown with at most so many tokens, its head and its tail. Tokens are those of
+            the LLM's own tokenizer where it is on this machine, else an estimate.
     """
 
     prompt_version = PROMPT_VERSION
     sees_all = False
 
-    def __init__(
-        self,
-        backend: Any,
-        name: str,
-        max_words: int = MAX_WORDS,
-        response_words: int = RESPONSE_WORDS,
-        options: dict[str, Any] | None = None,
-        close: bool = False,
-    ):
-        self.backend = backend
-        self.name = name
-        self.max_words = max_words
-        self.response_words = response_words
-        self.options = {"max_tokens": 256, "temperature": 0.0} if options is None else options
-        self._close = close
+    def __init__(self, llm: LLM, folder: str | Path | None = None, response_tokens: int = RESPONSE_TOKENS):
+        self.llm = with_defaults(llm, SAMPLING)
+        self.name = llm.name
+        self.folder = folder
+        self.response_tokens = response_tokens
+        self._spans = spans_of(own_tokenizer(llm))
 
-    async def summarise(self, solved: Solved, replies: Sequence[dict[str, Any]] = ()) -> Draft:
-        """A checked draft; replies of an earlier run are used before new ones are asked for."""
-        messages = [{"role": "user", "content": self.prompt(solved)}]
-        replies = list(replies)[:2]
-        reason = None
-        for attempt in range(2):
-            if attempt == len(replies):
-                reply = await chat(self.backend, messages, **self.options)
-                replies.append(
-                    {
-                        "text": reply.text or "",
-                        "finish_reason": reply.finish_reason,
-                        "input_tokens": reply.input_tokens,
-                        "output_tokens": reply.output_tokens,
-                    }
-                )
-            text, reason = check(replies[attempt], solved, self.max_words)
-            if reason is None:
-                return Draft(text, replies=replies)
-            messages = [
-                *messages[:1],
-                {"role": "assistant", "content": replies[attempt]["text"] or "(nothing)"},
-                {"role": "user", "content": _AGAIN.format(reason=f"it is {reason}" if " " not in reason else reason)},
-            ]
-        return Draft(None, reason, replies=replies)
+    def drafts(self, solved: list[Solved], **running: Any) -> Drafts:
+        """A checked draft for each query; a query without a reply says why in ``reason``."""
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = self.folder or temporary
+            chats = {item.key: self.chat(item) for item in solved}
+            replies, first = ask(self.llm, chats.values(), folder, **running)
+            drafts, again = {}, {}
+            for item in solved:
+                row = replies.get(chats[item.key].key)
+                drafts[item.key] = draft = _draft(row, item)
+                if draft.text is None and row is not None and row.get("error") is None:
+                    again[item.key] = _retry(chats[item.key], row["response"], draft.reason)
+            more, second = ask(self.llm, again.values(), folder, **running) if again else ({}, None)
+        for item in solved:
+            row = more.get(again[item.key].key) if item.key in again else None
+            if row is not None and row.get("error") is None:
+                # Without a second reply the fault of the first says more.
+                drafts[item.key] = replace(_draft(row, item), retried=True)
+        usage = self._usage([*replies.values(), *more.values()], first, second)
+        return Drafts([drafts[item.key] for item in solved], usage)
 
-    async def close(self) -> None:
-        """Close the backend, if it is ours."""
-        if self._close:
-            await self.backend.close()
+    def plan(self, solved: Iterable[Solved]) -> dict[str, Any]:
+        """The price of the first question about each query; nothing is asked. A retry asks at most as much again."""
+        with tempfile.TemporaryDirectory() as temporary:
+            return price(self.llm, [self.chat(item) for item in solved], self.folder or temporary).to_dict()
 
-    def prompt(self, solved: Solved) -> str:
-        """The user message for one solved query."""
-        answers = [cut_middle(a.strip(), self.response_words) for a in solved.answers]
+    def chat(self, solved: Solved) -> Chat:
+        """What is asked about one solved query."""
+        answers = [cut_middle(a.strip(), self.response_tokens, self._spans) for a in solved.answers]
         shown = "\n\n".join(f"Answer {i}:\n{a}" for i, a in enumerate(answers, 1))
         count = "an answer" if len(answers) == 1 else f"{len(answers)} answers"
-        return _PROMPT.format(count=count, question=cut_middle(solved.query.strip(), 800), answers=shown)
+        question = cut_middle(solved.query.strip(), QUESTION_TOKENS, self._spans)
+        prompt = _PROMPT.format(count=count, question=question, answers=shown)
+        return Chat(solved.task, solved.key, [{"role": "user", "content": prompt}])
+
+    def _usage(self, rows, first, second) -> dict[str, Any]:
+        runs = [run for run in (first, second) if run is not None]
+        priced = None not in (self.llm.input_price, self.llm.output_price)
+        return {
+            "resumed": sum(run.resumed for run in runs),
+            **{name: _sum([row.get(name) for row in rows if row.get("error") is None]) for name in _TOKENS},
+            "usd": sum(run.usd for run in runs) if priced else None,
+            "usd_total": _sum([row.get("cost") for row in rows if row.get("error") is None]) if priced else None,
+        }
 
 
-class ExtractiveSummariser:
-    """Needs no LLM: the worked steps of the best right answer that shows any, with the final answer masked by ``?``.
-
-    It looks through all right answers in the order of the rule, since the cheapest is often the bare answer.
-    """
-
-    name = "extractive"
-    prompt_version = PROMPT_VERSION
-    sees_all = True
-
-    def __init__(self, max_words: int = MAX_WORDS):
-        self.max_words = max_words
-
-    async def summarise(self, solved: Solved, replies: Sequence[dict[str, Any]] = ()) -> Draft:
-        """The first answer's steps that pass the check."""
-        reason = "no worked steps"
-        for i, answer in enumerate(solved.answers):
-            text = worked_steps(answer, solved, self.max_words)
-            if text is None:
-                continue
-            text, why = check({"text": text, "finish_reason": "stop"}, solved, self.max_words)
-            if why is None:
-                return Draft(text, answer=i)
-            reason = why
-        return Draft(None, reason)
-
-    async def close(self) -> None:
-        """Nothing to close."""
+_TOKENS = ("input_tokens", "output_tokens")
 
 
-def check(reply: dict[str, Any], solved: Solved, max_words: int = MAX_WORDS) -> tuple[str | None, str | None]:
-    """(template, None) for a usable reply, else (None, reason)."""
-    text = _THINK_TAGS.sub("", reply["text"]).strip()
-    if reply.get("finish_reason") == "length" and text and text[-1] not in ".!?":
-        ends = [m.end() for m in re.finditer(r"[.!?](?=\s)", text)]
-        if not ends:
-            return None, "cut off"
-        text = text[: ends[-1]]
-    if not re.search(r"\w", text):
-        return None, "empty"
-    if len(text.split()) > max_words:
-        return None, "too long"
-    best = solved.answers[0] if solved.answers else ""
-    if leaks(text, solved.ground_truth, solved.query, solved.metric, best):
-        return None, "leaks the answer"
-    return text, None
+def _draft(row: dict | None, solved: Solved) -> Draft:
+    if row is None:
+        return Draft(None, "not asked")
+    if row.get("error") is not None:
+        return Draft(None, f"no reply ({row['error'].split(':')[0]})")
+    text, reason = check(row["response"] or "", row.get("finish_reason"), solved)
+    return Draft(text, reason)
 
 
-def worked_steps(answer: str, solved: Solved, max_words: int = MAX_WORDS) -> str | None:
-    """The sentences of an answer that show how it was reached, the result masked; None where there are none."""
-    text = _THINK_TAGS.sub("", answer)
-    if solved.metric == "code_eval":
-        comments = re.findall(r"^\s*#\s*(.+)$", text, re.M)
-        text = "\n".join([_CODE_BLOCK.sub("\n", text), *comments])
-        text = "\n".join(line for line in text.splitlines() if not _CODE_LINE.search(line))
-    sentences = []
-    for sentence in _SENTENCE_END.split(text):
-        final = _FINAL.search(sentence)
-        sentence = sentence[: final.start()] if final else sentence
-        sentence = mask(sentence, solved.ground_truth, solved.query, solved.metric, answer).strip(" \t,;:-–—*#")
-        # One word, or nothing but the masked answer, teaches no step.
-        if len(re.findall(r"\w+", sentence)) >= 2 and not _CHATTER.match(sentence) and sentence not in sentences:
-            sentences.append(sentence)
-    if not sentences:
-        return None
-    if len(sentences) > MAX_SENTENCES:
-        sentences = [*sentences[: MAX_SENTENCES - 2], *sentences[-2:]]
-    ended = (s if s[-1] in ".!?" else f"{s}." for s in sentences)
-    return cut_middle(" ".join(ended).replace("?.", "?"), max_words)
+def _retry(chat: Chat, reply: str, reason: str) -> Chat:
+    said = _SAID.get(reason, f"it is {reason}")
+    more = [
+        {"role": "assistant", "content": reply or "(nothing)"},
+        {"role": "user", "content": _AGAIN.format(reason=said)},
+    ]
+    return Chat(chat.task, chat.about, [*chat.messages, *more])
 
 
-def cut_middle(text: str, words: int) -> str:
-    """`text` with at most `words` words: two thirds from its head, one third from its tail, `` … `` between them.
-
-    Whitespace is kept, so that code stays readable.
-    """
-    pieces = list(re.finditer(r"\S+", text))
-    if len(pieces) <= words:
-        return text
-    head = max(1, (words - 1) * 2 // 3)
-    tail = max(0, words - 1 - head)
-    end = text[pieces[-tail].start() :] if tail else ""
-    return f"{text[: pieces[head - 1].end()]} … {end}".rstrip()
+def _sum(values: list) -> float | int | None:
+    return None if None in values else sum(values)

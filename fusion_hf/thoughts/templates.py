@@ -1,19 +1,18 @@
 """Thought templates: a short reusable plan for every query of a log that some LLM solved (arXiv 2507.10540)."""
 
-import hashlib
-import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from ..errors import UserError
-from .aio import bounded, run_async
+from .extract import ExtractiveSummariser
 from .files import COLUMNS
 from .select import candidates_of, select_answers
-from .summarise import Draft, ExtractiveSummariser, Solved, Summariser
+from .solved import Draft, Solved, Summariser
+from .summarise import RESPONSE_TOKENS, LLMSummariser
 
 
 class Templates(NamedTuple):
@@ -21,9 +20,8 @@ class Templates(NamedTuple):
 
     Attributes:
         dataset: `datasets.Dataset` with `COLUMNS`, a row a template.
-        counts: ``{"read", "kept", "dropped": {reason: n}, "unchecked", "retried", "from_cache", "input_tokens",
-            "output_tokens"}``; read = kept + all dropped. ``unchecked`` templates come from queries without a gold
-            answer, so no leak could be looked for.
+        counts: ``{"read", "kept", "dropped": {reason: n}, "unchecked", "retried"}`` and `Drafts.usage`; read = kept +
+            all dropped. ``unchecked`` templates come from queries without a gold answer: no leak could be looked for.
     """
 
     dataset: Any
@@ -37,10 +35,8 @@ def make_templates(
     top_k: int = 3,
     *,
     threshold: float = 0.5,
-    llms: Sequence[str] | None = None,
-    cache: str | Path | None = None,
-    concurrency: int = 16,
-    progress: bool = True,
+    llms: Collection[str] | None = None,
+    **running: Any,
 ) -> Templates:
     """Make a thought template from the right answers to every query of a log.
 
@@ -51,10 +47,9 @@ def make_templates(
         summariser: ``extractive`` (needs no LLM) or a `Summariser` such as `LLMSummariser`.
         select: Which answers: ``perf``, ``judge`` or ``hybrid``; see `select_answers`.
         top_k: How many answers the summariser is shown.
-        threshold: An answer counts as right above this performance (0..1).
+        threshold: An answer counts as right from this performance on (0..1).
         llms: Learn from these LLMs only.
-        cache: A JSON-lines file that every paid reply is appended to; a second run asks only for what is missing.
-        concurrency: Calls at a time, unless the backend names its own number.
+        **running: Options of the collector: ``max_usd``, ``concurrency``, ``progress`` and so on.
 
     Returns:
         The templates and the counts. Queries that nobody solved get no template.
@@ -62,53 +57,42 @@ def make_templates(
     Raises:
         UserError: The log cannot give templates, or no query got one.
     """
+    summariser = ExtractiveSummariser() if summariser == "extractive" else summariser
     if isinstance(summariser, str):
-        if summariser != "extractive":
-            raise UserError(f"summariser: expected 'extractive' or a Summariser, found {summariser!r}")
-        summariser = ExtractiveSummariser()
-    selection = select_answers(table, select, None if summariser.sees_all else top_k, threshold, llms)
-    rule = select if summariser.sees_all else f"{select}:{top_k}"
-    solved = _solved(table, selection.answers, rule)
-    memory = ReplyCache(cache, summariser)
-    outcomes = run_async(_summarise_all(solved, summariser, memory, concurrency, progress))
+        raise UserError(f"summariser: expected 'extractive' or a Summariser, found {summariser!r}")
+    solved, dropped = solved_queries(table, summariser, select, top_k, threshold, llms)
+    read = len(solved) + sum(dropped.values())
+    drafts, usage = summariser.drafts(solved, **running)
 
-    dropped, seen, rows, unchecked = Counter(selection.dropped), set(), [], 0
-    for item, outcome in zip(solved, outcomes, strict=True):
-        same = (item.task, " ".join(outcome.text.split()).casefold()) if outcome.text else None
+    dropped, seen, rows, unchecked = Counter(dropped), set(), [], 0
+    for item, draft in zip(solved, drafts, strict=True):
+        same = (item.task, " ".join(draft.text.split()).casefold()) if draft.text else None
         if same is None or same in seen:
-            dropped[outcome.reason if same is None else "duplicate in its task"] += 1
+            dropped[draft.reason if same is None else "duplicate in its task"] += 1
             continue
         seen.add(same)
-        rows.append(_row(item, outcome, summariser))
+        rows.append(_row(item, draft, summariser))
         unchecked += not any(gold.strip() for gold in item.ground_truth)
-    counts = {"read": selection.read, "kept": len(rows), "dropped": dict(dropped), "unchecked": unchecked}
-    counts |= _usage(outcomes, memory)
+    counts = {"read": read, "kept": len(rows), "dropped": dict(dropped), "unchecked": unchecked}
+    counts |= {"retried": sum(draft.retried for draft in drafts), **usage}
     if not rows:
-        raise UserError(f"no template could be made of {selection.read} queries: {_in_words(dropped, memory.failure)}")
+        reasons = ", ".join(f"{n} {reason}" for reason, n in dropped.most_common())
+        raise UserError(f"no template could be made of {read} queries: {reasons}")
     return Templates(_dataset(rows), counts)
 
 
-async def _summarise_all(
-    solved: Sequence[Solved], summariser: Summariser, memory: "ReplyCache", concurrency: int, progress: bool
-) -> list[Draft]:
-    from ..llms.backends import BackendError
-
-    async def one(item: Solved) -> Draft:
-        known = memory.get(item)
-        try:
-            draft = await summariser.summarise(item, known)
-        except BackendError as error:
-            memory.failure = memory.failure or str(error)
-            return Draft(None, f"no reply ({error.kind})")
-        if len(draft.replies) > len(known):
-            memory.add(item, draft.replies)
-        return draft
-
-    try:
-        limit = getattr(getattr(summariser, "backend", None), "concurrency", None) or concurrency
-        return await bounded(one, solved, limit, "templates", progress)
-    finally:
-        await summariser.close()
+def solved_queries(
+    table: pa.Table,
+    summariser: Summariser,
+    select: str = "perf",
+    top_k: int = 3,
+    threshold: float = 0.5,
+    llms: Collection[str] | None = None,
+) -> tuple[list[Solved], dict[str, int]]:
+    """What a summariser is shown of a log, and why the other queries have nothing to show (reason -> queries)."""
+    selection = select_answers(table, select, None if summariser.sees_all else top_k, threshold, llms)
+    rule = select if summariser.sees_all else f"{select}:{top_k}"
+    return _solved(table, selection.answers, rule), selection.dropped
 
 
 def _solved(table: pa.Table, answers: dict[str, list[int]], rule: str) -> list[Solved]:
@@ -136,21 +120,6 @@ def _row(item: Solved, draft: Draft, summariser: Summariser) -> dict[str, Any]:
     }
 
 
-def _usage(outcomes: Sequence[Draft], memory: "ReplyCache") -> dict[str, int]:
-    replies = [reply for outcome in outcomes for reply in outcome.replies]
-    return {
-        "retried": sum(len(outcome.replies) > 1 for outcome in outcomes),
-        "from_cache": memory.used,
-        "input_tokens": sum(reply["input_tokens"] or 0 for reply in replies),
-        "output_tokens": sum(reply["output_tokens"] or 0 for reply in replies),
-    }
-
-
-def _in_words(dropped: Counter, failure: str | None) -> str:
-    reasons = ", ".join(f"{n} {reason}" for reason, n in dropped.most_common())
-    return f"{reasons}; first failure: {failure}" if failure else reasons
-
-
 def _dataset(rows: list[dict[str, Any]]):
     from datasets import Dataset, Features, List, Value
 
@@ -171,89 +140,46 @@ def build_templates(
     top_k: int = 3,
     encoder: str = "sentence-transformers/all-MiniLM-L6-v2",
     split: str = "train",
+    threshold: float = 0.5,
+    llms: Collection[str] | None = None,
+    response_tokens: int = RESPONSE_TOKENS,
+    dry_run: bool = False,
+    **running: Any,
 ) -> dict[str, Any]:
     """Make the templates of a FusionBench, embed them, and save them with their index to `out`.
 
-    `model` is ``extractive`` or an LLM of the pool file `pool`, whose replies are kept in ``<out>.replies.jsonl`` so
-    that the same command resumes. Returns the counts of `make_templates`.
+    Args:
+        model: ``extractive``, or an LLM of the pool file `pool`, whose replies are kept in ``<out>.replies`` so that
+            the same command resumes after a kill.
+        response_tokens: The LLM is shown at most so many tokens of each response.
+        dry_run: Only price it; nothing is asked, and nothing is written.
+        **running: Options of the collector; see `make_templates`, also for the other arguments.
+
+    Returns:
+        The counts of `make_templates`; of a dry run ``read``, ``dropped`` and the `Plan` of the collector.
     """
     from ..bench.store import read_log
     from .index import TemplateIndex, check_encoder
 
     check_encoder(encoder)
     table = read_log(bench, split)
-    if model == "extractive":
-        made = make_templates(table, select=select, top_k=top_k)
-    else:
-        made = _with_llm(table, model, pool, select, top_k, Path(f"{Path(out)}.replies.jsonl"))
+    summariser = ExtractiveSummariser()
+    if model != "extractive":
+        summariser = _llm_summariser(model, pool, out, response_tokens)
+    if dry_run:
+        solved, dropped = solved_queries(table, summariser, select, top_k, threshold, llms)
+        plan = summariser.plan(solved) if isinstance(summariser, LLMSummariser) else {"usd_input": 0.0, "usd_most": 0.0}
+        return {"read": len(solved) + sum(dropped.values()), "dropped": dropped, "plan": plan}
+    made = make_templates(table, summariser, select, top_k, threshold=threshold, llms=llms, **running)
     TemplateIndex.build(made.dataset, encoder).save_pretrained(out)
     return made.counts
 
 
-def _with_llm(table: pa.Table, model: str, pool: str | Path | None, select: str, top_k: int, cache: Path) -> Templates:
-    from ..llms.backends import open_backend
+def _llm_summariser(
+    model: str, pool: str | Path | None, out: str | Path, response_tokens: int = RESPONSE_TOKENS
+) -> LLMSummariser:
     from ..llms.pool import load_pool
-    from .summarise import LLMSummariser
 
     if pool is None:
         raise UserError(f"model {model!r}: expected a pool file that names it: pass --pool FILE, or use extractive")
-    llm = load_pool(pool).get_llm(model)
-    summariser = LLMSummariser(open_backend(llm), llm.name, close=True)
-    return make_templates(table, summariser, select, top_k, cache=cache)
-
-
-class ReplyCache:
-    """Replies that were paid for, in an append-only file of JSON lines; None keeps them in memory only.
-
-    A reply belongs to (query, rule, summariser, prompt version) and to the answers that were shown: when the log
-    changes, it is asked for again.
-    """
-
-    def __init__(self, path: str | Path | None, summariser: Summariser):
-        self.path = Path(path) if path is not None else None
-        self.summariser = summariser
-        self.used = 0
-        self.failure: str | None = None
-        self._known: dict[str, list[dict[str, Any]]] = {}
-        if self.path is not None and self.path.exists():
-            self._load()
-
-    def get(self, item: Solved) -> list[dict[str, Any]]:
-        """Replies to this item that an earlier run paid for."""
-        replies = self._known.get(self._key(item), [])
-        self.used += bool(replies)
-        return replies
-
-    def add(self, item: Solved, replies: list[dict[str, Any]]) -> None:
-        """Keep the replies to an item, at once and on disk."""
-        if self.path is None:
-            return
-        line = {
-            "key": self._key(item),
-            "query_id": item.key,
-            "rule": item.rule,
-            "summariser": self.summariser.name,
-            "prompt_version": self.summariser.prompt_version,
-            "replies": replies,
-        }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "a", encoding="utf-8") as lines:
-            lines.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-    def _key(self, item: Solved) -> str:
-        parts = (item.key, item.rule, self.summariser.name, self.summariser.prompt_version, item.query, *item.answers)
-        return hashlib.sha256("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:24]
-
-    def _load(self) -> None:
-        data = self.path.read_bytes()
-        if data and not data.endswith(b"\n"):
-            # A run was killed within its last write: that line is unfinished and would swallow the next one.
-            data = data[: data.rfind(b"\n") + 1]
-            with open(self.path, "r+b") as file:
-                file.truncate(len(data))
-        for number, line in enumerate(data.decode("utf-8").split("\n")[:-1], 1):
-            try:
-                record = json.loads(line)
-                self._known[record["key"]] = record["replies"]
-            except (json.JSONDecodeError, KeyError, TypeError):
-                raise UserError(f"{self.path}, line {number}: expected a cached reply, found {line:.60}") from None
+    return LLMSummariser(load_pool(pool).get_llm(model), Path(f"{Path(out)}.replies"), response_tokens)

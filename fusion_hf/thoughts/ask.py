@@ -1,0 +1,73 @@
+"""Chats to one LLM of a pool through the collector: many at once, resumed after a kill, within a budget."""
+
+import asyncio
+import hashlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..llms.collect import Summary, collect, plan
+from ..llms.pool import LLM, Pool
+from ..llms.requests import Messages, Plan, Request
+from ..llms.shards import latest_rows
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A chat, and the query that it is about."""
+
+    task: str
+    about: str
+    messages: Messages
+
+    @property
+    def key(self) -> str:
+        """Hash of the messages: what was asked word for word once is not asked again."""
+        text = "\x1e".join(f"{m['role']}\x1f{m['content']}" for m in self.messages)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+    def request(self, llm: str) -> Request:
+        """What the collector asks."""
+        text = "\n\n".join(m["content"] for m in self.messages)
+        return Request(self.key, self.task, self.about, text, [], "", llm, "direct", self.messages)
+
+
+def ask(llm: LLM, chats: Iterable[Chat], folder: str | Path, **running: Any) -> tuple[dict[str, dict], Summary]:
+    """Ask what `folder` does not answer yet.
+
+    Args:
+        llm: With the options that it is asked with.
+        chats: Equal ones are asked once.
+        folder: Shards of the collector.
+        **running: Options of `fusion_hf.llms.collect.collect_async`.
+
+    Returns:
+        (row of the collector by `Chat.key`: an answer, or an ``error``; chats that were not asked have none;
+        what the run did).
+    """
+    requests = _requests(llm, chats)
+    # The collector runs an event loop of its own, and a notebook has one already.
+    summary = _apart(lambda: collect(Pool([llm]), requests, folder, **running))
+    wanted = {request.query_id for request in requests}
+    rows = {row["query_id"]: row for row in latest_rows(folder) if row["query_id"] in wanted and row["llm"] == llm.name}
+    return rows, summary
+
+
+def price(llm: LLM, chats: Iterable[Chat], folder: str | Path) -> Plan:
+    """What `ask` would cost; asks nothing."""
+    return plan(Pool([llm]), _requests(llm, chats), folder)
+
+
+def _requests(llm: LLM, chats: Iterable[Chat]) -> list[Request]:
+    return [chat.request(llm.name) for chat in {chat.key: chat for chat in chats}.values()]
+
+
+def _apart(run):
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return run()
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(run).result()
