@@ -1,6 +1,7 @@
 """The contract of a backend, for every backend that exists; what is special to one is in its own file."""
 
 import asyncio
+import dataclasses
 import importlib.util
 import os
 import subprocess
@@ -44,7 +45,14 @@ def chatting(kind, behave=behave, **options):
         yield LLM("far", "small", 0, 0, backend=kind, base_url=server.url, options=options), server
 
 
-@pytest.fixture(params=(*backend_names(), "inference_client:text_generation"))
+TGI_APIS = {
+    "openai:tgi": ("openai", "/v1", {}),
+    "inference_client:tgi": ("inference_client", "", {}),
+    "inference_client:text_generation": ("inference_client", "", {"api": "text_generation"}),
+}
+
+
+@pytest.fixture(params=(*backend_names(), *TGI_APIS))
 def any_llm(request, tiny, online):
     """An LLM of each backend. A new backend needs a line here."""
     if request.param == "transformers":
@@ -52,10 +60,11 @@ def any_llm(request, tiny, online):
     elif request.param in ("openai", "inference_client"):
         with chatting(request.param, max_tokens=8) as (llm, _):
             yield llm
-    elif request.param == "inference_client:text_generation":
-        options = {"api": "text_generation", "max_tokens": 8}
+    elif request.param in TGI_APIS:
+        backend, path, options = TGI_APIS[request.param]
         with TGI() as server:
-            yield LLM("tgi", "small", 0, 0, backend="inference_client", base_url=server.url, options=options)
+            url, options = server.url + path, {"max_tokens": 8} | options
+            yield LLM("tgi", "small", 0, 0, backend=backend, base_url=url, options=options)
     elif request.param == "vllm":
         pytest.skip("vLLM keeps the contract in test_vllm.py: it takes a minute to start")
     else:
@@ -157,29 +166,33 @@ def test_a_backend_without_its_package_says_how_to_install_it(tiny):
 
 
 @pytest.mark.slow
-def test_a_real_transformers_serve_answers_both_chat_backends(tmp_path, online):
+def test_a_real_transformers_serve_keeps_the_contract_with_both_chat_backends(tmp_path, online):
     for package in ("fastapi", "uvicorn"):
         pytest.importorskip(package, reason="transformers serve needs it")
-    folder, port = make_tiny_llm(tmp_path / "tiny"), free_port()
+    folder, port = make_tiny_llm(tmp_path / "tiny", ends=MANY_ENDS), free_port()
     command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(folder)]
     command += ["--device", "cpu", "--host", "127.0.0.1", "--port", str(port)]
     with open(tmp_path / "log", "w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"HF_HUB_OFFLINE": "1"})
-    url = f"http://127.0.0.1:{port}/v1"
+    url, options = f"http://127.0.0.1:{port}/v1", {"max_tokens": 8}
+    prompts = [f"{'very ' * (i % 4)}big {i}" for i in range(12)]
+    near = LLM("near", "small", 0, 0, backend="transformers", model=str(folder), options=options)
+    expected = chat_all(open_backend(near), prompts)
     try:
         for backend in ("openai", "inference_client"):
-            options = {"max_tokens": 5}
-            llm = LLM("far", "small", 0, 0, backend=backend, base_url=url, model=str(folder), options=options)
+            far = LLM("far", "small", 0, 0, backend=backend, base_url=url, model=str(folder), options=options)
             for _ in range(240):
                 try:
-                    reply = answer(llm, "apples?")
+                    answer(far)
                     break
                 except BackendError as error:
                     if error.kind not in ("connection", "server") or server.poll() is not None:
                         pytest.fail(f"{error}: {(tmp_path / 'log').read_text()}")
                     time.sleep(0.5)
-            assert reply.input_tokens == len("apples?\nAnswer:") and 0 < reply.output_tokens <= 5
-            assert reply.finish_reason in ("stop", "length") and reply.usage_source == "server"
+            check_answers(chat_all(open_backend(far), prompts), expected, most=8)
+            with pytest.raises(BackendError) as refused:
+                answer(dataclasses.replace(far, model="no/such"))
+            assert refused.value.kind in ("bad_request", "server"), refused.value
     finally:
         server.terminate()
         server.wait(20)
