@@ -1,5 +1,6 @@
 import json
 import re
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -11,6 +12,7 @@ from fusion_hf.cli import main
 from fusion_hf.errors import UserError
 from fusion_hf.llms.backends import backend_names
 from fusion_hf.llms.pool import LLM, Pool, load_pool, published_pools, recost, save_pool
+from fusion_hf.llms.requests import answer_limit
 
 ENTRY = """
   - name: {name}
@@ -228,3 +230,9 @@ def test_recost_refuses_what_it_cannot_write(tmp_path, capsys):
     bench = write_bench({"train": table}, tmp_path / "bench")
     assert main(["recost", str(bench), "--pool", str(pool), "--out", str(bench)]) == 2
     assert "another folder than the log's own" in capsys.readouterr().err
+
+
+def test_the_example_has_every_backend():
+    pool = load_pool(Path(__file__).parents[1] / "examples" / "pool.yaml")
+    assert {llm.backend for llm in pool.values()} == set(backend_names())
+    assert all(answer_limit(llm) for llm in pool.values())  # so that a cap in USD can hold
