@@ -1,6 +1,7 @@
 """``pipeline("thought-fusion")`` on a tiny real model, and the thought level through a real backend."""
 
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -15,10 +16,13 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 from transformers.pipelines.pt_utils import KeyDataset
 
 import fusion_hf
+from fusion_hf.bench.data import RoutingData
+from fusion_hf.bench.schema import query_id, rows_to_table, validate
 from fusion_hf.bench.store import read_log
 from fusion_hf.errors import UserError
 from fusion_hf.llms.pool import LLM
 from fusion_hf.llms.shards import latest_rows
+from fusion_hf.routers.train import train_router
 from fusion_hf.thoughts import LLMSummariser, TemplateIndex, build_prompt, make_templates, think, think_with
 from fusion_hf.thoughts.check import sentences
 from fusion_hf.thoughts.leak import leaks
@@ -228,25 +232,115 @@ def test_the_context_limit_drops_the_least_similar_first_and_never_the_query(pip
 
 RELOAD = """
 import sys
-import fusion_hf
-from fusion_hf.thoughts.pipeline import register
+if sys.argv[1] == "without":
+    class Hidden:  # an installed package is found in other ways than by sys.path
+        def find_spec(self, name, path=None, target=None):
+            if name.split(".")[0] == "fusion_hf":
+                raise ModuleNotFoundError(name)
+    sys.meta_path.insert(0, Hidden())
+    trust = {"trust_remote_code": True}
+else:
+    import fusion_hf
+    trust = {}
 from transformers import pipeline
-register()
-pipe = pipeline("thought-fusion", model=sys.argv[1], do_sample=False, max_new_tokens=8, k=2, device="cpu")
-print(repr(pipe(sys.argv[2:], return_prompt=True)))
+pipe = pipeline("thought-fusion", model=sys.argv[2], do_sample=False, max_new_tokens=8, k=2, device="cpu", **trust)
+assert type(pipe).__module__.startswith("transformers_modules") == bool(trust)
+print(repr(pipe(sys.argv[3:], return_prompt=True)))
+if trust:
+    pipe.save_pretrained(sys.argv[2] + "-again")
 """
 
 
-def test_saved_with_its_index_it_is_the_same_in_a_fresh_process(pipe, tmp_path):
-    pipe.save_pretrained(tmp_path / "saved")
-    run = subprocess.run([sys.executable, "-c", RELOAD, str(tmp_path / "saved"), *QUERIES],
-                         capture_output=True, text=True, check=True)  # fmt: skip
-    assert run.stdout.splitlines()[-1] == repr(pipe(QUERIES, return_prompt=True))
-    # The templates in the folder do not hinder the plain pipeline.
-    plain = pipeline("text-generation", model=str(tmp_path / "saved"), device="cpu")
+@pytest.mark.slow
+def test_saved_with_its_index_it_is_the_same_in_a_fresh_process_with_and_without_fusion_hf(model, index, tmp_path):
+    pipe = thought_pipeline(model, index, k=2, max_new_tokens=8, prompts={"thought": {"header": "Plans:"}})
+    saved = tmp_path / "saved"
+    pipe.save_pretrained(saved)
+    expected = repr(pipe(QUERIES, return_prompt=True))
+    assert "Plans:" in expected
+    environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules")}
+    runs = [
+        subprocess.Popen([sys.executable, "-c", RELOAD, how, str(saved), *QUERIES], env=environment, text=True,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for how in ("with", "without")
+    ]  # fmt: skip
+    for run in runs:
+        out, errors = run.communicate(timeout=300)
+        assert run.returncode == 0, errors[-2000:]
+        assert out.splitlines()[-1] == expected
+    # Saved again without fusion_hf, it is whole.
+    names = {path.name for path in saved.iterdir()}
+    assert {path.name for path in (tmp_path / "saved-again").iterdir()} == names > {"pipeline.py", "remote_config.py"}
+    assert json.loads((saved / "config.json").read_text())["auto_map"] == {
+        "AutoConfig": "remote_config.PipelineConfig",
+    }  # fmt: skip
+    # The templates in the folder do not hinder the plain pipeline, and it needs no trust.
+    plain = pipeline("text-generation", model=str(saved), device="cpu")
     assert plain(QUERIES[0], do_sample=False, max_new_tokens=2)
     with pytest.raises(UserError, match="fusion-hf push"):
         pipe.save_pretrained(tmp_path / "pushed", push_to_hub=True)
+
+
+def test_saved_code_needs_nothing_but_the_stack():
+    from transformers.dynamic_module_utils import get_imports
+
+    from fusion_hf.remote_code import needed_files
+
+    files = needed_files(Path(sys.modules[ThoughtFusionPipeline.__module__].__file__))
+    allowed = {"torch", "numpy", "pyarrow", "transformers", "huggingface_hub", "safetensors", "tqdm", "faiss"}
+    assert {name for file in files for name in get_imports(file)} - set(sys.stdlib_module_names) <= allowed
+
+
+# A router beside it
+
+
+def sums_and_capitals(n):
+    """A log of one LLM: thought mode is right on sums, where direct is wrong; on capitals both are right."""
+    rows = []
+    for i in range(n):
+        sums = i % 2 == 0
+        query = f"How much is {i} plus {i * 7 % 31} plus {i * 3 % 17}?" if sums else f"Name the capital of land {i}."
+        for mode, cost in (("direct", 1e-5), ("think", 3e-5), ("thought", 2e-5)):
+            right = {"direct": not sums, "think": sums, "thought": True}[mode]
+            rows.append({"query_id": query_id("mixed", str(i), query), "task": "sums" if sums else "capitals",
+                         "source_id": str(i), "query": query, "ground_truth": ["x"], "metric": "cem", "llm": "tiny",
+                         "mode": mode, "performance": float(right), "cost": cost})  # fmt: skip
+    return RoutingData.from_table(validate(rows_to_table(rows)))
+
+
+@pytest.fixture(scope="module")
+def router():
+    return train_router("linear", sums_and_capitals(80), encoder="none", progress=False)
+
+
+ASKED = ["How much is 5 plus 6 plus 7?", "Name the capital of land 7."]
+
+
+def test_a_router_chooses_among_direct_think_and_thought(router):
+    assert router.candidates == ["tiny", "tiny_think", "tiny_thought"]
+    best = [decision.candidate for decision in router.route(ASKED, "balance")]
+    assert best == ["tiny_thought", "tiny"]
+    assert router.route(ASKED[:1], "balance", candidates=["tiny", "tiny_think"])[0].candidate == "tiny_think"
+
+
+def test_the_router_decides_whether_templates_are_worth_their_tokens(model, index, router, tmp_path):
+    options = {"k": 2, "max_new_tokens": 4, "min_similarity": -1}
+    routed = thought_pipeline(model, index, router=router, **options)
+    ((sums,), (capital,)) = routed(ASKED, return_prompt=True)
+    assert len(sums["templates"]) == 2 and (capital["templates"], capital["prompt"]) == ([], ASKED[1])
+    assert [routed(query, return_prompt=True)[0]["prompt"] for query in ASKED] == [sums["prompt"], capital["prompt"]]
+    chats = [[{"role": "user", "content": query}] for query in ASKED]
+    assert [len(r[0]["templates"]) for r in routed(chats, return_prompt=True)] == [2, 0]
+    router.save_pretrained(tmp_path / "router")
+    loaded = thought_pipeline(model, index, router=str(tmp_path / "router"), scenario="performance",
+                              candidate="tiny", **options)  # fmt: skip
+    assert texts(loaded(ASKED[:1])) == texts(routed(ASKED[:1]))
+    for wrong, message in (
+        ({"router": router, "candidate": "huge"}, "expected a log with huge in direct and in thought mode.*both: tiny"),
+        ({"router": model}, "expected a router of fusion_hf"),
+    ):
+        with pytest.raises(UserError, match=message):
+            thought_pipeline(model, index, **wrong)
 
 
 FROM_HUB = """
@@ -266,6 +360,7 @@ print(repr(pipe(sys.argv[3:], return_prompt=True)))
 """
 
 
+@pytest.mark.slow
 def test_index_and_pipeline_load_from_the_hub(pipe, tmp_path):
     pipe.index.save_pretrained(tmp_path / "templates")
     pipe.save_pretrained(tmp_path / "saved")

@@ -815,6 +815,72 @@ def test_other_wording_is_data(index, rng, tmp_path):
             load_prompts(wrong)
 
 
+def test_the_collector_asks_in_thought_mode(tmp_path, monkeypatch, capsys):
+    """`fusion-hf collect --mode thought` sends what `think` sends; its rows are a candidate of their own."""
+    from fusion_hf.bench.data import RoutingData
+    from fusion_hf.bench.select import Answers
+    from fusion_hf.cli import main
+    from fusion_hf.llms.collect import finish
+
+    source = tmp_path / "gsm8k.jsonl"
+    lines = [
+        {"question": f"Tom has {i} apples and buys {i + 2}. How many?", "answer": f"Add. #### {2 * i + 2}"}
+        for i in range(6)
+    ]
+    source.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    rows = template_table(6).to_pylist()
+    with LoopbackLLM(lambda prompt, _: Act(f"#### {len(prompt)}")) as server:
+        pool = save_pool(Pool([far(server.url, max_tokens=9)]), tmp_path / "pool.yaml")
+        arguments = ["--pool", str(pool), "--tasks", "gsm8k", "--source", str(source), "--out", str(tmp_path / "logs")]
+        assert main(["collect", *arguments, "--mode", "thought"]) == 2
+        assert "pass --templates" in capsys.readouterr().err
+        assert main(["collect", *arguments, "--modes", "direct"]) == 0
+        asked = finish(tmp_path / "logs")
+        # Templates of these very queries, and of others: a query never sees its own.
+        for i, row in enumerate(rows[:3]):
+            row |= {"query_id": asked["query_id"][i].as_py(), "query": asked["query"][i].as_py()}
+        index = TemplateIndex.build(pa.Table.from_pylist(rows), "offline")
+        index.save_pretrained(tmp_path / "t")
+        assert (
+            main(["collect", *arguments, "--mode", "direct,thought", "--templates", str(tmp_path / "t"), "-k", "2"])
+            == 0
+        )
+    log = finish(tmp_path / "logs")
+    assert log.num_rows == 12 and RoutingData.from_table(log).candidates == ["far", "far_thought"]
+    sent = {seen.prompt for seen in server.seen}
+    queries, ids = asked["query"].to_pylist(), asked["query_id"].to_pylist()
+    expected = [t.prompt for t in thought_prompts(queries, index, 2, exclude_query_ids=ids)]
+    assert sent == {*queries, *expected} and all("Guideline: plan" in prompt for prompt in expected)
+    for i in range(3):
+        assert f"plan {i}\n" not in expected[queries.index(rows[i]["query"])]
+    by_mode = {(r["query"], r["mode"]): r["response"] for r in log.to_pylist()}
+    assert by_mode[queries[0], "thought"] == f"#### {len(expected[0])}" != by_mode[queries[0], "direct"]
+    # The prompts are priced as they are sent.
+    monkeypatch.chdir(tmp_path)
+    assert (
+        main(
+            [
+                "collect",
+                *arguments[:-1],
+                "other",
+                "--mode",
+                "thought",
+                "--templates",
+                "t",
+                "-k",
+                "2",
+                "--dry-run",
+                "--json",
+                "p.json",
+            ]
+        )
+        == 0
+    )
+    plan = json.loads((tmp_path / "p.json").read_text())["by_llm"]["far"]
+    assert plan["input_tokens"] == sum(-(-len(prompt) // 4) for prompt in expected)
+    assert len(Answers.of(log).right(0.5)) == 12
+
+
 def test_templates_through_a_real_endpoint_survive_a_rate_limit(tmp_path):
     from fusion_hf.thoughts.templates import _llm_summariser
 
