@@ -6,9 +6,12 @@ import random
 import numpy as np
 import pytest
 from conftest import make_rows
+from test_importers import needs
 
 from fusion_hf.bench.audit import audit, audit_tables
 from fusion_hf.bench.audit_scores import binomial_cdf, median_polish, wilson
+from fusion_hf.bench.graders import grader_name
+from fusion_hf.bench.importers import read
 from fusion_hf.bench.near import near_duplicates
 from fusion_hf.bench.schema import query_id, rows_to_table
 from fusion_hf.bench.store import write_bench
@@ -54,7 +57,7 @@ def choice_log(n=120, split="train", tasks=("arc", "csqa", "mmlu", "obqa"), seed
                         "query_id": query_id(task, str(i), query), "task": task, "source_id": str(i), "query": query,
                         "ground_truth": [f"({gold})"], "metric": "em_mc", "llm": llm, "mode": "direct",
                         "response": f"{why}. So ({letter}).", "finish_reason": "stop", "extracted": letter,
-                        "performance": float(letter == gold), "grader": "em_mc/strict@1",
+                        "performance": float(letter == gold), "grader": grader_name("em_mc"),
                     }
                 )  # fmt: skip
     return rows
@@ -94,6 +97,31 @@ def test_unparsed_answers_are_named_with_the_share_that_was_lost(options):
     assert len(finding["examples"]) == 5
 
 
+def test_golds_that_nobody_beats_are_named():
+    rows = without(choice_log(n=200), "response", "extracted", "grader")
+    rng = random.Random(2)
+    for row in rows:
+        if row["task"] == "mmlu":
+            row["performance"] = float(rng.random() < 0.25)
+    (finding,) = only(run(rows), "tasks at chance")
+    assert (finding["task"], finding["severity"], finding["figures"]["chance"]) == ("mmlu", "warning", 0.25)
+
+
+def test_the_published_slice_names_the_candidates_whose_choices_were_not_read():
+    result = audit_tables(read("llmrouter", needs("fusionbench_slice")).tables)
+    unread = {(f["candidate"], f["task"]) for f in only(result, "unparsed answers")}
+    # Both answer in prose without a letter in parentheses: near zero where others of their size are far above chance.
+    lettered = ("mmlu", "commonsense_qa", "arc_challenge", "openbook_qa", "gpqa")
+    assert {("llama3-chatqa-1.5-70b", task) for task in lettered} <= unread
+    assert {("llama3-chatqa-1.5-8b", "mmlu"), ("llama3-chatqa-1.5-8b", "gpqa")} <= unread
+    assert ("qwen2.5-7b-instruct", "mmlu") in unread and ("codegemma-7b", "gpqa") in unread
+    good = {"gemma-2-9b-it", "llama-3.1-nemotron-51b-instruct"}
+    assert not any(name in good for name, _ in unread)
+    code = {(f["candidate"], f["task"]) for f in only(result, "implausible scores")}
+    assert {("mistral-7b-instruct-v0.3", "mbpp"), ("gemma-2-9b-it", "human_eval")} <= code
+    assert "gpqa" in {f["task"] for f in only(result, "tasks at chance")}  # its letters are known to be wrong
+
+
 def test_a_weak_llm_that_guesses_is_not_named():
     rows = without(choice_log(n=400), "response", "extracted", "grader")
     rng = random.Random(1)
@@ -123,6 +151,8 @@ def test_duplicate_keys_and_missing_cells():
     assert only(result, "duplicate keys")[0]["count"] == 1
     assert only(result, "duplicate keys")[0]["examples"] == [rows[0]["query_id"]]
     assert sum(f["count"] for f in only(result, "missing cells")) == 2
+    judged = [row | {"performance": None, "judge": 0.5} for row in make_rows()]
+    assert "missing cells" not in kinds(run(judged))
 
 
 def test_queries_in_two_splits_word_for_word_and_nearly():
@@ -219,6 +249,8 @@ def test_answers_that_our_grader_could_not_read():
             row |= {"extracted": None, "performance": 0.0, "response": f"{row['response'][:30]} who knows"}
     (finding,) = only(run(rows), "unread answers")
     assert (finding["candidate"], finding["task"], finding["count"]) == ("dog", "obqa", 120)
+    publishers = [row | {"grader": "publisher/x@1"} for row in rows]  # who did not say what they read
+    assert "unread answers" not in kinds(run(publishers, regrade=0))
 
 
 def test_logs_without_responses_golds_or_scores_are_audited_too(tmp_path):

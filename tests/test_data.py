@@ -61,8 +61,10 @@ def test_an_empty_or_ungraded_log_says_so():
     with pytest.raises(UserError, match="the log is empty"):
         RoutingData.from_table(rows_to_table([]))
     rows = [row | {"performance": None} for row in make_rows()]
-    with pytest.raises(UserError, match="no performance"):
+    with pytest.raises(UserError, match="no performance: grade it first"):
         RoutingData.from_table(rows_to_table(rows))
+    with pytest.raises(UserError, match="no performance: routers cannot learn from judge scores alone"):
+        RoutingData.from_table(rows_to_table([row | {"judge": 0.6} for row in rows]))
 
 
 def test_three_columns_are_enough_to_pivot_and_chunks_do_not_matter():

@@ -69,7 +69,7 @@ def audit_tables(tables: dict[str, pa.Table], regrade: int | None = 200, near: f
     """
     from .audit_answers import candidate_pairs, regrading, truncation, unread_answers
     from .audit_golds import gold_answers
-    from .audit_scores import below_chance, below_own_level
+    from .audit_scores import below_chance, below_own_level, nobody_above_chance
 
     rows = sum(table.num_rows for table in tables.values())
     if not rows:
@@ -82,6 +82,7 @@ def audit_tables(tables: dict[str, pa.Table], regrade: int | None = 200, near: f
         "missing cells": missing_cells,
         "unparsed answers": below_chance,
         "implausible scores": below_own_level,
+        "tasks at chance": nobody_above_chance,
         "unread answers": unread_answers,
         "coinciding candidates": candidate_pairs,
         "gold answers": gold_answers,
@@ -124,12 +125,12 @@ def duplicate_keys(table: pa.Table, split: str) -> list[Finding]:
 
 
 def missing_cells(table: pa.Table, split: str) -> list[Finding]:
-    """Cells without a score, a finding a task (info where whole candidates lack the task)."""
+    """Cells with neither a performance nor a judge score, a finding a task (info where whole candidates lack it)."""
     ids, query = encode(table["query_id"])
     names, column = candidates(table)
     tasks, task = encode(table["task"])
     scored = np.zeros((len(ids), len(names)), bool)
-    valid = np.asarray(pc.is_valid(table["performance"]))
+    valid = np.asarray(pc.or_(pc.is_valid(table["performance"]), pc.is_valid(table["judge"])))
     scored[query[valid], column[valid]] = True
     task_of = np.empty(len(ids), np.int64)
     task_of[query] = task

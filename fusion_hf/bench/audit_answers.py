@@ -95,7 +95,7 @@ def _alike(grid, names, ids, split, telling, what, least) -> list[Finding]:
 
 def unread_answers(table: pa.Table, split: str) -> list[Finding] | str:
     """Candidates from whose responses our graders could read no answer (score 0, nothing extracted)."""
-    ours = np.asarray(pc.fill_null(pc.match_substring(table["grader"], "/"), False))
+    ours = np.asarray(pc.fill_null(pc.match_substring_regex(table["grader"], "/(strict|paper)@"), False))
     readable = np.isin(encode(table["metric"])[0], ["em_mc", "gsm8k", "math"])[encode(table["metric"])[1]]
     rows = np.flatnonzero(ours & readable & np.asarray(pc.is_valid(table["response"])))
     if not len(rows):

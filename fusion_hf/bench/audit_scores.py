@@ -51,6 +51,34 @@ def below_chance(table: pa.Table, split: str) -> list[Finding] | str:
     return findings
 
 
+def nobody_above_chance(table: pa.Table, split: str) -> list[Finding] | str:
+    """Multiple-choice tasks on which no candidate of several is better than guessing.
+
+    A task may be as hard as that; gold letters that are wrong (gpqa's, shuffled wrongly by some publishers) look the
+    same. A task is named where the lower end of the best candidate's interval does not pass the chance.
+    """
+    cells = _cells(table)
+    choice = {task: chance for task in cells if (chance := _chance(table, task)) is not None}
+    if not choice:
+        return "no task has lettered options or gold letters"
+    findings = []
+    for task, chance in choice.items():
+        best, cell = max(cells[task].items(), key=lambda pair: pair[1]["sum"] / pair[1]["n"])
+        score = cell["sum"] / cell["n"]
+        if len(cells[task]) >= 3 and cell["n"] >= 100 and wilson(cell["sum"], cell["n"], ERROR_RATE)[0] <= chance:
+            findings.append(
+                Finding(
+                    "tasks at chance", "warning",
+                    f"{split}: nobody is better than guessing on {task}: {best}, the best of {len(cells[task])} "
+                    f"candidates, scores {score:.3f} on {cell['n']} queries; guessing gives {chance:.3f}",
+                    "compare some gold answers with the source before you learn from this task: its letters may be "
+                    "wrong", cell["n"], task, None, cell["wrong"],
+                    {"best": best, "performance": score, "chance": chance},
+                )
+            )  # fmt: skip
+    return findings
+
+
 def below_own_level(table: pa.Table, split: str) -> list[Finding] | str:
     """Scores far below what the candidate's other tasks and the task's other candidates predict.
 

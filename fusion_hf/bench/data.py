@@ -100,7 +100,9 @@ class RoutingData:
         first[rows[::-1]] = np.arange(len(rows) - 1, -1, -1)
         arrays = {name: _fill(table, name, rows, columns, (len(ids), len(names))) for name in _MEASURED}
         if np.isnan(arrays["performance"]).all():
-            raise UserError("the log has no performance: grade it first (fusion-hf grade)")
+            judged = not np.isnan(arrays["judge"]).all()
+            how = "routers cannot learn from judge scores alone" if judged else "grade it first (fusion-hf grade)"
+            raise UserError(f"the log has no performance: {how}")
         take = pa.array(first)
         texts = (table[name].take(take).to_pylist() for name in ("query", "task"))
         return cls(ids, *texts, names, **arrays)

@@ -108,10 +108,14 @@ def _file_name(task: str) -> str:
 
 
 def summary(out: str | Path) -> list[dict]:
-    """One dict a split: rows, queries, tasks, candidates, missing cells, and the USD of all answers (or None)."""
+    """One dict a split: rows, queries, tasks, candidates, missing cells, and the USD of all answers (or None).
+
+    A cell is missing where no row of it has a performance or a judge score.
+    """
     result = []
     for split in bench_splits(out):
-        table = read_log(out, split, columns=["query_id", "task", "llm", "mode", "performance", "cost"])
+        table = read_log(out, split, columns=["query_id", "task", "llm", "mode", "performance", "judge", "cost"])
+        scored = pc.or_(pc.is_valid(table["performance"]), pc.is_valid(table["judge"]))
         pairs = table.select(["llm", "mode"]).group_by(["llm", "mode"]).aggregate([])
         queries = pc.count_distinct(table["query_id"]).as_py()
         result.append(
@@ -121,7 +125,7 @@ def summary(out: str | Path) -> list[dict]:
                 "queries": queries,
                 "tasks": pc.count_distinct(table["task"]).as_py(),
                 "candidates": pairs.num_rows,
-                "missing": queries * pairs.num_rows - (table.num_rows - table["performance"].null_count),
+                "missing": queries * pairs.num_rows - (pc.sum(scored).as_py() or 0),
                 "usd": pc.sum(table["cost"]).as_py(),
             }
         )
