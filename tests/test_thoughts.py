@@ -5,13 +5,18 @@ import itertools
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from loopback_llm import Act, LoopbackLLM
 
-from fusion_hf.bench.schema import query_id, rows_to_table, validate
+import fusion_hf
+from fusion_hf.bench.importing import import_log
+from fusion_hf.bench.schema import candidate_id, query_id, rows_to_table, validate
+from fusion_hf.bench.store import read_log
 from fusion_hf.bench.tasks import THINK_SUFFIX
 from fusion_hf.errors import UserError
 from fusion_hf.llms.pool import LLM, Pool, save_pool
@@ -422,6 +427,52 @@ def test_extractive_templates_come_from_the_best_answer_with_steps():
     row = made.dataset[0]
     assert row["template"] == "First add 70 and 7. That is 70 + 7 = ?"
     assert (row["candidates"], row["summariser"], row["rule"]) == (["worked_think"], "extractive", "perf")
+
+
+def test_extractive_says_of_code_what_its_prose_and_comments_say():
+    code = "This doubles every item.\n```python\ndef f(x):\n    return [2 * i for i in x]\n```\nIt keeps the order."
+    assert worked_steps(code, solved([], "", metric="accuracy")) == "This doubles every item. It keeps the order."
+    bare = "def f(x):\n    # go over the items one by one\n    y = []\n    for i in x:\n        y.append(i)\n    return y"
+    assert worked_steps(bare, solved([], "", metric="accuracy")) == "go over the items one by one."
+
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.mark.parametrize(
+    ("source", "folder", "split", "rule", "at_least"),
+    [
+        ("routerbench", "routerbench", "train", "perf", 200),
+        ("gsm8k-solutions", "gsm8k", "test", "perf", 800),
+        ("alpaca-eval", "alpaca_eval", "test", "judge", 600),
+    ],
+)
+def test_templates_from_real_logs(source, folder, split, rule, at_least, tmp_path):
+    if not (SHARED / folder).is_dir():
+        pytest.skip(f"needs {SHARED / folder}, which is not part of the repository")
+    import_log(source, SHARED / folder, tmp_path / "bench")
+    table = read_log(tmp_path / "bench", split)
+    made = make_templates(table, select=rule, progress=False)
+    counts = made.counts
+    assert counts["kept"] >= at_least and counts["read"] == counts["kept"] + sum(counts["dropped"].values())
+    score = "judge" if rule == "judge" else "performance"
+    names = [candidate_id(a, b) for a, b in zip(table["llm"].to_pylist(), table["mode"].to_pylist(), strict=True)]
+    scores = dict(zip(zip(table["query_id"].to_pylist(), names, strict=True), table[score].to_pylist(), strict=True))
+    golds = dict(zip(table["query_id"].to_pylist(), table["ground_truth"].to_pylist(), strict=True))
+    for row in made.dataset:
+        assert 1 <= len(sentences(row["template"])) <= 5
+        assert all(scores[row["query_id"], name] >= 0.5 for name in row["candidates"])
+        assert not leaks(row["template"], golds[row["query_id"]], row["query"], metric="gsm8k" if golds else "")
+    # A real local model, which has never seen such questions, as summariser of a few of them.
+    few = table.filter(pc.is_in(table["query_id"], pa.array(made.dataset["query_id"][:6])))
+    reader = str(Path(fusion_hf.__file__).parent / "bench" / "sample" / "reader")
+    llm = LLM("reader", "small", 0.1, 0.2, backend="transformers", model=reader,
+              options={"device": "cpu", "max_tokens": 24})  # fmt: skip
+    summariser = LLMSummariser(llm, tmp_path / "replies", response_tokens=48)
+    items, _ = solved_queries(few, summariser, rule)
+    drafts, usage = summariser.drafts(items, progress=False)
+    assert len(drafts) == 6 and all((draft.text is None) == (draft.reason is not None) for draft in drafts)
+    assert usage["output_tokens"] > 0 and usage["usd"] > 0
 
 
 def test_no_template_at_all_is_an_error_with_the_reasons():

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from .check import MAX_SENTENCES, MAX_WORDS, check, without_thinking
+from .check import MAX_SENTENCES, MAX_WORDS, check, sentences, without_thinking
 from .leak import mask
 from .solved import Draft, Drafts, Solved
 
@@ -14,8 +14,8 @@ _FINAL = re.compile(
     r"\b(?:answer|option)\s*(?:is\b|:|=)",
     re.I,
 )
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
-_CODE_LINE = re.compile(r"[=(\[]|^\s*(?:def|return|import|from)\b")
+_CODE = re.compile(r"^\s*(?:def \w+\(|import \w|from \w+ import|class \w+.*:\s*$)|```", re.M)
+_CODE_LINE = re.compile(r"[=(\[]|^\s*(?:def|return|import|from|if|for|while|else|elif)\b.*:?$|^\s*>>>|:\s*$")
 _CHATTER = re.compile(r"(?:sure|certainly|here(?:'s| is| are)|test cases?|example usage|note that)\b", re.I)
 _CODE_BLOCK = re.compile(r"```.*?(?:```|$)|\[BEGIN\].*?(?:\[DONE\]|$)", re.S)
 
@@ -53,24 +53,26 @@ def _draft(solved: Solved) -> Draft:
 def worked_steps(answer: str, solved: Solved) -> str | None:
     """The sentences of an answer that show how it was reached, the result masked; None where there are none."""
     text = without_thinking(answer)
-    if solved.metric == "code_eval":
+    if solved.metric == "code_eval" or _CODE.search(text):
+        # Of an answer that is code, what it says about the code: its comments and the prose around it.
         comments = re.findall(r"^\s*#\s*(.+)$", text, re.M)
         text = "\n".join([_CODE_BLOCK.sub("\n", text), *comments])
         text = "\n".join(line for line in text.splitlines() if not _CODE_LINE.search(line))
     found = []
-    for sentence in _SENTENCE_END.split(text):
+    for sentence in sentences(text):
         final = _FINAL.search(sentence)
         sentence = sentence[: final.start()] if final else sentence
         sentence = mask(sentence, solved.ground_truth, solved.query, solved.metric, answer).strip(" \t,;:-–—*#")
         # One word, or nothing but the masked answer, teaches no step.
         if len(re.findall(r"\w+", sentence)) >= 2 and not _CHATTER.match(sentence) and sentence not in found:
             found.append(sentence)
-    if len(found) > MAX_SENTENCES:
-        found = [*found[: MAX_SENTENCES - 2], *found[-2:]]
     # The first sentence may be as long as a template; of the rest, those that fit.
     kept, words = [], 0
-    for sentence in found:
+    for sentence in found[: MAX_SENTENCES - 2] + found[MAX_SENTENCES - 2 :][-2:]:
         words += len(sentence.split())
         if words <= MAX_WORDS:
             kept.append(sentence if sentence[-1] in ".!?" else f"{sentence}.")
+    # A masked result may end a sentence in its middle.
+    while len(sentences(" ".join(kept))) > MAX_SENTENCES:
+        del kept[-2:-1]
     return " ".join(kept).replace("?.", "?") or None
