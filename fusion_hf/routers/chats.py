@@ -22,7 +22,12 @@ def as_texts(queries: Sequence[str | Chat]) -> list[str]:
         raise UserError("expected a list of queries, found one string: put it in a list")
     if len(queries) and isinstance(queries[0], dict):
         raise UserError("expected a list of queries, found one chat: put it in a list")
-    return [query if isinstance(query, str) else _chat_text(query, i) for i, query in enumerate(queries)]
+    return [_sound(query if isinstance(query, str) else _chat_text(query, i)) for i, query in enumerate(queries)]
+
+
+def _sound(text: str) -> str:
+    """The text with ? for halves of surrogate pairs, which tokenizers refuse."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _chat_text(chat: Chat, number: int) -> str:
