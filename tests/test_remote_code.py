@@ -50,7 +50,9 @@ def test_saved_code_is_flat_complete_and_stable(kind, tmp_path):
     cls = get_kind(kind)
     saved = save_code(cls, tmp_path)
     names = {p.name for p in saved}
-    assert {f"{kind}.py", "base.py", "features.py", "encoder.py", "errors.py", "remote_code.py"} <= names
+    own = f"{cls.__module__.rsplit('.', 1)[-1]}.py"
+    assert own.removesuffix(".py").rstrip("_").replace("_", "-") == kind
+    assert {own, "base.py", "features.py", "encoder.py", "errors.py", "remote_code.py"} <= names
     for path in saved:
         source = path.read_text()
         compile(source, path.name, "exec")

@@ -15,7 +15,7 @@ from .ridge import group_means
 from .scores import score_outputs, score_table
 from .targets import Targets
 
-STEPS, RATE, DECAY = 300, 3e-3, 0.1
+STEPS, RATE, DECAY = 100, 3e-3, 1.0
 GOOD = 0.8  # of the strong candidate's score: what makes a cheap one good enough for the weak side
 
 

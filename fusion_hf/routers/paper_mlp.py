@@ -19,16 +19,17 @@ class PaperMlpRouterConfig(RouterConfig):
 class PaperMlpRouter(PaperRouter):
     """One hidden layer of `HIDDEN` rectified units a candidate, trained by squared error on plain embeddings.
 
-    Rate, decay and batch are the published ones; a fixed number of steps stands for early stopping.
+    Rate, decay and batch are the published ones; a fixed number of steps stands for early stopping. The published
+    script ends up with one unit (``hidden=1``).
     """
 
     config_class = PaperMlpRouterConfig
 
     @classmethod
     def learn_shares(
-        cls, x: np.ndarray, labels: np.ndarray, seed: int, hidden: int = HIDDEN, steps: int = STEPS
+        cls, x: np.ndarray, labels: np.ndarray, seed: int, hidden: int = HIDDEN, steps: int = STEPS, rate: float = RATE
     ) -> dict[str, torch.Tensor]:
-        """See `PaperRouter.learn_shares`; `hidden` is the number of units (the published script ends up with 1)."""
+        """See `PaperRouter.learn_shares`; `hidden` is the number of units."""
         inputs, truth = torch.from_numpy(x).float(), torch.from_numpy(labels).float().flatten(1)
         generator, d, k = torch.Generator().manual_seed(seed), x.shape[1], truth.shape[1]
         first = {
@@ -40,15 +41,7 @@ class PaperMlpRouter(PaperRouter):
             return ((_network(inputs[rows], p) - truth[rows]) ** 2).mean(0).sum()
 
         return descend(
-            first,
-            loss,
-            len(x),
-            steps=steps,
-            generator=generator,
-            rate=RATE,
-            decay=DECAY,
-            batch=BATCH,
-            label="paper-mlp",
+            first, loss, len(x), steps=steps, generator=generator, rate=rate, decay=DECAY, batch=BATCH, label="mlp"
         )
 
     def shares(self, x: torch.Tensor) -> torch.Tensor:

@@ -33,10 +33,10 @@ class RandomRouter(Router):
 
     def features(self, queries: Sequence[str | Chat], embeddings: np.ndarray | None = None) -> torch.Tensor:
         """See `Router.features`; behind them stands one draw a learned candidate: [n, d + m]."""
-        texts, seed = as_texts(queries), self.config.options["seed"]
-        draws = [[draw(f"{seed}\x1f{name}\x1f{text}") for name in self.learned_candidates] for text in texts]
+        texts, names, seed = as_texts(queries), self.learned_candidates, self.config.options["seed"]
+        draws = [[draw(f"{seed}\x1f{name}\x1f{text}") for name in names] for text in texts]
         x = super().features(texts, embeddings)
-        return torch.cat([x, torch.tensor(draws, dtype=x.dtype, device=x.device).view(len(texts), -1)], 1)
+        return torch.cat([x, torch.tensor(draws, dtype=x.dtype, device=x.device).view(len(texts), len(names))], 1)
 
     def head(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """See `Router.head`; also ``draws`` [n, m]."""
