@@ -1,23 +1,27 @@
 """Retrieval of thought templates: how quick it is, and how often a template comes from the query's own task.
 
     python benchmarks/retrieval.py speed --json speed.json
+    python benchmarks/retrieval.py memory --json memory.json
     python benchmarks/retrieval.py shares bench [bench …] --encoder offline --json shares.json
 
-``speed`` times the index on random unit vectors against the same matrix product and top-k written plainly in torch, side
-by side, CPU time, medians. ``shares`` uses the queries of a log alone: with a test split, its queries are looked up among
-those of the train split; without one, each of five folds among the other four. The query itself and near-duplicates of
-it are excluded, as they are by default.
+``speed`` times the index on random unit vectors against the same matrix product and top-k written plainly in torch,
+side by side, CPU time, medians. ``memory`` loads and searches a million templates. ``shares`` uses the queries of a log
+alone: with a test split, its queries are looked up among those of the train split; without one, each of five folds
+among the other four. The query itself and near-duplicates of it are excluded, as they are by default.
 """
 
 import argparse
 import json
 import re
 import statistics
+import tempfile
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 from fusion_hf.bench.data import RoutingData
@@ -26,7 +30,15 @@ from fusion_hf.bench.store import bench_splits, read_log
 from fusion_hf.encoder import embed_cached
 from fusion_hf.routers.cross import fold_of
 from fusion_hf.thoughts import TemplateIndex
-from fusion_hf.thoughts.files import COLUMNS
+from fusion_hf.thoughts.files import (
+    COLUMNS,
+    CONFIG_FILE,
+    FOLDER,
+    FORMAT,
+    TABLE_FILE,
+    VECTORS_FILE,
+    write_vectors,
+)  # fmt: skip
 
 SIZES = ((500, 5_608), (1_000, 100_000))
 DIMENSION, K, BUCKETS = 384, 3, 1 << 14
@@ -81,9 +93,53 @@ def speed(repeats: int) -> dict:
     return result
 
 
+def memory(size: int) -> dict:
+    """MB of memory that loading and searching `size` templates takes beyond what the files' pages take."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / FOLDER
+        target.mkdir()
+        _write_large(target, size)
+        before = _anonymous()
+        index = TemplateIndex.from_pretrained(folder)
+        loaded = _anonymous()
+        queries = unit(np.random.default_rng(1), 64)
+        began = time.process_time()
+        hits = index.search([f"new {i}" for i in range(64)], queries, k=K, min_similarity=-1)
+        seconds = time.process_time() - began
+        assert all(len(row) == K and row[0].template for row in hits)
+        files = sum(path.stat().st_size for path in target.iterdir())
+        return {"templates": size, "files_mb": files / 1e6, "loaded_mb": loaded - before,
+                "after_search_mb": _anonymous() - before, "seconds_64_queries": seconds}  # fmt: skip
+
+
+def _write_large(target: Path, size: int) -> None:
+    """The files of an index, block by block."""
+    rng = np.random.default_rng(0)
+    vectors = np.memmap(target / "raw", np.float32, "w+", shape=(size, DIMENSION))
+    schema = pa.schema([(name, pa.string()) for name in COLUMNS]).set(5, pa.field("candidates", pa.list_(pa.string())))
+    with pq.ParquetWriter(target / TABLE_FILE, schema, compression="zstd") as writer:
+        for start in range(0, size, 50_000):
+            part = min(50_000, size - start)
+            vectors[start : start + part] = unit(rng, part)
+            numbers = [str(i) for i in range(start, start + part)]
+            columns = {name: [f"{name} {i} " + "of some length " * 8 for i in numbers] for name in COLUMNS}
+            columns |= {"query_id": numbers, "candidates": [["a", "b"]] * part}
+            writer.write_table(pa.table(columns, schema))
+    write_vectors(target / VECTORS_FILE, vectors)
+    del vectors
+    (target / "raw").unlink()
+    config = {"format": FORMAT, "encoder": "offline", "templates": size, "dimension": DIMENSION}
+    (target / CONFIG_FILE).write_text(json.dumps(config))
+
+
+def _anonymous() -> float:
+    """MB of this process that are no pages of files."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) / 1e3
+
+
 def tf_idf(train: list[str], other: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Unit rows of log-TF x IDF over single words, hashed into `BUCKETS`; IDF from `train`."""
-    import zlib
 
     def counts(texts):
         x = np.zeros((len(texts), BUCKETS), np.float32)
@@ -155,14 +211,17 @@ def shares(bench: str, encoder: str) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("speed", "shares"))
+    parser.add_argument("what", choices=("speed", "memory", "shares"))
     parser.add_argument("bench", nargs="*", help="FusionBench folders, for shares")
     parser.add_argument("--encoder", default="offline")
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--templates", type=int, default=1_000_000, help="for memory")
     parser.add_argument("--json")
     args = parser.parse_args()
     if args.what == "speed":
         result = speed(args.repeats)
+    elif args.what == "memory":
+        result = memory(args.templates)
     else:
         result = {Path(bench).name: shares(bench, args.encoder) for bench in args.bench}
     print(json.dumps(result, indent=1))

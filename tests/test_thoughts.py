@@ -430,9 +430,9 @@ def test_extractive_templates_come_from_the_best_answer_with_steps():
 
 
 def test_extractive_says_of_code_what_its_prose_and_comments_say():
-    code = "This doubles every item.\n```python\ndef f(x):\n    return [2 * i for i in x]\n```\nIt keeps the order."
+    code = "This doubles every item.\n```python\ndef f(x):\n    return 2 * x\n```\nIt keeps the order."
     assert worked_steps(code, solved([], "", metric="accuracy")) == "This doubles every item. It keeps the order."
-    bare = "def f(x):\n    # go over the items one by one\n    y = []\n    for i in x:\n        y.append(i)\n    return y"
+    bare = "def f(x):\n    # go over the items one by one\n    y = []\n    y += x\n    return y"
     assert worked_steps(bare, solved([], "", metric="accuracy")) == "go over the items one by one."
 
 
@@ -769,8 +769,11 @@ def test_saved_and_loaded_in_a_fresh_process_it_is_the_same(index, rng, tmp_path
 
 def test_load_dataset_reads_the_saved_folder(index, tmp_path):
     from datasets import load_dataset
+    from safetensors.numpy import load_file
 
     index.save_pretrained(tmp_path / "t")
+    stored = load_file(tmp_path / "t" / "thought_templates" / "embeddings.safetensors")
+    assert list(stored) == ["embeddings"] and np.array_equal(stored["embeddings"], index.embeddings)
     data = load_dataset(str(tmp_path / "t"), split="train", cache_dir=str(tmp_path / "cache"))
     assert data.to_list() == index.table.to_pylist()
     assert TemplateIndex(data.select([3, 1]), index.embeddings[[3, 1]], "offline").table["query_id"].to_pylist() == [

@@ -6,7 +6,6 @@ This file is copied beside pipelines (see `fusion_hf.remote_code`).
 import hashlib
 import json
 import os
-import shutil
 import uuid
 from pathlib import Path
 
@@ -30,17 +29,13 @@ IN_MEMORY_BYTES = 64 << 20
 
 def write_index(folder: Path, table: pa.Table, vectors: np.ndarray, encoder: str) -> None:
     """Write ``folder/thought_templates``: Parquet, embeddings (safetensors), and the encoder's name."""
-    from safetensors.numpy import save_file
-
     target = folder / FOLDER
     target.mkdir(parents=True, exist_ok=True)
     # Written beside and then moved: what is mapped into memory may be the very file that is replaced.
     temporary = target / f"{VECTORS_FILE}.new"
-    save_file({"embeddings": np.ascontiguousarray(vectors)}, temporary)
+    write_vectors(temporary, vectors)
     temporary.replace(target / VECTORS_FILE)
     pq.write_table(table, target / TABLE_FILE, compression="zstd", row_group_size=ROW_GROUP)
-    # safetensors makes files that only their owner may read, whatever the umask.
-    shutil.copymode(target / TABLE_FILE, target / VECTORS_FILE)
     config = {"format": FORMAT, "encoder": encoder, "templates": len(vectors), "dimension": int(vectors.shape[1])}
     (target / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
@@ -58,16 +53,17 @@ def read_index(folder: Path) -> tuple[pa.Table, np.ndarray, str]:
 
 def _read_table(path: Path) -> pa.Table:
     """A Parquet file; a large one as a memory map of the Arrow file that the first reading makes of it."""
-    state = path.resolve().stat()
-    if state.st_size <= IN_MEMORY_BYTES:
+    parquet = pq.ParquetFile(path)
+    groups = (parquet.metadata.row_group(i) for i in range(parquet.num_row_groups))
+    if sum(group.total_byte_size for group in groups) <= IN_MEMORY_BYTES:  # uncompressed
         return pq.read_table(path)
+    state = path.resolve().stat()
     identity = f"{path.resolve()}\x1f{state.st_size}\x1f{state.st_mtime_ns}"
     name = hashlib.blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
     cached = cache_folder() / "templates" / f"{name}.arrow"
     if not cached.exists():
         cached.parent.mkdir(parents=True, exist_ok=True)
         part = cached.with_suffix(f".{uuid.uuid4().hex}.part")
-        parquet = pq.ParquetFile(path)
         with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, parquet.schema_arrow) as arrow:
             for batch in parquet.iter_batches(ROW_GROUP):
                 arrow.write_batch(batch)
@@ -97,6 +93,17 @@ def _snapshot(repo_id: str, revision: str | None, repo_type: str) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{repo_id}: no such folder, and the Hub has no {repo_type} of that name: {reason}") from error
+
+
+def write_vectors(path: Path, vectors: np.ndarray) -> None:
+    """The tensor ``embeddings`` as a safetensors file, block by block: the vectors may be larger than the memory."""
+    entry = {"dtype": "F32", "shape": list(vectors.shape), "data_offsets": [0, vectors.nbytes]}
+    header = json.dumps({"embeddings": entry}).encode()
+    header += b" " * (-len(header) % 8)
+    with open(path, "wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        for start in range(0, len(vectors), ROW_GROUP):
+            file.write(np.ascontiguousarray(vectors[start : start + ROW_GROUP]).data)
 
 
 def _map_vectors(path: Path) -> np.ndarray:
