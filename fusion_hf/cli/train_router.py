@@ -21,9 +21,14 @@ def run(args):
     from ..bench.data import RoutingData
     from ..bench.store import read_log
 
-    data = RoutingData.from_table(read_log(args.bench, args.split))
+    table = read_log(args.bench, args.split)
+    data, answers = RoutingData.from_table(table), None
+    if routers.get_kind(args.kind).needs_answers:
+        from ..routers.answers import log_answers
+
+        answers = log_answers(table, data, progress=True)
     router = routers.train_router(
-        args.kind, data, encoder=args.encoder, task_labels=not args.no_task_labels, seed=args.seed
+        args.kind, data, encoder=args.encoder, task_labels=not args.no_task_labels, seed=args.seed, answers=answers
     )
     router.save_pretrained(args.out)
     print(f"{args.kind} router for {len(data.candidates)} candidates from {len(data)} queries: {args.out}")

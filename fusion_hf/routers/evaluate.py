@@ -35,7 +35,18 @@ def evaluate_on_bench(router: str, bench: str, split: str = "test", scenario: st
     result = evaluate_router(model, data[split], data["train"], None if scenario == "all" else [scenario], split=split)
     result["seconds"]["load"] = load
     result["leaked_queries"] = 0 if split == "train" else query_overlap(tables["train"], tables[split])
+    if getattr(model, "has_plans", False):
+        result["cascade"] = _followed(model, bench, split, data, None if scenario == "all" else [scenario])
     return result
+
+
+def _followed(model: Router, bench: str, split: str, data: dict[str, RoutingData], scenarios: list[str] | None) -> dict:
+    from .answers import log_answers
+    from .cascade_report import evaluate_cascade
+
+    answers = log_answers(read_log(bench, split), data[split], progress=True)
+    embeddings = None if model.encoder is None else embed_cached(model.text_encoder, data[split].queries)
+    return evaluate_cascade(model, data[split], data["train"], answers, scenarios, embeddings)
 
 
 def evaluate_router(

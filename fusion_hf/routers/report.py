@@ -30,6 +30,10 @@ def format_evaluation(result: dict) -> str:
             f"AIQ {result['aiq']:.4f} (hull of single candidates {result['aiq_singles']:.4f}); share of the best "
             f"single's cost at this share of its performance: {shares}"
         )
+    if "cascade" in result:
+        from .cascade_report import format_cascade
+
+        parts.append(format_cascade(result["cascade"]))
     if result.get("leaked_queries"):
         parts.append(f"Warning: {result['leaked_queries']} query texts stand in the training split too.")
     return "\n\n".join(parts)

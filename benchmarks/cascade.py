@@ -1,0 +1,133 @@
+"""What a cascade costs at a share of the best single LLM's accuracy, beside routers that do not look at answers.
+
+    python benchmarks/cascade.py bench --encoder offline --kind linear --kind fusion --json cascade.json
+
+Every kind is trained on `train` and measured on `test`, at many prices of a dollar. An operating point is chosen on
+`train`, as the cheapest that reaches the share of accuracy in cross-validation, or, as others report it, on `test`
+itself. Every call of a cascade is paid. Intervals are percentile bootstrap over test queries; points chosen on test are
+chosen anew in every resample. Queries on which the returned answer, or a paid call, has no score or cost are left out.
+A bench without a `test` split is measured by cross-validation.
+"""
+
+import argparse
+import json
+
+import numpy as np
+
+from fusion_hf.bench.data import RoutingData
+from fusion_hf.bench.stats import aiq
+from fusion_hf.bench.store import bench_splits, read_log
+from fusion_hf.encoder import NONE, embed_cached, load_encoder
+from fusion_hf.routers import get_kind, train_router
+from fusion_hf.routers.answers import log_answers
+from fusion_hf.routers.calibrate import follower
+from fusion_hf.routers.cross import fold_of
+from fusion_hf.routers.operating_points import cheapest, cost_share, curves, prices, resampled
+
+SHARES = (0.95, 0.99, 1.0)
+
+
+class Bench:
+    """A split with answers and embeddings."""
+
+    def __init__(self, data, answers, embeddings):
+        self.data, self.answers, self.embeddings = data, answers, embeddings
+
+    @classmethod
+    def read(cls, path, split, encoder):
+        table = read_log(path, split)
+        data = RoutingData.from_table(table)
+        embeddings = None if encoder is None else embed_cached(encoder, data.queries, progress=True)
+        return cls(data, log_answers(table, data, progress=True), embeddings)
+
+    def __getitem__(self, rows):
+        rows = np.flatnonzero(rows)
+        embeddings = None if self.embeddings is None else self.embeddings[rows]
+        return Bench(self.data.subset(rows), self.answers[rows], embeddings)
+
+
+def trained(kind, part, encoder):
+    answers = part.answers if get_kind(kind).needs_answers else None
+    return train_router(
+        kind, part.data, encoder or NONE, embeddings=part.embeddings, answers=answers, progress=False, examples=0
+    )
+
+
+def measured(router, part, at):
+    return curves(follower(router, part.data, part.embeddings, part.answers), at)
+
+
+def cross_validated(kind, whole, encoder, at, folds):
+    """Performance and cost of every query, by routers that have not seen it: [prices, n] each."""
+    fold = fold_of(whole.data, folds)
+    found = np.full((2, len(at), len(whole.data)), np.nan)
+    for f in range(folds):
+        held = fold == f
+        found[:, :, held] = measured(trained(kind, whole[~held], encoder), whole[held], at)
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bench")
+    parser.add_argument("--encoder", default="offline")
+    parser.add_argument("--kind", action="append", help="router without answers; repeat (default: fusion)")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--json")
+    args = parser.parse_args()
+    encoder = None if args.encoder == NONE else load_encoder(args.encoder)
+    train = Bench.read(args.bench, "train", encoder)
+    test = Bench.read(args.bench, "test", encoder) if "test" in bench_splits(args.bench) else None
+    best = int(np.nanargmax(np.nanmean(train.data.performance, 0)))
+    at = prices(train.data.cost[:, best])
+    kinds, result, draws = [*(args.kind or ["fusion"]), "cascade"], {}, {}
+    shown = test or train
+    single = shown.data.performance[:, best], shown.data.cost[:, best]
+    print(f"best single: {train.data.candidates[best]}, {np.nanmean(single[0]):.4f} at {np.nanmean(single[1]):.4g} USD")
+    for kind in kinds:
+        held = cross_validated(kind, train, encoder, at, args.folds)
+        points = held if test is None else measured(trained(kind, train, encoder), test, at)
+        row = {"unmeasured": int(np.isnan(points[0]).any(0).sum())}
+        row["aiq"] = aiq(np.nanmean(points[1], 1), np.nanmean(points[0], 1), np.nanmax(np.nanmean(shown.data.cost, 0)))
+        for share in SHARES:
+            draws[kind, share] = resampled(*points, *single, share)
+            chosen = cheapest(*held, train.data.performance[:, best], share)
+            row[str(share)] = {
+                "chosen_on_test": cost_share(*points, *single, share),
+                "chosen_on_train": None if chosen is None else cost_share(*points, *single, share, point=chosen),
+            }
+        result[kind] = row
+        print(f"\n{kind}: AIQ {row['aiq']:.4f}, {row['unmeasured']} queries not measured at some point")
+        for share in SHARES:
+            for how in ("chosen_on_test", "chosen_on_train"):
+                print(f"  {100 * share:g} %, {how}: {told(row[str(share)][how])}")
+    compared = {}
+    for share in SHARES:
+        without = [k for k in kinds[:-1] if not np.isnan(draws[k, share][0, 0])]
+        if without and not np.isnan(draws["cascade", share][0, 0]):
+            least = min(without, key=lambda k: draws[k, share][0, 0])
+            ratio = draws["cascade", share][:, 0] / draws[least, share][:, 0]
+            low, high = np.nanquantile(ratio[1:], [0.025, 0.975])
+            compared[str(share)] = {"kind": least, "ratio": float(ratio[0]), "ci95": [float(low), float(high)]}
+            print(
+                f"{100 * share:g} %: cascade / {least} = {ratio[0]:.3f} [{low:.3f}, {high:.3f}] (points chosen on test)"
+            )
+    if args.json:
+        with open(args.json, "w", encoding="utf-8") as file:
+            json.dump(
+                {"best_single": train.data.candidates[best], "kinds": result, "cascade_vs": compared}, file, indent=1
+            )
+
+
+def told(figures):
+    if figures is None or figures["cost_share"] is None:
+        return "not reached"
+    text = []
+    for name in ("cost_share", "performance_share"):
+        low, high = figures[f"{name}_ci95"]
+        text.append(f"{name} {figures[name]:.3f} [{low:.3f}, {high:.3f}]")
+    return ", ".join(text)
+
+
+if __name__ == "__main__":
+    main()
