@@ -37,13 +37,9 @@ def collect_ray(
     *,
     workers: int | None = None,
     block: int = BLOCK,
-    concurrency: int | None = None,
-    retries: int = 5,
-    timeout: float | None = None,
-    max_usd: float | None = None,
-    max_failures: int = 8,
     progress: bool = True,
     total: int | None = None,
+    **options: Any,
 ) -> Summary:
     """`collect` on the Ray cluster of ``RAY_ADDRESS``, or on one that is started on this machine for the run.
 
@@ -55,7 +51,7 @@ def collect_ray(
         workers: Actors; None means one a GPU where the pool has local models and the cluster has GPUs, else one a CPU.
         block: Requests that an actor gets at a time. If it dies, its block goes to another one, which leaves out what
             the first has answered.
-        The others: see `fusion_hf.llms.collect.collect_async`.
+        progress, total, **options: See `fusion_hf.llms.collect.collect_async`.
 
     Raises:
         UserError: As there, and if a machine does not see `out`.
@@ -63,7 +59,7 @@ def collect_ray(
     ray = require("ray", "ray")
     require("ray.data", "ray")
     began, out = time.perf_counter(), Path(out).resolve()
-    limits = Limits(concurrency, retries, timeout, max_usd, max_failures)
+    limits = Limits(**options)
     started = not ray.is_initialized()
     with Progress(requests, total, progress) as bar:
         summary, new, spent = prepare(pool, requests, out, limits, bar.update)
@@ -76,11 +72,10 @@ def collect_ray(
             local = any(llm.backend in LOCAL for llm in pool.values())
             gpus = int(ray.cluster_resources().get("GPU", 0)) if local else 0
             workers = workers or gpus or int(ray.cluster_resources()["CPU"])
-            budget = (
-                ray.remote(ClusterBudget).options(num_cpus=0).remote(max_usd, spent, str(out))
-                if max_usd is not None
-                else None
-            )
+            budget = None
+            if limits.max_usd is not None:
+                actor = ray.remote(ClusterBudget).options(num_cpus=0)
+                budget = actor.remote(limits.max_usd, spent, str(out))
             arguments = (pool, replace(limits, sharers=workers), str(out), marker.name, budget)
             blocks = [ray.put(table) for table in _blocks(new, run, block)]
             for part in _ask(ray, blocks, arguments, min(workers, len(blocks)), bool(gpus)):

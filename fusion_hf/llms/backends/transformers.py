@@ -1,21 +1,21 @@
 """A local model through `transformers`: concurrent chats are gathered into batches, on a CPU or a GPU."""
 
-import asyncio
 import copy
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from tqdm import tqdm
 from transformers import StoppingCriteriaList, StopStringCriteria
 
-from . import BackendError, Reply
+from . import Reply
 from ._decode import decode
+from ._gather import SETTINGS, GatheringBackend, Job
 from ._load import load_model, token_budget
 from ._options import Settings, known_options
 
@@ -23,14 +23,6 @@ if TYPE_CHECKING:
     from ..pool import LLM
 
 LOAD_OPTIONS = ("adapter", "device", "dtype", "batch_size", "token_budget", "concurrency", "timeout")
-GATHER_S = 0.002  # how long a first chat waits for others to join its batch
-
-
-@dataclass(frozen=True, eq=False)
-class _Job:
-    ids: list[int]
-    settings: Settings
-    future: asyncio.Future
 
 
 @dataclass
@@ -44,18 +36,18 @@ class _Device:
 _DEVICES: dict[str, _Device] = {}
 
 
-class Backend:
+class Backend(GatheringBackend):
     """A causal language model from a folder or the Hub.
 
     Options in the pool: those of `Settings`, and ``adapter`` (a peft folder), ``device``, ``dtype``, ``batch_size``
     (128), ``token_budget`` (most tokens in a batch, prompts and answers, padding included; by default what fits 1 GiB
     of key-value cache on a CPU or 40 % of the free memory of a GPU).
-    A tokenizer without a chat template gets the contents of the messages as plain text.
     """
 
     def __init__(self, llm: "LLM"):
+        super().__init__()
         options = dict(llm.options)
-        known_options(options, (*LOAD_OPTIONS, *Settings.__dataclass_fields__), llm.name)
+        known_options(options, (*LOAD_OPTIONS, *SETTINGS), llm.name)
         load = {k: options.pop(k) for k in LOAD_OPTIONS if k in options}
         self.settings = Settings(**options)
         self.name = llm.name
@@ -81,76 +73,14 @@ class Backend:
         self._shared = _DEVICES.setdefault(
             self.device, _Device(ThreadPoolExecutor(1, thread_name_prefix="generate"), threading.Lock())
         )
-        self._pending: list[_Job] = []
-        self._pump: asyncio.Task | None = None
-
-    async def chat(self, messages: list[dict[str, str]], *, timeout: float | None = None, **options: Any) -> Reply:
-        """Answer one chat, in a batch with those that wait at the same time. `timeout` is for servers and ignored."""
-        settings = self._with(options)
-        ids = self.encode([messages])[0]
-        self._check_length(ids)
-        job = _Job(ids, settings, asyncio.get_running_loop().create_future())
-        self._pending.append(job)
-        if self._pump is None or self._pump.done():
-            self._pump = asyncio.create_task(self._run())
-        return await job.future
+        self.thread = self._shared.thread
 
     async def close(self) -> None:
         """Stop batching and free the model."""
-        if self._pump is not None:
-            self._pump.cancel()
+        await super().close()
         self.model = None
 
-    def generate_batch(
-        self, chats: Sequence[list[dict[str, str]]], progress: bool = False, **options: Any
-    ) -> list[Reply]:
-        """Answer many chats at once, in the order given. For callers without an event loop.
-
-        Raises `BackendError` (kind ``context_length``) if a prompt does not fit the model.
-        """
-        settings = self._with(options)
-        rows = self.encode(chats)
-        for ids in rows:
-            self._check_length(ids)
-        return self._answer(rows, settings, progress)
-
-    def encode(self, chats: Sequence[list[dict[str, str]]]) -> list[list[int]]:
-        """Token ids of the prompts, as the model sees them."""
-        if self.tokenizer.chat_template:
-            texts = [self.tokenizer.apply_chat_template(c, tokenize=False, add_generation_prompt=True) for c in chats]
-            return self.tokenizer(texts, add_special_tokens=False)["input_ids"]
-        return self.tokenizer(["\n".join(m["content"] for m in chat) for chat in chats])["input_ids"]
-
-    def _with(self, options: dict[str, Any]) -> Settings:
-        known_options(options, tuple(Settings.__dataclass_fields__), self.name)
-        return replace(self.settings, **options) if options else self.settings
-
-    def _check_length(self, ids: list[int]) -> None:
-        if self.context is not None and len(ids) >= self.context:
-            raise BackendError("context_length", f"the prompt has {len(ids)} tokens, {self.name} reads {self.context}")
-
-    async def _run(self) -> None:
-        """Answer batch after batch until nothing waits."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(GATHER_S)
-            jobs = self._take()
-            if not jobs:
-                return
-            rows = [job.ids for job in jobs]
-            try:
-                replies = await loop.run_in_executor(self._shared.thread, self._answer, rows, jobs[0].settings)
-            except Exception as error:
-                failure = f"{self.name}: generating a batch of {len(jobs)} failed: {type(error).__name__}: {error}"
-                for job in jobs:
-                    if not job.future.done():
-                        job.future.set_exception(BackendError("server", failure))
-                continue
-            for job, reply in zip(jobs, replies, strict=True):
-                if not job.future.done():
-                    job.future.set_result(reply)
-
-    def _take(self) -> list[_Job]:
+    def take(self) -> list[Job]:
         """The next batch: the oldest job and those of like length, all with the same settings."""
         waiting = [job for job in self._pending if not job.future.done()]
         self._pending = waiting
@@ -164,12 +94,13 @@ class Backend:
         self._pending = [job for job in waiting if id(job) not in taken]
         return jobs
 
-    def _answer(self, rows: list[list[int]], settings: Settings, progress: bool = False) -> list[Reply]:
+    def generate(self, rows: list[list[int]], settings: list[Settings], progress: bool = False) -> list[Reply]:
+        """Answer prompts that have the same settings, in batches of like length."""
         replies: list[Reply | None] = [None] * len(rows)
         bar = tqdm(total=len(rows), desc=self.name, unit="answer", disable=not progress)
         with self._shared.lock, torch.inference_mode(), bar:
-            for batch, max_tokens in self._batches([len(r) for r in rows], settings.max_tokens):
-                answers = self._generate([rows[i] for i in batch], replace(settings, max_tokens=max_tokens))
+            for batch, max_tokens in self._batches([len(r) for r in rows], settings[0].max_tokens):
+                answers = self._generate([rows[i] for i in batch], replace(settings[0], max_tokens=max_tokens))
                 for i, reply in zip(batch, answers, strict=True):
                     replies[i] = reply
                 bar.update(len(batch))
