@@ -107,6 +107,7 @@ def _trainer(both: _Both, rows: list[dict], pad: int | None, folder: str, epochs
         seed=seed, bf16=gpu and torch.cuda.is_bf16_supported(), remove_unused_columns=False, save_strategy="no",
         logging_strategy="no", report_to="none", disable_tqdm=not sys.stderr.isatty(), dataloader_pin_memory=gpu,
         train_sampling_strategy="group_by_length", ddp_find_unused_parameters=True,
+        use_cpu=not torch.accelerator.is_available(),  # else several processes on a CPU do not find each other
     )  # fmt: skip
     trainer = Trainer(both, settings, data_collator=collate, train_dataset=rows)
     trainer.remove_callback(PrinterCallback)
