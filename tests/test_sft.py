@@ -76,6 +76,7 @@ def data(tmp_path_factory):
         "prompt": [[{"role": "user", "content": q}] for q, _ in PAIRS],
         "completion": [[{"role": "assistant", "content": a}] for _, a in PAIRS],
         "llm": ["bee", "ant"] * (len(PAIRS) // 2),
+        "task": ["gsm8k"] * 8 + ["squad"] * 4 + ["mine"] * 4,
     }
     Dataset.from_dict(columns).to_parquet(str(path))
     return path
@@ -125,6 +126,18 @@ def test_lora_learns_leaves_the_base_alone_and_evaluates(student, data, tmp_path
     assert report["losses"][-1][1] < 0.7 * report["losses"][0][1]
     assert [step for step, _ in report["eval_losses"]] == [30, 60]
     assert report["eval_losses"][1][1] < report["eval_losses"][0][1]
+    domains = {name: [loss for _, loss in curve] for name, curve in report["eval_losses_by_domain"].items()}
+    assert set(domains) == {"Math", "Reading", "mine"}  # of gsm8k, squad, and a task of the user's own
+    last = [domains[name][-1] for name in ("Math", "Reading", "mine")]
+    assert report["eval_losses"][1][1] == pytest.approx((8 * last[0] + 4 * last[1] + 4 * last[2]) / 16)
+    card = (tmp_path / "README.md").read_text()
+    for line in (
+        "16 rows, from ant, bee",
+        "gsm8k 8, mine 4, squad 4",
+        "- lora_r: 16",
+        f"| Math | {domains['Math'][0]:.4f}",
+    ):
+        assert line in card
     assert report["method"] == "lora" and report["trained_parameters"] < report["parameters"]
     assert (student / "model.safetensors").read_bytes() == base
     adapter = load_file(tmp_path / "adapter_model.safetensors")
@@ -168,6 +181,24 @@ def test_a_resumed_run_has_the_losses_of_an_unbroken_one(student, data, tmp_path
         torch.testing.assert_close(tensor, weights[1][name])
 
 
+def test_packing_checkpointing_and_bf16_leave_the_loss_as_it_is(student, data, tmp_path):
+    """Packed neighbours do not see each other, and memory is saved without changing what is learned."""
+    common = ["--num_train_epochs", 1, "--learning_rate", 0, "--per_device_train_batch_size", 16]
+    plain = train(student, data, tmp_path / "plain", *common)
+    packed = train(student, data, tmp_path / "packed", *common, "--packing", "--max_length", 64)
+    assert packed["sequences"] < packed["rows"] == 16
+    assert packed["tokens"] == plain["tokens"] and packed["settings"]["packing"]
+    assert math.isclose(packed["final_loss"], plain["final_loss"], rel_tol=1e-4)
+    train_it = ["--max_steps", 3, "--learning_rate", 1e-2, "--per_device_train_batch_size", 8]
+    whole = train(student, data, tmp_path / "whole", *train_it)
+    saving = train(student, data, tmp_path / "saving", *train_it, "--gradient_checkpointing", "True")
+    for (_, ours), (_, exact) in zip(saving["losses"], whole["losses"], strict=True):
+        assert math.isclose(ours, exact, rel_tol=1e-4)
+    half = train(student, data, tmp_path / "half", *train_it, "--bf16", "True")
+    for (_, ours), (_, exact) in zip(half["losses"], whole["losses"], strict=True):
+        assert ours != exact and math.isclose(ours, exact, rel_tol=3e-2)
+
+
 def test_long_rows_are_left_out_and_counted(student, data, tmp_path):
     extra = {
         "prompt": [[{"role": "user", "content": "x" * 400}]],
@@ -184,27 +215,32 @@ def test_long_rows_are_left_out_and_counted(student, data, tmp_path):
 
 
 WATCH = """
-import os, sys
-rank, log, out = os.environ.get("RANK"), os.environ["WATCH_LOG"], os.environ["WATCH_OUT"]
+import os, signal, sys
+rank, log, out, fatal = (os.environ.get(name) for name in ("RANK", "WATCH_LOG", "WATCH_OUT", "WATCH_KILL"))
 def hook(event, args):
     if rank is not None and event == "open" and isinstance(args[0], str) and os.path.abspath(args[0]).startswith(out):
         if args[2] & (os.O_WRONLY | os.O_RDWR):
             fd = os.open(log + rank, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             os.write(fd, (args[0] + "\\n").encode()); os.close(fd)
+            if fatal and args[0].endswith(fatal):
+                os.kill(0, signal.SIGKILL)
 sys.addaudithook(hook)
 """
 
 
-def launch(launcher, script_flags, tmp_path):
-    """Run the script under a launcher with an audit hook that notes which rank opens what for writing."""
-    watch = tmp_path / "watch"
-    watch.mkdir()
-    (watch / "sitecustomize.py").write_text(WATCH)
+def launch(launcher, script_flags, folder, out, kill_at=None):
+    """Run the script under a launcher with an audit hook that notes which rank opens what below `out` for writing.
+
+    `kill_at`: the whole process group dies, launcher too, when a file that ends so is opened.
+    """
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(WATCH)
     env = os.environ | {
-        "PYTHONPATH": f"{watch}{os.pathsep}{ROOT}",
+        "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}",
         "OMP_NUM_THREADS": "1",
-        "WATCH_LOG": str(watch / "rank"),
-        "WATCH_OUT": str(tmp_path / "out"),
+        "WATCH_LOG": str(folder / "rank"),
+        "WATCH_OUT": str(out),
+        "WATCH_KILL": kill_at or "",
     }
     command = [sys.executable, "-m", *launcher, "-m", "fusion_hf.distill.sft", *script_flags]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
@@ -214,32 +250,38 @@ def launch(launcher, script_flags, tmp_path):
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)  # the ranks too, not only the launcher
         raise
-    assert process.returncode == 0, errors[-3000:]
-    written = {rank: watch / f"rank{rank}" for rank in (0, 1)}
+    assert process.returncode == (-signal.SIGKILL if kill_at else 0), errors[-3000:]
+    written = {rank: folder / f"rank{rank}" for rank in (0, 1)}
     return {rank: path.read_text().splitlines() if path.exists() else [] for rank, path in written.items()}
 
 
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+ACCELERATE_LAUNCH = [
+    "accelerate.commands.launch", "--config_file", str(ROOT / "examples" / "accelerate" / "multi_gpu.yaml"),
+    "--num_processes", "2", "--mixed_precision", "no", "--main_process_port", "0",
+]  # fmt: skip
+SIX_STEPS = ["--max_steps", 6, "--learning_rate", 5e-3]
+
+
+def same_losses(report, other):
+    assert report["tokens"] == other["tokens"] and report["steps"] == other["steps"] == 6
+    for (_, both), (_, single) in zip(report["losses"], other["losses"], strict=True):
+        assert math.isclose(both, single, rel_tol=1e-3)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["torchrun", "accelerate"])
-def test_two_ranks_train_as_one_with_twice_the_batch(student, data, tmp_path, launcher):
+def test_two_ranks_train_as_one_with_twice_the_batch(student, data, tmp_path):
     """Each rank sees its half of every batch, gradients are shared, and rank 0 alone writes."""
-    shared = ["--max_steps", 6, "--learning_rate", 5e-3]
-    two = flags(student, data, tmp_path / "out", *shared, "--per_device_train_batch_size", 4)
-    how = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    if launcher == "accelerate":
-        config = str(ROOT / "examples" / "accelerate" / "multi_gpu.yaml")
-        how = ["accelerate.commands.launch", "--config_file", config, "--num_processes", "2", "--mixed_precision", "no"]
-        how += ["--main_process_port", "0"]
-    written = launch(how, two, tmp_path)
-    report = json.loads((tmp_path / "out" / sft.REPORT).read_text())
+    out = tmp_path / "out"
+    two = flags(student, data, out, *SIX_STEPS, "--per_device_train_batch_size", 4)
+    written = launch(TORCHRUN, two, tmp_path / "watch", out)
+    report = json.loads((out / sft.REPORT).read_text())
     assert (report["world_size"], report["distributed"]) == (2, "MULTI_CPU")
     assert written[1] == []
     assert any(path.endswith(sft.REPORT) for path in written[0])
-    one = train(student, data, tmp_path / "one", *shared, "--per_device_train_batch_size", 8)
+    one = train(student, data, tmp_path / "one", *SIX_STEPS, "--per_device_train_batch_size", 8)
     assert (one["world_size"], one["distributed"]) == (1, "NO")
-    assert report["tokens"] == one["tokens"] and report["steps"] == one["steps"] == 6
-    for (_, both), (_, single) in zip(report["losses"], one["losses"], strict=True):
-        assert math.isclose(both, single, rel_tol=1e-3)
+    same_losses(report, one)
     weights = [load_file(tmp_path / name / "model.safetensors") for name in ("out", "one")]
     start = load_file(student / "model.safetensors")
     for name, tensor in weights[0].items():
@@ -247,14 +289,32 @@ def test_two_ranks_train_as_one_with_twice_the_batch(student, data, tmp_path, la
         assert not torch.equal(tensor, start[name])
 
 
+@pytest.mark.slow
+def test_two_ranks_killed_while_they_save_resume_from_the_last_whole_checkpoint(student, data, tmp_path):
+    out = tmp_path / "out"
+    saving = ["--save_strategy", "steps", "--save_steps", 2, "--per_device_train_batch_size", 4]
+    two = flags(student, data, out, *SIX_STEPS, *saving)
+    launch(ACCELERATE_LAUNCH, two, tmp_path / "first", out, kill_at="checkpoint-4/trainer_state.json")
+    assert not (out / sft.REPORT).exists()
+    assert (out / "checkpoint-4").is_dir()  # half of it
+    written = launch(ACCELERATE_LAUNCH, [*two, "--resume_from_checkpoint", "last"], tmp_path / "second", out)
+    assert {Path(path).name for path in written[1]} <= {"rng_state_1.pth"}  # each rank's own random numbers
+    report = json.loads((out / sft.REPORT).read_text())
+    assert report["world_size"] == 2
+    same_losses(report, train(student, data, tmp_path / "one", *SIX_STEPS, "--per_device_train_batch_size", 8))
+
+
 @pytest.mark.parametrize("path", ACCELERATE, ids=lambda p: p.stem)
 def test_accelerate_reads_every_config(path):
     from accelerate.commands.config.config_args import load_config_from_file
 
     config = load_config_from_file(str(path))  # raises for unknown keys
-    kinds = {"one_gpu": "NO", "multi_gpu": "MULTI_GPU", "fsdp2": "FSDP", "zero2": "DEEPSPEED", "zero3": "DEEPSPEED"}
+    kinds = {"one_cpu": "NO", "one_gpu": "NO", "multi_gpu": "MULTI_GPU", "multi_node": "MULTI_GPU", "fsdp2": "FSDP",
+             "zero2": "DEEPSPEED", "zero3": "DEEPSPEED"}  # fmt: skip
     assert config.distributed_type.value == kinds[path.stem]
-    assert config.num_processes == (1 if path.stem == "one_gpu" else 8)
+    processes = {"one_cpu": 1, "one_gpu": 1, "multi_node": 16}
+    assert config.num_processes == processes.get(path.stem, 8)
+    assert config.num_machines == (2 if path.stem == "multi_node" else 1)
     if path.stem == "fsdp2":
         assert config.fsdp_config["fsdp_version"] == 2
     if path.stem.startswith("zero"):
@@ -264,8 +324,10 @@ def test_accelerate_reads_every_config(path):
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
 def test_every_recipe_parses_and_flags_win_over_it(path):
     script, training, model, _ = sft.parse(["--config", str(path), "--use_cpu", "--bf16", "False", "--lora_r", "3"])
-    assert script.dataset_name and training.output_dir and model.use_peft
+    assert script.dataset_name and training.output_dir
     assert model.lora_r == 3 and training.report_to == []
+    if training.eval_strategy.value != "no":
+        assert script.dataset_test_split == "validation"
 
 
 def test_on_a_cpu_bf16_is_off_unless_asked_for(tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..bench.modes import MODES, PLAIN_MODES
 from ..bench.schema import encode
 from ..bench.select import RULES as ANSWER_RULES
 from ..bench.select import TIES, Answers, as_measured, rank_answers
@@ -169,6 +170,8 @@ def drop_unusable(drop: Drops, table: pa.Table, answers: Answers, choice: Choice
     """Errors, empty and truncated answers, those of LLMs that do not teach, and those without a score."""
     if choice.llms is not None and table.num_rows:
         drop("other_llm", ~answers.of_llms(choice.llms))
+    # What stood before the query in thought mode is not in the log, so the prompt cannot be told again.
+    drop("prompt_not_in_log", pc.invert(pc.is_in(table["mode"], value_set=pa.array(PLAIN_MODES))).to_numpy())
     drop("error", answers.failed)
     drop("empty", answers.length == 0)
     drop("truncated", answers.truncated)
@@ -220,7 +223,7 @@ def _agreement(table: pa.Table, answers: Answers, alive: np.ndarray) -> np.ndarr
 def query_and_mode(table: pa.Table, answers: Answers) -> np.ndarray:
     """int [rows]: equal where query and mode are equal, for that is one prompt."""
     _, mode = encode(table["mode"])
-    return answers.query * 2 + mode
+    return answers.query * len(MODES) + mode
 
 
 def _best(table: pa.Table, answers: Answers, choice: Choice, drop: Drops) -> tuple[np.ndarray, np.ndarray]:
@@ -228,8 +231,8 @@ def _best(table: pa.Table, answers: Answers, choice: Choice, drop: Drops) -> tup
     texts = pc.fill_null(table["response"], "")
     exact, prompt = answer_codes(texts), query_and_mode(table, answers)
     same = answer_groups(texts, exact, prompt, drop.alive, choice.near)
-    # Copies are looked for within a query, and the two modes of it are different prompts.
-    same = same * 2 + prompt % 2
+    # Copies are looked for within a query, and its modes are different prompts.
+    same = same * len(MODES) + prompt % len(MODES)
     ranking = rank_answers(answers, drop.alive, **choice.places, same=same)
     exact = exact * (prompt.max(initial=0) + 1) + prompt
     first = ~np.isin(exact[ranking.copies], exact[np.concatenate([ranking.rows, ranking.beyond])])

@@ -51,7 +51,7 @@ def make_parser(prog: str | None = None):
     return parser
 
 
-def main(script_args, training_args, model_args, distill_args=None) -> dict:
+def main(script_args, training_args, model_args, distill_args=None, **trainer_options) -> dict:
     """Train, save the model or adapter with its tokenizer, report and card; rank 0 alone writes.
 
     Args:
@@ -60,6 +60,8 @@ def main(script_args, training_args, model_args, distill_args=None) -> dict:
         model_args: `trl.ModelConfig`; with ``use_peft`` LoRA is trained on every linear layer unless
             ``lora_target_modules`` says otherwise.
         distill_args: `DistillArguments`.
+        **trainer_options: More arguments of `trl.SFTTrainer` for callers from Python: ``callbacks``, or a ``model`` in
+            place of the one that ``model_name_or_path`` names (which still gives the tokenizer).
 
     Returns:
         The report: dataset, teachers, rows, rows_too_long, world_size, tokens (of all epochs and ranks), steps,
@@ -87,14 +89,18 @@ def main(script_args, training_args, model_args, distill_args=None) -> dict:
     about = {"kind": "sft", "dataset": script_args.dataset_name, **describe(rows), "rows_too_long": too_long}
     training.model_options(training_args, model_args)
     training_args.completion_only_loss = True
+    if "model" in trainer_options:
+        training_args.model_init_kwargs = None  # it is built already
+    else:
+        trainer_options["model"] = model_args.model_name_or_path
+        trainer_options["quantization_config"] = trl.get_quantization_config(model_args)
     trainer = with_report(trl.SFTTrainer, about, model_args)(
-        model=model_args.model_name_or_path,
         args=training_args,
         train_dataset=rows.select_columns(["prompt", "completion"]),
         eval_dataset=test,
         processing_class=tokenizer,
         peft_config=trl.get_peft_config(model_args),
-        quantization_config=trl.get_quantization_config(model_args),
+        **trainer_options,
     )
     return fit(trainer, checkpoint)
 

@@ -1,6 +1,7 @@
 """What the training scripts share: rows, tokenizer and checkpoint, with one clear line on wrong input."""
 
 import gc
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -66,23 +67,33 @@ def load_tokenizer(model_args, training_args, **options):
 
 
 def checkpoint_of(training_args) -> str | None:
-    """What to resume from: a checkpoint folder, the last one of the output folder (``last`` or ``true``), or None."""
-    from transformers.trainer_utils import get_last_checkpoint
-
+    """What to resume from: a checkpoint folder, the output folder's last whole one (``last``, ``true``), or None."""
     wanted = training_args.resume_from_checkpoint
     if not wanted or str(wanted).lower() in ("false", "none"):
         return None
     if str(wanted).lower() in ("true", "last"):
-        out = training_args.output_dir
-        found = get_last_checkpoint(out) if os.path.isdir(out) else None
+        found = _last_whole_checkpoint(Path(training_args.output_dir))
         if found is None:
             raise UserError(
-                f"--resume_from_checkpoint {wanted}: {out} holds no checkpoint; leave the flag out to start"
+                f"--resume_from_checkpoint {wanted}: {training_args.output_dir} holds no checkpoint; "
+                "leave the flag out to start"
             )
-        return found
+        return str(found)
     if not os.path.isdir(wanted):
         raise UserError(f"--resume_from_checkpoint: expected a checkpoint folder, found nothing at {wanted}")
     return wanted
+
+
+def _last_whole_checkpoint(out: Path) -> Path | None:
+    """The newest checkpoint that was written to its end: the Trainer writes ``trainer_state.json`` last."""
+    numbered = {int(p.name.rpartition("-")[2]): p for p in out.glob("checkpoint-*") if p.name[11:].isdecimal()}
+    for _, folder in sorted(numbered.items(), reverse=True):
+        try:
+            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        return folder
+    return None
 
 
 def model_options(training_args, model_args) -> None:

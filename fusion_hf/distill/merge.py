@@ -1,0 +1,46 @@
+"""An adapter merged into its base: one plain model folder that any server loads."""
+
+import json
+import shutil
+from pathlib import Path
+
+from ..errors import UserError, require
+from .report import REPORT, RESULTS
+from .training import first_line
+
+
+def merge(adapter: str | Path, out: str | Path, base: str | None = None, dtype: str = "auto") -> Path:
+    """Write the base model with a LoRA adapter merged into its weights, and its tokenizer; returns the folder.
+
+    Args:
+        adapter: Folder of the adapter.
+        out: Folder of the model; it must not be the adapter's.
+        base: Folder or Hub id of the base; None takes what the adapter says.
+        dtype: Of the weights; ``auto`` keeps the base's.
+
+    Raises:
+        UserError: There is no adapter, or it or its base cannot be loaded.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    peft = require("peft", extra="train")
+    adapter, out = Path(adapter), Path(out)
+    config = adapter / "adapter_config.json"
+    if not config.is_file():
+        raise UserError(f"{adapter}: expected a LoRA adapter (adapter_config.json), found none")
+    if adapter.resolve() == out.resolve():
+        raise UserError(f"{out} is the adapter itself: give another folder to --out")
+    base = base or json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    try:
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+        # In the base's own precision, so that what is served is what was measured.
+        model = peft.PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
+        tokenizer = AutoTokenizer.from_pretrained(str(adapter))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{adapter} cannot be merged into {base}: {first_line(error)}") from error
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    for name in (REPORT, RESULTS, "README.md"):
+        if (adapter / name).is_file():
+            shutil.copy2(adapter / name, out / name)
+    return out

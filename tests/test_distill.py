@@ -1,0 +1,133 @@
+"""What was trained: merged, asked, measured, added to the log; and on-policy distillation."""
+
+import json
+import shutil
+
+import pytest
+
+pytest.importorskip("trl")
+pytest.importorskip("peft")
+
+import torch
+from conftest import make_rows
+from test_sft import data, flags, student, train  # noqa: F401  (fixtures)
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from fusion_hf.bench.schema import rows_to_table
+from fusion_hf.bench.store import bench_splits, read_extra, read_log, write_bench
+from fusion_hf.cli import main
+from fusion_hf.distill import on_policy
+from fusion_hf.distill.merge import merge
+from fusion_hf.distill.student import student_llm
+from fusion_hf.errors import UserError
+from fusion_hf.llms.pool import load_pool
+
+LORA = ["--use_peft", "--lora_r", 4, "--lora_alpha", 16, "--learning_rate", 2e-2, "--max_steps", 4]
+
+
+@pytest.fixture(scope="module")
+def adapter(student, data, tmp_path_factory):  # noqa: F811
+    folder = tmp_path_factory.mktemp("distill") / "adapter"
+    train(student, data, folder, *LORA, "--per_device_train_batch_size", 8)
+    return folder
+
+
+def test_a_merged_model_is_the_adapter_on_its_base_in_one_folder(adapter, tmp_path, capsys):
+    assert main(["merge", str(adapter), "--out", str(tmp_path / "merged")]) == 0
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    assert not hasattr(merged, "peft_config") and not (tmp_path / "merged" / "adapter_config.json").exists()
+    tuned = AutoModelForCausalLM.from_pretrained(adapter)  # transformers puts the adapter on its base
+    ids = AutoTokenizer.from_pretrained(tmp_path / "merged")("How much is 1 plus 2?", return_tensors="pt")
+    with torch.no_grad():
+        torch.testing.assert_close(merged(**ids).logits, tuned(**ids).logits, atol=1e-4, rtol=1e-4)
+    assert "taught by many LLMs" in (tmp_path / "merged" / "README.md").read_text()
+    with pytest.raises(UserError, match=r"expected a LoRA adapter \(adapter_config.json\), found none"):
+        merge(tmp_path / "merged", tmp_path / "again")
+    with pytest.raises(UserError, match="is the adapter itself"):
+        merge(adapter, adapter)
+
+
+def test_a_student_joins_the_log_as_one_more_candidate(adapter, tmp_path, capsys):
+    llms = [{"name": "ant", "size": "small", "input_price": 1.0, "output_price": 2.0}]
+    tables = {s: rows_to_table(make_rows(6, split=s)) for s in ("train", "test")}
+    bench = write_bench(tables, tmp_path / "bench", llms, title="A log of ants", text="What it is.")
+    (tmp_path / "pool.yaml").write_text(
+        "llms:\n- {name: ant, size: small, input_price: 1.0, output_price: 2.0, backend: transformers, model: x,\n"
+        "   options: {max_tokens: 8, temperature: 0.0}}\n"
+    )
+    command = ["eval-student", str(bench), str(adapter), "--base", "ant", "--pool", str(tmp_path / "pool.yaml")]
+    command += ["--logs", str(tmp_path / "logs"), "--out", str(tmp_path / "more"), "--json", str(tmp_path / "r.json")]
+    for _ in range(2):  # again: nothing is asked twice, nothing stands twice
+        assert main(command) == 0
+    more = tmp_path / "more"
+    assert bench_splits(more) == ["train", "test"]
+    for split in ("train", "test"):
+        old, new = read_log(bench, split), read_log(more, split)
+        assert new.num_rows == old.num_rows + 2 * 6  # direct and think
+        rows = [r for r in new.to_pylist() if r["llm"] == "ant+adapter"]
+        assert {r["mode"] for r in rows} == {"direct", "think"} and len({r["query_id"] for r in rows}) == 6
+        assert all(r["performance"] is not None and r["cost"] > 0 and "/strict@" in r["grader"] for r in rows)
+    assert [row["name"] for row in read_extra(more, "llms").to_pylist()] == ["ant", "ant+adapter"]
+    card = (more / "README.md").read_text()
+    assert "# A log of ants" in card and "What it is." in card
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert result["student"] == "ant+adapter"
+    direct, think = result["results"]
+    assert (direct["mode"], direct["queries"], think["base"]) == ("direct", 6, None)  # ant did not think
+    assert direct["base"] == pytest.approx(0.5) and set(direct["by_task"]) == {"gsm8k", "squad"}
+    assert direct["difference"] == pytest.approx(direct["performance"] - 0.5)
+    assert direct["ci95"][0] <= direct["difference"] <= direct["ci95"][1]
+    card = (adapter / "README.md").read_text()
+    assert f"| gsm8k | 3 | 1.000 | {direct['by_task']['gsm8k']['performance']:.3f} |" in card
+    assert "ant+adapter, direct mode, test:" in capsys.readouterr().out
+
+
+def test_a_student_for_vllm_is_merged_first_and_its_name_says_its_base(adapter, student, tmp_path):  # noqa: F811
+    llm = student_llm(adapter, backend="vllm", merged=tmp_path / "merged")
+    assert llm.name == f"{student.name}+adapter" and llm.model == str(tmp_path / "merged")
+    assert (tmp_path / "merged" / "config.json").is_file() and "adapter" not in llm.options
+    assert (llm.input_price, llm.output_price) == (None, None)
+    local = student_llm(adapter, base="ant")
+    assert local.options["adapter"] == str(adapter) and local.model == str(student)
+    with pytest.raises(UserError, match=r"expected an adapter or a model .* found neither"):
+        student_llm(tmp_path)
+    with pytest.raises(UserError, match="the pool has no LLM 'bee'"):
+        student_llm(adapter, base="bee", pool=load_pool("fusionbench"))
+
+
+def on_policy_flags(student, data, teacher, out, *more):  # noqa: F811
+    more = ["--teacher_model_name_or_path", str(teacher), "--max_completion_length", "8", *map(str, more)]
+    return [*flags(student, data, out), *more]
+
+
+def test_on_policy_the_student_comes_nearer_to_its_teacher(student, data, tmp_path):  # noqa: F811
+    teacher = tmp_path / "teacher"
+    train(student, data, teacher, "--max_steps", 40, "--learning_rate", 1e-2, "--per_device_train_batch_size", 8)
+    steps = ["--max_steps", 30, "--learning_rate", 5e-3, "--per_device_train_batch_size", 16, "--beta", 0.0]
+    parsed = on_policy.parse(on_policy_flags(student, data, teacher, tmp_path / "out", *steps))
+    report = on_policy.main(*parsed)
+    losses = [loss for _, loss in report["losses"]]
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+    assert (report["kind"], report["teachers"], report["rows"]) == ("on-policy", [str(teacher)], 16)
+    assert json.loads((tmp_path / "out" / "train_report.json").read_text()) == report
+    assert "on-policy" in (tmp_path / "out" / "README.md").read_text()
+    AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+
+
+def test_on_policy_needs_a_teacher_with_the_same_vocabulary(student, data, tmp_path, capsys):  # noqa: F811
+    other = shutil.copytree(student, tmp_path / "other")
+    text = (other / "tokenizer.json").read_text()
+    (other / "tokenizer.json").write_text(text.replace('"<user>"', '"<human>"'))
+    assert on_policy.run(on_policy_flags(student, data, other, tmp_path / "out")) == 2
+    assert "teacher and student must share a vocabulary: 2 entries differ" in capsys.readouterr().err
+    assert on_policy.run(flags(student, data, tmp_path / "out")) == 2
+    assert "--teacher_model_name_or_path is missing" in capsys.readouterr().err
+    assert on_policy.run(on_policy_flags(student, data, tmp_path / "none", tmp_path / "out")) == 2
+
+
+def test_the_on_policy_recipe_parses():
+    from test_sft import ROOT
+
+    recipe = ROOT / "examples" / "recipes" / "on_policy_qwen3.yaml"
+    script, training, model, _ = on_policy.parse(["--config", str(recipe), "--use_cpu", "--bf16", "False"])
+    assert script.dataset_name and training.teacher_model_name_or_path and model.use_peft
