@@ -11,10 +11,11 @@ from tiny_llm import make_tiny_llm
 
 from fusion_hf.bench.schema import rows_to_table, validate
 from fusion_hf.bench.tasks import THINK_SUFFIX, Example
+from fusion_hf.cli import main
 from fusion_hf.errors import UserError
 from fusion_hf.llms.collect import Summary, collect, collect_async, collect_examples, collect_tasks, finish
 from fusion_hf.llms.held import held_usd
-from fusion_hf.llms.pool import LLM, Pool, load_pool
+from fusion_hf.llms.pool import LLM, Pool, load_pool, save_pool
 from fusion_hf.llms.requests import make_requests, worst_case
 from fusion_hf.llms.runner import Limits, Runner
 from fusion_hf.llms.shards import latest_rows, row_key
@@ -307,6 +308,24 @@ def test_a_dry_run_asks_nothing_and_prices_what_is_left(tmp_path):
     json.dumps(plan.to_dict())
     unbounded = collect_examples(pool_at("http://x/v1", options={}), examples(1), tmp_path / "b", dry_run=True)
     assert unbounded.usd_most is None and not (tmp_path / "b").exists()
+
+
+def test_the_command_line_prices_asks_and_resumes(tmp_path, capsys):
+    rows = [{"question": f"What is {i} + {i}?", "answer": f"It is. #### {2 * i}"} for i in range(6)]
+    (tmp_path / "test.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with LoopbackLLM() as server:
+        pool = save_pool(pool_at(server.url), tmp_path / "pool.yaml")
+        command = ["collect", "--pool", str(pool), "--tasks", "gsm8k", "--split", "test", "--modes", "direct"]
+        command += ["--source", str(tmp_path / "test.jsonl"), "--out", str(tmp_path / "out"), "--max-usd", "0.001"]
+        assert main([*command, "--dry-run"]) == 0
+        price = json.loads(capsys.readouterr().out)
+        assert (price["read"], price["by_llm"]["m0"]["requests"]) == (6, 6) and not server.seen
+        assert price["usd_most"] == pytest.approx(price["usd_input"] + 6 * 20 * 2e-6) and price["usd_input"] > 0
+        for resumed in (0, 6):
+            assert main([*command, "--json", str(tmp_path / "summary.json")]) == 0
+            summary = json.loads((tmp_path / "summary.json").read_text())
+            assert (summary["kept"], summary["resumed"]) == (6, resumed) and len(server.seen) == 6
+    assert summary["usd_total"] == pytest.approx(6 * 20e-6)
 
 
 # ---------------------------------------------------------------- local models
