@@ -10,8 +10,9 @@ from toy_log import toy_data
 from fusion_hf.bench.rewards import SCENARIOS, Scaling, reward
 from fusion_hf.bench.schema import rows_to_table, split_candidate, validate
 from fusion_hf.bench.store import write_bench
+from fusion_hf.cli import main
 from fusion_hf.errors import UserError
-from fusion_hf.routers import train_router
+from fusion_hf.routers import load_router, train_router
 from fusion_hf.routers.decisions import Predictions
 from fusion_hf.routers.evaluate import (
     ANCHORS,
@@ -178,6 +179,35 @@ def test_cross_validation(scenario):
             assert gap == pytest.approx(-found["kinds"][other]["vs"][name]["difference"], abs=1e-9)
     assert finite(found) and json.loads(json.dumps(found)) == found
     assert all(f"| {name}" in format_cv(found) for name in SOME)
+
+
+def test_options_of_a_kind_on_the_command_line(tmp_path, capsys):
+    write_bench({"train": table_of(TRAIN)}, tmp_path / "bench")
+    train = ["train-router", str(tmp_path / "bench"), "--kind", "pairwise", "--encoder", "none", "--out"]
+    options = ["--option", "strong=dog", "--option", "weak=bee", "--option", "steps=20"]
+    assert main([*train, str(tmp_path / "router"), *options]) == 0
+    router = load_router(tmp_path / "router")
+    assert router.config.options["strong"] == "dog" and router.config.options["weak"] == "bee"
+    for wrong, message in (
+        ("stron=dog", "kind 'pairwise' has no option 'stron': expected strong, weak, steps, rate, decay"),
+        ("strong=cow", "unknown candidate 'cow': the log has bee, cat, dog"),
+        ("strong", "--option: expected NAME=VALUE, found 'strong'"),
+    ):
+        assert main([*train, str(tmp_path / "no"), "--option", wrong]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_pairwise_takes_a_threshold():
+    router = train_router("pairwise", TRAIN, encoder="none", strong="dog", weak="bee")
+    win = router.head(router.features(TEST.queries))["win"].numpy()
+    for threshold in (0.0, 0.4, 0.6, 1.0):
+        chosen = [d.candidate == "dog" for d in router.route(TEST.queries, threshold=threshold)]
+        assert chosen == (win > threshold).tolist()
+    assert router.route(TEST.queries[:1])[0].reasons == [f"dog wins against bee with probability {win[0]:.2f}"]
+    with pytest.raises(UserError, match="threshold: expected a probability, found 2"):
+        router.route(TEST.queries, threshold=2)
+    with pytest.raises(UserError, match="strong and weak: expected two candidates, found dog twice"):
+        train_router("pairwise", TRAIN, encoder="none", strong="dog", weak="dog")
 
 
 def test_cross_validation_never_trains_on_what_it_tests():

@@ -20,12 +20,14 @@ def arguments(add) -> None:
 
 def run(args):
     from ..bench.data import RoutingData
-    from ..bench.store import read_log
+    from ..bench.store import read_extra, read_log
     from ..routers.evaluate import cross_validate, format_cv
 
+    pool = read_extra(args.bench, "llms")
     result = cross_validate(
         RoutingData.from_table(read_log(args.bench, args.split)), args.kind, folds=args.folds, scenario=args.scenario,
         encoder=args.encoder, task_labels=not args.no_task_labels, seed=args.seed,
+        llms=None if pool is None else pool.to_pylist(),
     )  # fmt: skip
     print(format_cv(result))
     return result

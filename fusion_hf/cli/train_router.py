@@ -1,5 +1,8 @@
 """`fusion-hf train-router`: train a router on a log."""
 
+import json
+
+from ..errors import UserError
 from . import DEFAULT_ENCODER, ENCODER_HELP
 
 HELP = "train a router on a log"
@@ -13,13 +16,17 @@ def arguments(add) -> None:
     add("--split", default="train")
     add("--no-task-labels", action="store_true", help="learn without the log's task names")
     add("--seed", type=int, default=0)
+    add(
+        "--option", action="append", default=[], metavar="NAME=VALUE",
+        help="an option of the kind, such as layers=2 for encoder or strong=gpt-4 for pairwise; repeat for more",
+    )  # fmt: skip
     add("--out", required=True, help="folder of the router")
 
 
 def run(args):
     from .. import routers
     from ..bench.data import RoutingData
-    from ..bench.store import read_log
+    from ..bench.store import read_extra, read_log
 
     table = read_log(args.bench, args.split)
     data, answers = RoutingData.from_table(table), None
@@ -27,8 +34,21 @@ def run(args):
         from ..routers.answers import log_answers
 
         answers = log_answers(table, data, progress=True)
+    pool = read_extra(args.bench, "llms")
     router = routers.train_router(
-        args.kind, data, encoder=args.encoder, task_labels=not args.no_task_labels, seed=args.seed, answers=answers
-    )
+        args.kind, data, encoder=args.encoder, task_labels=not args.no_task_labels, seed=args.seed, answers=answers,
+        llms=None if pool is None else pool.to_pylist(), **dict(_option(text) for text in args.option),
+    )  # fmt: skip
     router.save_pretrained(args.out)
     print(f"{args.kind} router for {len(data.candidates)} candidates from {len(data)} queries: {args.out}")
+
+
+def _option(text: str) -> tuple[str, object]:
+    """Name and value of ``NAME=VALUE``; a value that is no number, true, false or null is a string."""
+    name, found, value = text.partition("=")
+    if not name.isidentifier() or not found:
+        raise UserError(f"--option: expected NAME=VALUE, found {text!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value

@@ -42,6 +42,7 @@ def cross_validate(
     task_labels: bool = True,
     seed: int = 0,
     progress: bool = True,
+    llms: Sequence[dict] | None = None,
 ) -> dict:
     """Router kinds against each other and the anchors, on the same held-out queries.
 
@@ -77,7 +78,7 @@ def cross_validate(
         prepared.append(time.perf_counter() - start)
         for name in names:
             start = time.perf_counter()
-            router = train_router(name, train, text_encoder or NONE, task_labels, seed, features=features)
+            router = train_router(name, train, text_encoder or NONE, task_labels, seed, features=features, llms=llms)
             seconds[name].append(time.perf_counter() - start)
             # A kind that trained an encoder of its own needs embeddings of its own.
             shared = embeddings is not None and router.encoder is text_encoder.model

@@ -1,5 +1,6 @@
 """From a log to a trained router."""
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -59,6 +60,7 @@ def train_router(
     """
     cls = get_kind(kind)
     _check(data)
+    _check_options(kind, cls, options)
     text_encoder = None
     if isinstance(encoder, TextEncoder):
         text_encoder = encoder
@@ -132,6 +134,14 @@ def _check(data: RoutingData) -> None:
         )
     if np.isnan(data.performance).all():
         raise UserError("expected a log with performance, found none: grade it first (fusion-hf grade)")
+
+
+def _check_options(kind: str, cls: type[Router], options: dict) -> None:
+    parameters = inspect.signature(cls.learn).parameters
+    known = [name for name in parameters if name not in ("x", "targets", "seed", "options")]
+    wrong = sorted(set(options) - set(known))
+    if wrong and "options" not in parameters:
+        raise UserError(f"kind {kind!r} has no option {wrong[0]!r}: expected {', '.join(known) or 'none'}")
 
 
 def _one_task(data: RoutingData) -> RoutingData:
