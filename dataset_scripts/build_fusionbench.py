@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 SPLITS = ("train", "partial_test", "test")
+JUDGE = "judge"  # folder of judgements beside the answers
 TRAIN_QUERIES = 500  # published sample: 500 queries a task, fewer where the source has fewer
 
 EXAMPLES = """examples:
@@ -23,7 +24,8 @@ EXAMPLES = """examples:
       --max-usd 5 --out fusionbench
 
   # Source rows from a folder (<task>/<split>.jsonl or .parquet) instead of the Hub, with a judge
-  python dataset_scripts/build_fusionbench.py --pool my_pool.yaml --source sources --judge my-judge --out fusionbench
+  python dataset_scripts/build_fusionbench.py --pool my_pool.yaml --source sources --out fusionbench \\
+      --judge my-judge --judge-pool judge.yaml
 
   # A public log that exists already
   python dataset_scripts/build_fusionbench.py --import llmrouter fusionbench_slice --out fusionbench
@@ -48,10 +50,11 @@ def make_parser() -> argparse.ArgumentParser:
     add("--test", type=int, metavar="N", help="test queries a task (default: all)")
     add("--seed", type=int, default=0, help="of the samples (default: %(default)s)")
     add("--logs", help="folder of the collector's shards (default: OUT-logs beside OUT)")
-    add("--max-usd", type=float, help="stop before this much is spent, all splits together")
+    add("--max-usd", type=float, help="stop before this much is spent, all splits and the judge together")
     add("--concurrency", type=int, help="requests at once for an endpoint")
     add("--dry-run", action="store_true", help="print the price and ask nothing")
-    add("--judge", metavar="NAME", help="LLM of the pool that judges every answer")
+    add("--judge", metavar="NAME", help="LLM that judges every answer")
+    add("--judge-pool", metavar="FILE", help="pool file that has it (default: --pool, and it is asked too)")
     add("--grader", default="strict", choices=("strict", "paper"), help="version of the graders (default: %(default)s)")
     add("--title", default="FusionBench", help="heading of the card (default: %(default)s)")
     add("--no-progress", action="store_true", help="show no bars")
@@ -78,14 +81,15 @@ def main(args: argparse.Namespace) -> dict:
     short = {group: found["dropped"] for group, found in collected.items() if found["dropped"]}
     if short:
         print(f"not every request was answered: {short}; run the same command again to ask them again", file=sys.stderr)
-    return {"collected": collected, "splits": write(args, examples)}
+    judged = {group: judge(args, group) for group in groups(examples)} if args.judge else {}
+    return {"collected": collected, "judged": judged, "splits": write(args, examples)}
 
 
 def import_public(args: argparse.Namespace) -> dict:
     """The same repository from a public log."""
     from fusion_hf.bench.importing import import_log
 
-    return import_log(*args.imported, args.out)
+    return import_log(*args.imported, args.out, title=args.title)
 
 
 def load(args: argparse.Namespace, split: str) -> dict[str, list]:
@@ -121,7 +125,11 @@ def collect_group(args: argparse.Namespace, group: str, examples: dict[str, list
     from fusion_hf.llms.collect import collect_examples
     from fusion_hf.llms.pool import load_pool
 
-    options = {"max_usd": left(args, group), "concurrency": args.concurrency, "progress": not args.no_progress}
+    options = {
+        "max_usd": left(args, shards(args, group)),
+        "concurrency": args.concurrency,
+        "progress": not args.no_progress,
+    }
     result = collect_examples(
         load_pool(args.pool), examples, shards(args, group), args.modes.split(","), dry_run=args.dry_run,
         **({} if args.dry_run else options),
@@ -129,33 +137,42 @@ def collect_group(args: argparse.Namespace, group: str, examples: dict[str, list
     return result.to_dict()
 
 
-def left(args: argparse.Namespace, group: str) -> float | None:
-    """What a group's folder may cost: the cap less what the other group cost."""
+def left(args: argparse.Namespace, own: Path) -> float | None:
+    """What the folder `own` may cost in all: the cap less what answers and judgements elsewhere cost."""
     if args.max_usd is None:
         return None
     from fusion_hf.llms.shards import read_rows
 
-    other = shards(args, "test" if group == "train" else "train")
-    spent = sum(row.get("cost") or 0.0 for row in read_rows(other)) if other.is_dir() else 0.0
-    return max(0.0, args.max_usd - spent)
+    folders = [shards(args, group) / part for group in ("train", "test") for part in ("", JUDGE)]
+    others = [folder for folder in folders if folder.is_dir() and folder != own]
+    return max(0.0, args.max_usd - sum(row.get("cost") or 0.0 for folder in others for row in read_rows(folder)))
+
+
+def judge(args: argparse.Namespace, group: str) -> dict:
+    """Let the judge score the answers of a group; resumable."""
+    from fusion_hf.llms.judge import judge_log
+    from fusion_hf.llms.pool import load_pool
+
+    folder = shards(args, group)
+    options = {"max_usd": left(args, folder / JUDGE), "concurrency": args.concurrency}
+    pool = load_pool(args.judge_pool or args.pool)
+    return judge_log(folder, args.judge, pool, progress=not args.no_progress, **options)
 
 
 def write(args: argparse.Namespace, examples: dict[str, dict[str, list]]) -> dict:
-    """Judge (where asked for), grade and write the repository, one group of splits at a time."""
+    """Grade and write the repository, one group of splits at a time."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     from fusion_hf.bench.schema import query_id
     from fusion_hf.bench.store import summary, write_bench
     from fusion_hf.llms.build import pool_rows
-    from fusion_hf.llms.collect import finish
+    from fusion_hf.llms.logs import load_log
     from fusion_hf.llms.pool import load_pool
 
     pool = load_pool(args.pool)
     for group in groups(examples):
-        if args.judge:
-            judge(args, group)
-        table = finish(shards(args, group), pool, args.grader)
+        table = load_log(shards(args, group), pool, args.grader)
         tables = {}
         for split in examples:
             if (split == "train") == (group == "train"):
@@ -163,18 +180,6 @@ def write(args: argparse.Namespace, examples: dict[str, dict[str, list]]) -> dic
                 tables[split] = table.filter(pc.is_in(table["query_id"], value_set=pa.array(ids)))
         write_bench(tables, args.out, llms=pool_rows(pool), title=args.title)
     return {row.pop("split"): row for row in summary(args.out)}
-
-
-def judge(args: argparse.Namespace, group: str) -> None:
-    """`fusion-hf judge` on the answers of a group; resumable."""
-    from fusion_hf.cli import VERBS
-    from fusion_hf.cli import main as fusion_hf
-    from fusion_hf.errors import UserError
-
-    if "judge" not in VERBS:
-        raise UserError("--judge: this version of fusion_hf has no `fusion-hf judge`: leave --judge out")
-    if fusion_hf(["judge", str(shards(args, group)), "--model", args.judge, "--pool", args.pool]):
-        raise UserError(f"--judge {args.judge}: judging the answers of {group} failed; the same command resumes")
 
 
 def run(argv: list[str] | None = None) -> int:

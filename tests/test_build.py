@@ -65,6 +65,24 @@ def test_sources_that_were_told_stay_and_unknown_tasks_have_none(tmp_path):
     assert header(out)["license"] == ["cc0-1.0"]
 
 
+def test_sources_and_llms_go_along_into_another_repository(tmp_path):
+    rows = rows_to_table(make_rows(tasks=("mine",)))
+    first = [{"name": "ant", "input_price": None, "description": "small"}]
+    second = [{"name": "bee", "size": "large", "input_price": 2.0, "price_date": "2026-01"}]
+    a = write_bench({"train": rows}, tmp_path / "a", llms=first, sources={"mine": ("my log", "cc0-1.0")})
+    b = write_bench({"test": rows}, tmp_path / "b", llms=second)
+    out = build([a, b], tmp_path / "out")
+    assert "| my log | cc0-1.0 |" in (out / "README.md").read_text()
+    llms = {row["name"]: row for row in load_dataset(str(out), "llms", split="train", streaming=True)}
+    assert llms["bee"]["price_date"] == "2026-01" and llms["ant"]["input_price"] is None
+
+
+def test_of_equally_good_candidates_the_cheaper_is_the_best_single(tmp_path):
+    rows = [row | {"performance": 0.5, "cost": {"ant": 3.0, "bee": 1.0, "cow": 2.0}[row["llm"]]} for row in make_rows()]
+    card = (write_bench({"train": rows_to_table(rows)}, tmp_path / "b") / "README.md").read_text()
+    assert "| gsm8k | Math | gsm8k | 6 | bee | 0.500 | 0.500 |" in card
+
+
 def test_an_ungraded_log_says_not_measured_and_has_no_picture(tmp_path):
     rows = [row | {"performance": None, "cost": None} for row in make_rows()]
     out = write_bench({"train": rows_to_table(rows)}, tmp_path / "b")
@@ -118,9 +136,13 @@ def test_several_logs_become_one_repository(bench, tmp_path):
 def test_templates_become_a_config(bench, tmp_path):
     folder = tmp_path / "templates" / "thought_templates"
     folder.mkdir(parents=True)
+    assert "thought_templates" not in get_dataset_config_names(str(bench))
     pq.write_table(pa.table({"task": ["gsm8k"], "template": ["Add."]}), folder / "train-00000.parquet")
     out = build([bench], tmp_path / "out", templates=tmp_path / "templates")
     assert "thought_templates" in get_dataset_config_names(str(out))
+    again = build([out], tmp_path / "again")  # a log that carries templates hands them on
+    assert list(load_dataset(str(again), "thought_templates", split="train", streaming=True))[0]["template"] == "Add."
+    assert "thought_templates" in get_dataset_config_names(str(again))
     with pytest.raises(UserError, match="expected thought templates"):
         build([bench], tmp_path / "other", templates=bench)
 

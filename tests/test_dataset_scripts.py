@@ -101,6 +101,27 @@ def test_the_cap_counts_both_groups(script, sources, tmp_path, capsys):
     assert 0 < spent <= 0.003
 
 
+def test_a_judge_scores_every_answer_within_the_same_cap(script, sources, tmp_path, capsys):
+    def answer(prompt, times):
+        return Act("fine <answer>0.6</answer>" if "<answer>" in prompt else "#### 2")
+
+    with LoopbackLLM(answer) as server:
+        pool = pool_file(tmp_path, server.url)
+        text = pool.read_text().replace("name: ant", "name: judge").splitlines()
+        (tmp_path / "judge.yaml").write_text("\n".join(text[:2]) + "\n")
+        argv = ["--tasks", "gsm8k", "--source", str(sources), "--pool", str(pool), "--out", str(tmp_path / "b"),
+                "--judge", "judge", "--judge-pool", str(tmp_path / "judge.yaml"), "--max-usd", "1.0", "--no-progress",
+                "--splits", "train,test"]  # fmt: skip
+        assert script.run(argv) == 0
+        first = json.loads(capsys.readouterr().out)
+        asked = len(server.seen)
+        assert script.run(argv) == 0
+        assert len(server.seen) == asked == 160  # 20 queries x 2 LLMs x 2 modes, and each answer judged
+    assert first["judged"]["train"]["kept"] == 40 and first["judged"]["train"]["judge"] == pytest.approx(0.6)
+    table = read_log(tmp_path / "b", "test")
+    assert set(table["judge_model"].to_pylist()) == {"judge"} and "judge" not in set(table["llm"].to_pylist())
+
+
 def test_a_public_log(script, tmp_path, capsys):
     log = [{"question": f"q{i}", "scores": {"ant": 1.0, "bee": 0.0}} for i in range(3)]
     (tmp_path / "t.json").write_text(json.dumps(log))

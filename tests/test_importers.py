@@ -62,8 +62,11 @@ def law(result):
 
 
 def test_formats_are_found_and_described():
-    assert {"llmrouter", "routerdc", "routerbench", "jsonl"} <= set(FORMATS)
-    assert all(isinstance(m.DESCRIPTION, str) and m.DESCRIPTION for m in FORMATS.values())
+    names = "fusionbench routerdc llmrouter routerbench routellm alpaca-eval gsm8k-solutions llmrouterbench jsonl"
+    assert set(names.split()) == set(FORMATS)
+    for module in FORMATS.values():
+        assert isinstance(module.DESCRIPTION, str) and module.DESCRIPTION
+        assert module.SOURCE is None or len(module.SOURCE) == 2
 
 
 @pytest.mark.parametrize("gz", [False, True])

@@ -34,7 +34,7 @@ def write_card(
             `fusion_hf.bench.tasks`. What an earlier call was told stays.
     """
     out = Path(out)
-    sources = _told(out) | (sources or {})
+    sources = told_sources(out) | (sources or {})
     tasks = sorted(p.name for p in (out / "data").iterdir() if p.is_dir() and any(p.glob("*.parquet")))
     splits = bench_splits(out)
     shown = _shown(splits)
@@ -71,9 +71,9 @@ def _shown(splits: list[str]) -> str:
     return "test" if "test" in splits else splits[0]
 
 
-def _told(out: Path) -> dict[str, tuple[str | None, str | None]]:
-    """Sources in the config ``tasks`` that are not the task's own."""
-    file = out / "tasks" / "train-00000.parquet"
+def told_sources(out: str | Path) -> dict[str, tuple[str | None, str | None]]:
+    """(source, licence) of the tasks of a FusionBench folder whose source is not the one that the task names."""
+    file = Path(out) / "tasks" / "train-00000.parquet"
     rows = pq.read_table(file, partitioning=None).to_pylist() if file.is_file() else []
     return {row["name"]: (row["source"], row["licence"]) for row in rows if _own(row["name"])[0] != row["source"]}
 
@@ -115,7 +115,9 @@ def _scores(table: pa.Table, row: dict) -> dict[str, float]:
     mean = np.divide(
         np.where(seen, data.performance, 0).sum(0), seen.sum(0), out=np.full(seen.shape[1], np.nan), where=seen.any(0)
     )
-    best = int(np.nanargmax(mean))
+    # Ties go to the cheaper candidate, then by name (the candidates are sorted).
+    cost = np.where(np.isnan(data.cost).all(0), np.inf, np.nansum(data.cost, axis=0))
+    best = int(min(np.flatnonzero(mean == np.nanmax(mean)), key=lambda j: cost[j]))
     row |= {"best": data.candidates[best], "best_performance": float(mean[best])}
     row["oracle"] = float(np.nanmax(data.performance[seen.any(1)], axis=1).mean())
     return {c: float(m) for c, m in zip(data.candidates, mean, strict=True)}

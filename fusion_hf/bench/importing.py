@@ -3,8 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from .importers import ImportResult, read
+import pyarrow.compute as pc
+
+from .card import llm_rows
+from .importers import FORMATS, ImportResult, read
 from .store import SPLITS, bench_splits, query_overlap, read_log, summary, write_bench
+from .tasks import TASKS
 
 
 def import_log(
@@ -37,7 +41,15 @@ def import_log(
             {split: list(result.tables.values())}
         )
     tables = {split or name: table for name, table in result.tables.items() if table.num_rows}
-    write_bench(tables, out, llms=result.llms, title=title, text=f"Imported from the format `{format}`.")
+    publisher, licence = FORMATS[format.replace("_", "-")].SOURCE or (None, None)
+    known = {name: (publisher, licence) for table in tables.values() for name in pc.unique(table["task"]).to_pylist()}
+    text = f"Imported from the format `{format}`" + (f", as published by {publisher}." if publisher else ".")
+    write_bench(
+        tables, out, title=title, text=text,
+        llms=list({row["name"]: row for row in [*llm_rows(out), *result.llms]}.values()),
+        # The queries of our tasks have a source of their own; those of others come with the log.
+        sources={name: source for name, source in known.items() if name not in TASKS and publisher},
+    )  # fmt: skip
     return {
         "read": result.read,
         "kept": result.kept,

@@ -15,6 +15,14 @@ from .schema import encode, rows_to_table, validate
 SPLITS = ("train", "partial_test", "test")
 EXTRAS = ("llms", "tasks", "thought_templates")
 """Configs beside the tasks: a folder of this name with ``train-*.parquet``."""
+LLMS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("name", "size")),
+        *((name, pa.float64()) for name in ("input_price", "output_price")),  # USD per million tokens
+        *((name, pa.string()) for name in ("price_date", "price_source", "description", "model")),
+    ]
+)
+"""Columns of the config ``llms``; all but the name may be null."""
 
 # A row group is what a stream decodes at once; with 300-character responses this many rows are about 20 MB.
 ROW_GROUP = 50_000
@@ -36,7 +44,7 @@ def write_bench(
 
     Args:
         splits: Log table of each split; each is validated. A split that `out` holds already is replaced, others stay.
-        llms: Optional rows of the ``llms`` config (name, size, prices, description).
+        llms: Optional rows of the ``llms`` config (see `LLMS`).
         title: Heading of the card.
         text: Paragraphs of the card (Markdown) that say what this log is; kept from the old card when empty.
         sources: (source, licence) of a task whose queries do not come from the source that the task names; see
@@ -62,7 +70,7 @@ def write_bench(
         for task, order in rows.items():
             _write_task(table, order, out / "data" / task / f"{split}-00000.parquet")
     if llms:
-        write_extra(out, "llms", pa.Table.from_pylist(llms))
+        write_extra(out, "llms", pa.Table.from_pylist(llms, schema=LLMS))
     write_card(out, title, text, sources)
     return out
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ..bench.card import llm_rows
+from ..bench.card import llm_rows, told_sources
 from ..bench.store import bench_splits, local_path, read_log, write_bench
 from ..errors import UserError
 from .logs import load_log
@@ -30,16 +30,18 @@ def build(
         out: Folder. Splits that are not given stay; a split that is given is replaced.
         split: Where all rows go. None lets FusionBench folders keep their splits; other logs need it.
         pool: For the config ``llms``; None takes the pools and ``llms`` configs that the logs carry.
-        templates: Folder of a template index; its table becomes the config ``thought_templates``.
+        templates: Folder of a template index; its table becomes the config ``thought_templates``. None takes the
+            templates that a log carries.
         title: Heading of the card.
         text: Paragraphs under it.
-        sources: See `fusion_hf.bench.card.write_card`.
+        sources: See `fusion_hf.bench.card.write_card`; what the logs carry holds for the other tasks.
 
     Raises:
         UserError: Nothing to read, no split to put rows into, rows that do not fit the log row, or one key twice.
     """
     parts: dict[str, list[pa.Table]] = {}
     llms: dict[str, dict] = {}
+    told: dict[str, tuple[str | None, str | None]] = {}
     for log in logs:
         folder = local_path(log)
         own = bench_splits(folder) if folder.is_dir() and split is None else []
@@ -50,6 +52,9 @@ def build(
         if not own:
             parts.setdefault(split, []).append(load_log(folder))
         llms |= {row["name"]: row for row in (pool_rows(folder / "pool.yaml") or llm_rows(folder))}
+        told |= told_sources(folder)
+        if templates is None and any(folder.glob("thought_templates/train-*.parquet")):
+            templates = folder
     if pool is not None:
         llms = {row["name"]: row for row in pool_rows(pool)}
     out = Path(out)
@@ -57,7 +62,7 @@ def build(
         _copy_templates(Path(templates), out)
     tables = {name: pa.concat_tables(found, promote_options="default") for name, found in parts.items()}
     parts.clear()
-    return write_bench(tables, out, llms=list(llms.values()), title=title, text=text, sources=sources)
+    return write_bench(tables, out, llms=list(llms.values()), title=title, text=text, sources=told | (sources or {}))
 
 
 def pool_rows(pool: str | Path | Pool) -> list[dict]:

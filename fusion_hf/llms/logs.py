@@ -11,16 +11,17 @@ from ..bench.store import read_log
 from ..errors import UserError
 from .collect import finish
 from .judgements import add_judgements, read_judgements
+from .pool import Pool
 from .shards import latest_rows, shard_files
 
 JUDGE = "judge"  # folder of judgements in a folder of the collector
 
 
-def load_log(path: str | Path) -> pa.Table:
+def load_log(path: str | Path, pool: Pool | None = None, version: str = "strict") -> pa.Table:
     """A log table. A folder of the collector is read with one row a key, priced, graded and judged (see `finish`)."""
     if not shard_files(path):
         return read_log(path)
-    table = finish(path)
+    table = finish(path, pool, version)
     judged = Path(path) / JUDGE
     return add_judgements(table, read_judgements(judged)) if judged.is_dir() else table
 

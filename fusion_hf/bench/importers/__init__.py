@@ -1,4 +1,8 @@
-"""Logs in their publishers' formats -> log tables. A file a format, with `DESCRIPTION` and `read(path, task=None)`."""
+"""Logs in their publishers' formats -> log tables.
+
+A file a format: `DESCRIPTION`, `SOURCE` (who publishes such logs and under which licence, as the Hub spells it; None
+where it is not known) and ``read(path, task=None)``.
+"""
 
 import importlib
 import pkgutil

@@ -7,6 +7,7 @@ from ._files import files_of, read_json
 from ._result import ImportResult, log_table
 
 DESCRIPTION = "JSON lists of {instruction, output_2, generator_2, preference}, one file an LLM; judge = preference - 1"
+SOURCE = ("tatsu-lab/alpaca_eval", None)
 
 
 def read(path: str | Path, task: str | None = None) -> ImportResult:

@@ -17,6 +17,7 @@ from ._golds import gold_of
 from ._result import ImportResult, distinct, log_table
 
 DESCRIPTION = "the authors' CSV or Parquet files, or the Hub id ulab-ai/FusionBench"
+SOURCE = ("ulab-ai/FusionBench", None)
 NEEDED = ("task_name", "query", "ground_truth", "metric", "llm", "performance", "response")
 COUNTED = ("input_price", "output_price", "input_tokens_num", "output_tokens_num", "cost")
 # Embeddings, which are the text of a tensor on a query's first row, stay unread.

@@ -9,6 +9,7 @@ from ._files import files_of, read_json_lines
 from ._result import ImportResult, Query, build_table, check_score
 
 DESCRIPTION = "JSON lines of {question, ground_truth, <model>: {is_correct, solution}}; split test"
+SOURCE = ("openai/grade-school-math", "mit")
 
 
 def read(path: str | Path, task: str | None = None) -> ImportResult:

@@ -19,6 +19,7 @@ from ._files import files_of, json_objects, line_blocks, split_of
 from ._result import ImportResult, check_score, log_table
 
 DESCRIPTION = "JSON lines, one answer a line: query, llm, response or performance; other names with --map"
+SOURCE = None
 ALIASES = {
     "query": ("prompt", "question", "input"),
     "llm": ("model", "model_name"),
@@ -53,7 +54,8 @@ def read(path: str | Path, task: str | None = None, mapping: Mapping[str, str] |
             missing = {to: key for to, key in missing.items() if table[to].null_count == table.num_rows}
             empty = pc.and_(pc.is_null(table["response"]), pc.is_null(table["performance"]))
             result.add(result.dropped, "neither a response nor a score", pc.sum(empty).as_py() or 0)
-            parts.setdefault(split, []).append(_finish(table.filter(pc.invert(empty)), task))
+            # One chunk a block: what follows copies rows by place, which is slow over hundreds of chunks.
+            parts.setdefault(split, []).append(_finish(table.filter(pc.invert(empty)), task).combine_chunks())
     for to, key in missing.items() if result.read else ():
         raise UserError(f"{path}: expected a key {key!r} with a value (--map {to}={key}), found it in no row")
     return result.keep(parts)

@@ -10,6 +10,7 @@ from ._result import ImportResult, Query
 from .routerdc import read_scores
 
 DESCRIPTION = "train.json of {question, scores}; queries_train.jsonl (task, gold) and llms.json beside it are joined"
+SOURCE = ("ulab-uiuc/LLMRouter", "mit")
 
 
 def read(path: str | Path, task: str | None = None) -> ImportResult:

@@ -12,6 +12,7 @@ from ._files import SPLIT_WORDS, files_of, read_json
 from ._result import ImportResult, check_score, log_table
 
 DESCRIPTION = "folder of result files {dataset_name, split, model_name, records}; of several, the newest counts"
+SOURCE = ("ynulihao/LLMRouterBench", "mit")
 COUNTS = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens", "cost": "cost"}
 _TIME = re.compile(r"(\d{8}_\d{6})\.json(?:\.gz)?$")
 _FAILED = ("Processing failed: ", "Unexpected error: ")

@@ -12,6 +12,7 @@ from ._files import files_of, open_text, split_of
 from ._result import ImportResult, Query, build_table
 
 DESCRIPTION = "CSV with columns prompt, <llm> (True or False) and <llm>_response; split test unless the name says train"
+SOURCE = ("lm-sys/RouteLLM", "apache-2.0")
 RESPONSE = "_response"
 VERDICTS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0, "": np.nan}
 

@@ -14,6 +14,7 @@ from ._pickle_frame import read_pickled_frame
 from ._result import ImportResult, Query, build_table
 
 DESCRIPTION = "CSV or pickle with columns <llm>, <llm>|model_response, <llm>|total_cost; task by file name or eval_name"
+SOURCE = ("withmartian/routerbench", None)
 COST, RESPONSE = "|total_cost", "|model_response"
 
 

@@ -11,6 +11,7 @@ from ._files import files_of, read_json, split_of
 from ._result import ImportResult, Query, build_table, check_score
 
 DESCRIPTION = "JSON lists of {question, scores: {llm: 0..1}}; the task is the file name or --task"
+SOURCE = None
 
 
 def read(path: str | Path, task: str | None = None) -> ImportResult:
