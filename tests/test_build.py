@@ -141,7 +141,8 @@ def test_templates_become_a_config(bench, tmp_path):
     out = build([bench], tmp_path / "out", templates=tmp_path / "templates")
     assert "thought_templates" in get_dataset_config_names(str(out))
     again = build([out], tmp_path / "again")  # a log that carries templates hands them on
-    assert list(load_dataset(str(again), "thought_templates", split="train", streaming=True))[0]["template"] == "Add."
+    (row,) = load_dataset(str(again), "thought_templates", split="train", streaming=True)
+    assert row["template"] == "Add."
     assert "thought_templates" in get_dataset_config_names(str(again))
     with pytest.raises(UserError, match="expected thought templates"):
         build([bench], tmp_path / "other", templates=bench)
