@@ -373,6 +373,7 @@ make_templates(read_log(sys.argv[2]), summariser, concurrency=2, progress=False)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_pays_only_for_what_was_in_flight(tmp_path):
     import time
 
@@ -405,6 +406,42 @@ def test_the_summariser_is_shown_the_best_answers_and_never_the_gold(tmp_path):
     prompt = chats[0][0]["content"]
     assert "way number 0" in prompt and "way number 1" in prompt and "way number 2" not in prompt
     assert "77" not in prompt
+
+
+def test_the_templates_command_prices_asks_and_resumes(tmp_path, capsys):
+    from fusion_hf.bench.store import write_bench
+    from fusion_hf.cli import main
+
+    rows = [answer(f"q{i}", llm, 1.0, response=f"{llm} counts them.") for i in range(6) for llm in ("tiny", "giant")]
+    llms = [{"name": "tiny", "size": "7B"}, {"name": "giant", "size": "70B"}]
+    bench = write_bench({"train": table_of(*rows)}, tmp_path / "bench", llms=llms)
+    server, chats = scripted({f"q{i}": [f"Add {'ten' * i} more."] for i in range(6)})
+    with server:
+        pool = save_pool(Pool([far(server.url, max_tokens=50)]), tmp_path / "pool.yaml")
+        command = ["templates", str(bench), "--model", "far", "--pool", str(pool), "--encoder", "offline", "--json",
+                   str(tmp_path / "f.json"), "--out", str(tmp_path / "t"), "--llms", "tiny"]  # fmt: skip
+
+        def run(*more):
+            capsys.readouterr()
+            code = main([*command, *more])
+            return code, json.loads((tmp_path / "f.json").read_text()) if code == 0 else capsys.readouterr().err
+
+        code, figures = run("--dry-run")
+        assert code == 0 and figures["read"] == figures["plan"]["read"] == 6 and figures["plan"]["usd_most"] > 0
+        assert not chats and not (tmp_path / "t").exists()
+        code, figures = run("--max-usd", "1")
+        assert (code, figures["kept"], figures["resumed"], len(chats)) == (0, 6, 0, 6)
+        assert not any("giant counts" in chat[0]["content"] for chat in chats)
+        index = TemplateIndex.from_pretrained(tmp_path / "t")
+        assert set(itertools.chain(*index.table["candidates"].to_pylist())) == {"tiny"}
+        code, figures = run("--max-usd", "1")
+        assert (code, figures["resumed"], figures["usd"], len(chats)) == (0, 6, 0.0, 6)
+        code, error = run("--select", "judge")
+        assert code == 2 and "needs judge scores" in error and error.count("\n") == 1
+    # --small takes the sizes of the log where no pool is given.
+    assert main(["templates", str(bench), "--small", "--encoder", "offline", "--out", str(tmp_path / "s")]) == 0
+    small = TemplateIndex.from_pretrained(tmp_path / "s")
+    assert set(itertools.chain(*small.table["candidates"].to_pylist())) == {"tiny"}
 
 
 def test_only_the_small_pool_teaches(tmp_path):
@@ -753,6 +790,7 @@ print(json.dumps([isinstance(index.embeddings, np.memmap), [[h.as_dict() for h i
 """
 
 
+@pytest.mark.slow
 def test_saved_and_loaded_in_a_fresh_process_it_is_the_same(index, rng, tmp_path):
     index.save_pretrained(tmp_path / "t")
     np.save(tmp_path / "q.npy", unit(rng, 9))

@@ -15,6 +15,7 @@ def arguments(add) -> None:
     add("--modes", "--mode", default="direct,think", help="any of direct, think, thought (default: direct,think)")
     add("--templates", help="thought templates (folder or Hub id) that mode thought puts before each query")
     add("-k", type=int, default=3, help="mode thought: templates before a query (default: 3)")
+    add("--max-words", type=int, help="mode thought: drop the least similar templates of a longer prompt")
     add("--source", help="folder with <task>.jsonl or .parquet in the source's schema, instead of the Hub")
     add("--out", required=True, help="folder of append-only shards; the same command resumes")
     add("--seed", type=int, default=0)
@@ -47,6 +48,7 @@ def _prompts(args):
     from ..thoughts import TemplateIndex, thought_prompts
 
     index = TemplateIndex.from_pretrained(args.templates)
+    options = {"k": args.k, "max_words": args.max_words}
     return lambda queries, ids: [
-        thought.prompt for thought in thought_prompts(queries, index, args.k, exclude_query_ids=ids)
+        thought.prompt for thought in thought_prompts(queries, index, exclude_query_ids=ids, **options)
     ]

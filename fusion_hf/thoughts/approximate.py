@@ -38,7 +38,7 @@ class Approximate:
         import faiss
 
         n, d = vectors.shape
-        lists = max(1, int(4 * math.sqrt(n)))
+        lists = max(1, int(math.sqrt(n)))
         self._index = faiss.index_factory(d, f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)
         rows = np.unique(np.linspace(0, n - 1, min(n, TRAINED_ON * lists)).astype(np.int64))
         self._index.train(np.ascontiguousarray(vectors[rows]))
