@@ -11,7 +11,7 @@ from fusion_hf.llms.collect import collect, plan
 from fusion_hf.llms.keys import KeySet
 from fusion_hf.llms.limits import AdaptiveLimit
 from fusion_hf.llms.pool import LLM, Pool
-from fusion_hf.llms.requests import make_requests
+from fusion_hf.llms.requests import answer_limit, make_requests
 
 
 class Narrow:
@@ -103,6 +103,17 @@ def test_prices_that_are_not_known_stay_unknown(tmp_path):
         assert price.by_llm["free"]["usd_most"] == 0
         assert collect(pool, iter(requests), tmp_path, progress=False).kept == 4
     assert {row["llm"]: row["cost"] for row in rows_of(tmp_path).values()} == {"free": 0.0, "x": None}
+
+
+def test_the_longest_answer_is_found_wherever_an_option_says_it():
+    for options, most in (
+        ({}, None),
+        ({"max_tokens": 5}, 5),
+        ({"max_tokens": 5, "max_completion_tokens": 9}, 9),
+        ({"max_tokens": 5, "extra_body": {"max_tokens": 70}}, 70),
+        ({"extra_body": {"max_new_tokens": 3}}, 3),
+    ):
+        assert answer_limit(LLM("m", "small", 1, 1, base_url="http://x/v1", options=options)) == most
 
 
 def test_the_bar_shows_rate_price_and_time_left(tmp_path, capsys):

@@ -97,7 +97,9 @@ def with_defaults(llm: LLM, options: Mapping[str, Any]) -> LLM:
 
 def answer_limit(llm: LLM) -> int | None:
     """Most tokens that an answer may have, from the LLM's options; None if they do not say."""
-    return llm.options.get("max_tokens", llm.options.get("max_completion_tokens"))
+    options = llm.options | (llm.options.get("extra_body") or {})
+    limits = [options.get(name) for name in ("max_tokens", "max_completion_tokens", "max_new_tokens")]
+    return max((limit for limit in limits if limit is not None), default=None)
 
 
 def worst_case(llm: LLM, messages: Messages, estimate: int | None = None) -> float:

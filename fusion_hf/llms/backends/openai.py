@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from ..pool import LLM
 
 NOT_SENT = ("concurrency", "timeout")  # options in the pool that are ours, not the server's
-# What OpenAI's protocol knows, and what its well-known servers (vLLM, TGI, llama.cpp, OpenRouter) add to it.
+# What OpenAI's protocol knows, and what its well-known servers (vLLM, TGI, llama.cpp, OpenRouter) add to it; without
+# `n`, because one answer is read and all would be paid.
 SENT = (
     "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "min_p", "typical_p", "seed", "stop",
-    "frequency_penalty", "presence_penalty", "repetition_penalty", "logit_bias", "n", "response_format",
+    "frequency_penalty", "presence_penalty", "repetition_penalty", "logit_bias", "response_format",
     "reasoning_effort", "reasoning", "verbosity", "service_tier", "store", "metadata", "user", "chat_template_kwargs",
     "guided_choice", "guided_json", "guided_regex", "min_tokens", "ignore_eos", "skip_special_tokens", "provider",
     "thinking", "enable_thinking", "max_new_tokens",
