@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from tqdm import tqdm
 
 from ..errors import UserError
 from .schema import candidate_id, encode, key_codes
-from .store import bench_splits, local_path, read_log
+from .store import MANY, bench_splits, local_path, read_log
 
 SEVERITIES = ("error", "warning", "info")
 EXAMPLES = 5
@@ -90,7 +91,7 @@ def audit_tables(tables: dict[str, pa.Table], regrade: int | None = 200, near: f
         "re-grading": lambda table, split: regrading(table, split, regrade),
     }
     for split, table in tables.items():
-        for name, check in checks.items():
+        for name, check in tqdm(checks.items(), desc=f"checking {split}", disable=table.num_rows < MANY):
             found = check(table, split)
             if isinstance(found, str):
                 skipped[f"{name} ({split})"] = found

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 from ..errors import UserError
 from .schema import encode, rows_to_table, validate
@@ -26,6 +27,7 @@ LLMS = pa.schema(
 
 # A row group is what a stream decodes at once; with 300-character responses this many rows are about 20 MB.
 ROW_GROUP = 50_000
+MANY = 500_000  # rows from which writing shows a bar
 # Level 3 takes a quarter of the time of level 9; the files are a tenth larger.
 ZSTD_LEVEL = 3
 
@@ -67,7 +69,7 @@ def write_bench(
             _file_name(task)
         for old in out.glob(f"data/*/{split}-*.parquet"):
             old.unlink()
-        for task, order in rows.items():
+        for task, order in tqdm(rows.items(), desc=f"writing {split}", unit="task", disable=table.num_rows < MANY):
             _write_task(table, order, out / "data" / task / f"{split}-00000.parquet")
     if llms:
         write_extra(out, "llms", pa.Table.from_pylist(llms, schema=LLMS))

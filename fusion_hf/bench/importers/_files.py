@@ -8,9 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from tqdm import tqdm
+
 from ...errors import UserError
 
 SPLIT_WORDS = {"train": "train", "test": "test", "partial_test": "partial_test", "validation": "test", "dev": "test"}
+BIG = 1 << 28  # bytes from which reading shows a bar
 _GZIP = b"\x1f\x8b"
 
 
@@ -47,6 +50,9 @@ def line_blocks(path: Path, size: int) -> Iterator[tuple[int, bytes]]:
     """(number of its first line, whole lines) of a file, gzip or not, about `size` bytes at a time."""
     number = 1
     with open_binary(path) as file:
+        size_on_disk = path.stat().st_size
+        whole = None if path.suffix == ".gz" else size_on_disk
+        bar = tqdm(total=whole, desc=f"reading {path.name}", unit="B", unit_scale=True, disable=size_on_disk < BIG)
         while True:
             try:
                 block = file.read(size)
@@ -54,9 +60,11 @@ def line_blocks(path: Path, size: int) -> Iterator[tuple[int, bytes]]:
             except (gzip.BadGzipFile, EOFError, OSError) as error:
                 raise UserError(f"{path}: cannot be read: {error}") from None
             if not block:
+                bar.close()
                 return
             yield number, block.removeprefix(b"\xef\xbb\xbf") if number == 1 else block
             number += block.count(b"\n")
+            bar.update(len(block))
 
 
 def read_json(path: Path) -> Any:
