@@ -3,6 +3,7 @@
 FAISS only proposes candidates: they are scored exactly, and filtered, like those of the exact search.
 """
 
+import importlib
 import importlib.util
 import logging
 import math
@@ -35,8 +36,8 @@ class Approximate:
     """
 
     def __init__(self, vectors: np.ndarray):
-        import faiss
-
+        # Not as a statement: transformers would refuse to load this file as remote code where FAISS is missing.
+        faiss = importlib.import_module("faiss")
         n, d = vectors.shape
         lists = max(1, int(math.sqrt(n)))
         self._index = faiss.index_factory(d, f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)

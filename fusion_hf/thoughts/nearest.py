@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 QUERY_BLOCK = 512
-VECTOR_BLOCK = 16384
+VECTOR_BLOCK = 8192
 # So many extra candidates are re-scored one by one, so that blocks and batch sizes cannot change the order.
 MARGIN = 4
 
