@@ -28,6 +28,7 @@ EXAMPLES = """examples:
       --judge my-judge --judge-pool judge.yaml
 
   # A public log that exists already
+  python dataset_scripts/build_fusionbench.py --import fusionbench ulab-ai/FusionBench --out fusionbench
   python dataset_scripts/build_fusionbench.py --import llmrouter fusionbench_slice --out fusionbench
 """
 
