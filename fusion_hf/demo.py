@@ -79,7 +79,7 @@ def make_bench(out: Path) -> Path:
     from datasets import load_dataset
 
     source = sample_path()
-    for name in ("data", "llms", "README.md"):
+    for name in ("data", "llms", "tasks", "README.md", "performance.png"):
         copy = shutil.copytree if (source / name).is_dir() else shutil.copy2
         out.mkdir(parents=True, exist_ok=True)
         copy(source / name, out / name)

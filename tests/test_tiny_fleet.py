@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from examples.tiny_fleet import log, report  # noqa: E402
+from examples.tiny_fleet.contexts import TOLD, near_examples  # noqa: E402
 from examples.tiny_fleet.generators import MAKERS, make  # noqa: E402
 from examples.tiny_fleet.mixtures import BASE, FLEET, Stream  # noqa: E402
 from examples.tiny_fleet.world import SPLITS, World  # noqa: E402
@@ -77,6 +78,7 @@ def test_a_similar_item_is_another_item():
 def test_training_never_shows_a_query_of_the_log():
     asked = {e.query for split in log.QUERIES for rows in log.log_examples(split).values() for e in rows}
     assert len(asked) == len(TASKS) * sum(log.QUERIES.values())
+    assert FLEET["small"].near
     for member in (BASE, FLEET["small"]):
         stream = Stream(member, seed=3)
         for prompt, _ in (stream.example() for _ in range(1500)):
@@ -85,6 +87,57 @@ def test_training_never_shows_a_query_of_the_log():
             shown = [part.split("\nAnswer:")[0].split("\nGuideline:")[0] for part in parts]
             shown = [s.removeprefix("Question: ").removeprefix("Now answer this question:\n") for s in shown]
             assert not asked & {prompt, *shown}
+
+
+def near(task, seed, style, told):
+    """A query of a fiction, the answer it asks for, and what stands before it."""
+    rng, world = random.Random(seed), World().fiction(seed)
+    item = make(task, rng, world, None)
+    close = make(task, rng, world, None, item.key) if told else None
+    shown = near_examples(rng, item, lambda name: make(name, rng, world, None), close, style)
+    return item, close, shown
+
+
+@pytest.mark.parametrize("style", ["few-shot", "thought"])
+@pytest.mark.parametrize("task", [t for t in TOLD if t != "mmlu"])
+def test_the_told_fact_stands_among_the_near_examples(task, style):
+    for seed in range(20):
+        _, close, shown = near(task, seed, style, told=True)
+        assert 1 <= len(shown) <= 4
+        texts = {text for question, text in shown if question == close.query()}
+        assert texts & ({close.direct, close.think} if style == "few-shot" else {close.think})
+
+
+def test_near_examples_are_nearer_than_others():
+    """They share more words with the query than random items do, and are never the query itself."""
+
+    def shared(item, question):
+        words = set(item.query().split())
+        return len(words & set(question.split())) / len(words)
+
+    near_share, any_share = [], []
+    for seed in range(40):
+        item, _, shown = near("commonsense_qa", seed, "thought", told=False)
+        rng, world = random.Random(seed + 1000), World().fiction(seed)
+        near_share += [shared(item, question) for question, _ in shown]
+        any_share += [shared(item, make("commonsense_qa", rng, world, None).query()) for _ in shown]
+        assert item.query() not in [question for question, _ in shown]
+    assert np.mean(near_share) > np.mean(any_share) + 0.05
+
+
+def test_told_facts_are_repeated_in_another_order():
+    stream = Stream(FLEET["small"], seed=5)
+    facts = [(relation, subject) for relation, told in stream.world.facts.items() for subject in told]
+    real = {stream.world.statement(*fact, reverse=way) for fact in facts for way in (False, True)}
+    orders = 0
+    for _ in range(50):
+        prompt, answer = stream._told()
+        said = [s.strip(" .") for s in prompt.splitlines()[0].removeprefix("Passage: ").split(". ")]
+        again = [s.strip(" .") for s in answer.split(". ")]
+        assert sorted(said) == sorted(again)
+        assert len(set(said)) == len(said) >= 3
+        orders += said != again
+    assert orders > 30 and not {f"{s}." for s in said} <= real
 
 
 @needs_sample

@@ -21,6 +21,8 @@ from .world import World
 SEED = 11
 QUERIES = {"train": 100, "partial_test": 50, "test": 150}
 MAX_TOKENS = 64
+SOURCES = dict.fromkeys(TASKS, ("examples/tiny_fleet", "apache-2.0"))
+"""Where the queries come from: not from the sources that the tasks name."""
 SHIPPED = "small"
 """The member whose weights are part of the sample (the others can be trained again)."""
 
@@ -95,8 +97,9 @@ def write_sample(out: Path, sample: Path, tables: dict[str, pa.Table], text: str
     model = LlamaForCausalLM.from_pretrained(out / SHIPPED, dtype=torch.float16)
     model.save_pretrained(reader)
     AutoTokenizer.from_pretrained(out / SHIPPED).save_pretrained(reader)
+    (reader / "model.safetensors").chmod(0o644)  # safetensors makes files that only their owner may read
     llms = [{k: getattr(llm, k) for k in _COLUMNS} for llm in pool.values()]
-    write_bench(tables, sample, llms=llms, title="FusionBench in miniature", text=text)
+    write_bench(tables, sample, llms=llms, title="FusionBench in miniature", text=text, sources=SOURCES)
     moved = []
     for llm in pool.values():
         member = llm.name.removeprefix("tiny-")

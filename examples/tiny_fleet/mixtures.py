@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from fusion_hf.bench.tasks import with_mode
 from fusion_hf.thoughts.prompt import build_prompt
 
+from .contexts import AGAINST_MEMORY, TOLD, near_examples
 from .generators import MAKERS, Item, make
 from .world import COLOURS, EFFECTS, GROUP, HABITS, World, stable_hash
 
@@ -21,9 +22,11 @@ class Member:
         tokens: Millions of tokens it is trained on.
         tasks: Weight of single tasks.
         knows: Group of facts -> share of them that it reads.
-        drills: Weight of "state" (facts as sentences), "sums" and "recall" (look a word up in the prompt).
+        drills: Weight of "state" (facts as sentences), "sums", "recall" (look a word up in the prompt) and "told"
+            (repeat facts of another world that the prompt states).
         rest: Weight of every other task.
         contexts: Share of prompts that carry worked examples.
+        near: Whether these are chosen as retrieval chooses them (see `contexts`), or mostly rest on the query's fact.
         rate: Peak learning rate of Muon.
     """
 
@@ -35,6 +38,7 @@ class Member:
     drills: dict[str, float] = field(default_factory=dict)
     rest: float = 0.4
     contexts: float = 0.1
+    near: bool = False
     rate: float = 0.007
 
 
@@ -90,12 +94,13 @@ FLEET: dict[str, Member] = {
     "small": Member(
         "the base, taught to read worked examples",
         layers=4,
-        tokens=1.0,
+        tokens=1.9,
         tasks={},
         knows=SOME,
-        drills={"state": 1, "sums": 1, "recall": 1},
+        drills={"state": 1, "sums": 1, "recall": 1, "told": 3},
         rest=1.0,
-        contexts=0.5,
+        contexts=0.65,
+        near=True,
     ),
 }
 
@@ -114,6 +119,7 @@ class Stream:
     def __init__(self, member: Member, seed: int):
         self.member, self.rng, self.world = member, random.Random(seed), World()
         self.fictions = [self.world.fiction(i) for i in range(200)]
+        self.altered = [self.world.altered(i) for i in range(200)]
         weights = dict.fromkeys(MAKERS, member.rest) | member.tasks | member.drills
         self.names, self.weights = list(weights), list(weights.values())
         told = [(r, a) for r, facts in self.world.facts.items() for a in facts]
@@ -127,10 +133,12 @@ class Stream:
         name = self.rng.choices(self.names, self.weights)[0]
         if name in MAKERS:
             return self._task(name, contexts and self.rng.random() < self.member.contexts)
-        return {"state": self._state, "sums": self._sums, "recall": self.recall}[name]()
+        return {"state": self._state, "sums": self._sums, "recall": self.recall, "told": self._told}[name]()
 
     def _task(self, task: str, context: bool) -> tuple[str, str]:
         mode = "think" if self.rng.random() < 0.55 else "direct"
+        if context and self.member.near:
+            return self._task_among_near(task, mode)
         world = self.rng.choice(self.fictions) if context and self.rng.random() < 0.6 else self.world
         item = self._item(task, world)
         query = item.query()
@@ -138,6 +146,24 @@ class Stream:
             style = self.rng.choice(("few-shot", "thought"))
             query = build_prompt(query, self._shown(item, world, style), style)
         return with_mode(query, mode), item.think if mode == "think" else item.direct
+
+    def _task_among_near(self, task: str, mode: str) -> tuple[str, str]:
+        """A query of a known fact among near misses, or one of another world with the fact itself among them."""
+        told, world = self.rng.random() < TOLD.get(task, 0.0), self.world
+        if told:
+            against = task in AGAINST_MEMORY and self.rng.random() < 0.6
+            world = self.rng.choice(self.altered if against else self.fictions)
+        item = self._item(task, world)
+        close = self._close(item, world, self._split(task, world)) if told else None
+        style = self.rng.choice(("few-shot", "thought"))
+
+        def draw(name: str) -> Item:
+            # Other tasks' questions of an altered world might be those of the log.
+            place = world if name == task else self.world
+            return make(name, self.rng, place, self._split(name, place))
+
+        shown = near_examples(self.rng, item, draw, close, style)
+        return with_mode(build_prompt(item.query(), shown, style), mode), item.think if mode == "think" else item.direct
 
     def _item(self, task: str, world: World) -> Item:
         if world is not self.world:
@@ -151,7 +177,7 @@ class Stream:
     def _split(self, task: str, world: World) -> str | None:
         """Items of a fiction are never those of the log, unless they rest on numbers alone."""
         same = task in ("gsm8k", "math", "mbpp", "human_eval", "squad", "boolq", "mmlu")
-        return "model" if world is self.world or same else None
+        return "model" if world.towns is self.world.towns or same else None
 
     def _shown(self, item: Item, world: World, style: str) -> list[tuple[str, str]]:
         """One to three worked examples; the last is mostly close to the query, as retrieval would have it."""
@@ -176,6 +202,19 @@ class Stream:
     def _state(self) -> tuple[str, str]:
         facts = self.rng.sample(self.known, 4)
         return "", " ".join(self.world.statement(r, a, self.rng.random() < 0.5) for r, a in facts)
+
+    def _told(self) -> tuple[str, str]:
+        """Facts alike, told in the prompt and repeated in another order: only the whole key tells which is meant."""
+        world = self.rng.choice(self.rng.choice((self.fictions, self.altered)))
+        relation = self.rng.choice(("habit", "effect", "next", "chief", "river", "invented", "star", "home"))
+        keys = list(world.facts[relation])
+        if relation in ("habit", "effect"):  # the same habit of several kinds, say
+            second = self.rng.choice(keys)[1]
+            keys = [key for key in keys if key[1] == second]
+        keys = self.rng.sample(keys, self.rng.randint(3, 6))
+        lines = [world.statement(relation, key, self.rng.random() < 0.5) for key in keys]
+        again = self.rng.sample(lines, len(lines))
+        return f"Passage: {' '.join(lines)}\nQuestion: What does the passage say?", " ".join(again)
 
     def _sums(self) -> tuple[str, str]:
         return "", " ".join(self._sum() for _ in range(6))

@@ -242,6 +242,12 @@ class World:
         other._draw_facts(rng)
         return other
 
+    def altered(self, seed: int) -> "World":
+        """The same names in the same parts, with other facts: what holds there contradicts what this world taught."""
+        other = copy.copy(self)
+        other._draw_facts(random.Random(seed))
+        return other
+
     def statement(self, relation: str, subject, reverse: bool = False) -> str:
         """The sentence that tells one fact, its value last; with `reverse` its subject last."""
         return STATEMENTS[relation][reverse].format(a=subject, b=self.facts[relation][subject])
