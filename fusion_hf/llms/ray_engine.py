@@ -76,9 +76,10 @@ def collect_ray(
             if limits.max_usd is not None:
                 actor = ray.remote(ClusterBudget).options(num_cpus=0)
                 budget = actor.remote(limits.max_usd, spent, str(out))
-            arguments = (pool, replace(limits, sharers=workers), str(out), marker.name, budget)
             blocks = [ray.put(table) for table in _blocks(new, run, block)]
-            for part in _ask(ray, blocks, arguments, min(workers, len(blocks)), bool(gpus)):
+            actors = max(1, min(workers, len(blocks)))
+            arguments = (pool, replace(limits, sharers=actors), str(out), marker.name, budget)
+            for part in _ask(ray, blocks, arguments, actors, bool(gpus)):
                 bar.update(summary, _add(summary, part))
             if budget is not None:
                 ray.get(budget.close.remote())
@@ -110,7 +111,7 @@ def _blocks(requests: Iterable[Request], run: str, size: int) -> Iterator[pa.Tab
         yield pa.table({"block": [f"{run}b{number}"] * len(lines), "request": lines})
 
 
-def _ask(ray: Any, blocks: list, arguments: tuple, workers: int, gpus: bool) -> Iterator[dict]:
+def _ask(ray: Any, blocks: list, arguments: tuple, actors: int, gpus: bool) -> Iterator[dict]:
     """The summary of each block as it is done."""
     if not blocks:
         return
@@ -120,7 +121,7 @@ def _ask(ray: Any, blocks: list, arguments: tuple, workers: int, gpus: bool) -> 
         Asker,
         batch_size=None,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=workers),
+        compute=ray.data.ActorPoolStrategy(size=actors),
         fn_constructor_args=arguments,
         num_cpus=1,
         num_gpus=1 if gpus else None,
