@@ -1,12 +1,14 @@
 """What a cascade costs at a share of the best single LLM's accuracy, beside routers that do not look at answers.
 
     python benchmarks/cascade.py bench --encoder offline --kind linear --kind fusion --json cascade.json
+    python benchmarks/cascade.py gsm8k --train test --call-cost gpt-4-1106-preview=24.7 \
+        --call-cost mistralai/Mixtral-8x7B-Instruct-v0.1=0.24
 
 Every kind is trained on `train` and measured on `test`, at many prices of a dollar. An operating point is chosen on
 `train`, as the cheapest that reaches the share of accuracy in cross-validation, or, as others report it, on `test`
 itself. Every call of a cascade is paid. Intervals are percentile bootstrap over test queries; points chosen on test are
 chosen anew in every resample. Queries on which the returned answer, or a paid call, has no score or cost are left out.
-A bench without a `test` split is measured by cross-validation.
+With `--train test`, or without a test split, everything is measured by cross-validation, on held-out queries.
 """
 
 import argparse
@@ -34,9 +36,12 @@ class Bench:
         self.data, self.answers, self.embeddings = data, answers, embeddings
 
     @classmethod
-    def read(cls, path, split, encoder):
+    def read(cls, path, split, encoder, call_cost):
         table = read_log(path, split)
         data = RoutingData.from_table(table)
+        for given in call_cost:
+            name, _, usd = given.rpartition("=")
+            data.cost[:, data.candidates.index(name)] = float(usd)
         embeddings = None if encoder is None else embed_cached(encoder, data.queries, progress=True)
         return cls(data, log_answers(table, data, progress=True), embeddings)
 
@@ -73,11 +78,14 @@ def main():
     parser.add_argument("--encoder", default="offline")
     parser.add_argument("--kind", action="append", help="router without answers; repeat (default: fusion)")
     parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--train", default="train", help="split to learn from")
+    parser.add_argument("--call-cost", action="append", default=[], metavar="LLM=USD", help="for a log without costs")
     parser.add_argument("--json")
     args = parser.parse_args()
     encoder = None if args.encoder == NONE else load_encoder(args.encoder)
-    train = Bench.read(args.bench, "train", encoder)
-    test = Bench.read(args.bench, "test", encoder) if "test" in bench_splits(args.bench) else None
+    train = Bench.read(args.bench, args.train, encoder, args.call_cost)
+    apart = args.train != "test" and "test" in bench_splits(args.bench)
+    test = Bench.read(args.bench, "test", encoder, args.call_cost) if apart else None
     best = int(np.nanargmax(np.nanmean(train.data.performance, 0)))
     at = prices(train.data.cost[:, best])
     kinds, result, draws = [*(args.kind or ["fusion"]), "cascade"], {}, {}

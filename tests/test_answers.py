@@ -6,7 +6,7 @@ from conftest import make_rows
 
 from fusion_hf.bench.data import RoutingData
 from fusion_hf.bench.schema import rows_to_table, validate
-from fusion_hf.routers.answers import PASSES, log_answers, program_answer, read_answer, shown_tests
+from fusion_hf.routers.answers import PASSES, asks_code, log_answers, program_answer, read_answer, shown_tests
 
 CHOICE = "What is wet?\n(A) fire\n(B) rain\n(C) sand\nAnswer with the letter."
 LIST = 'Which is it?\nA) one\nB) two\nPrint only a single choice from "A" or "B" without explanation.\nAnswer:'
@@ -45,6 +45,13 @@ def test_unread_is_empty_and_missing_is_none():
 MBPP = "Write a Python function that doubles each item.\nYour code must pass these tests:\nassert f([1]) == [2]\n"
 BARE = "Write a python function to double a number."
 STUB = 'def f(x):\n    """Doubles.\n    >>> f(2)\n    4\n    """\nComplete the Python function.'
+
+
+def test_a_word_problem_is_no_program():
+    story = "A new program had 60 downloads and got 3 times as many. How many downloads did the program have?"
+    assert read_answer(story, "#### 180") == "180"
+    for query in (MBPP, BARE, STUB, "Write a function to find the n-th number."):
+        assert asks_code(query)
 
 
 def test_shown_tests_are_found():

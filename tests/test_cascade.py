@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 from fusion_hf.bench.data import RoutingData
-from fusion_hf.bench.schema import query_id
+from fusion_hf.bench.schema import query_id, rows_to_table, validate
+from fusion_hf.bench.store import write_bench
+from fusion_hf.cli import main
 from fusion_hf.errors import UserError
 from fusion_hf.routers import cascade_chains as chains
 from fusion_hf.routers import load_router, train_router
+from fusion_hf.routers.answers import log_answers
 from fusion_hf.routers.cascade_replies import Answer, apply_replies, fit_replies, reply_features
 from fusion_hf.routers.cascade_report import evaluate_cascade, format_cascade
 from fusion_hf.routers.operating_points import cheapest, cost_share
@@ -347,6 +350,44 @@ def test_figures_of_a_cascade(router):
         evaluate_cascade(router, TEST, TRAIN, TEST_SAID[:3])
     with pytest.raises(UserError, match="the log has nothing of ant"):
         evaluate_cascade(router, TEST.select(["bee", "cow", "dog"]), TRAIN, TEST_SAID[:, 1:])
+
+
+def rows_of(data, said, split):
+    """Log rows whose responses are the answers."""
+    return validate(
+        rows_to_table(
+            [
+                {"query_id": data.query_ids[i], "task": data.tasks[i], "source_id": f"{split}-{i}", "llm": name,
+                 "query": data.queries[i], "ground_truth": ["yes"], "metric": "cem", "mode": "direct",
+                 "response": said[i, j], "performance": data.performance[i, j], "cost": data.cost[i, j]}
+                for i in range(len(data))
+                for j, name in enumerate(NAMES)
+            ]
+        )
+    )  # fmt: skip
+
+
+def test_commands_train_measure_and_calibrate(tmp_path, capsys):
+    bench, out = str(tmp_path / "bench"), str(tmp_path / "router")
+    write_bench({"train": rows_of(TRAIN, SAID, "train"), "test": rows_of(TEST, TEST_SAID, "test")}, bench)
+    assert main(["train-router", bench, "--kind", "cascade", "--encoder", "none", "--out", out]) == 0
+    assert load_router(out).has_plans
+    assert main(["eval-router", out, bench, "--json", str(tmp_path / "figures.json")]) == 0
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert "| cascade" in capsys.readouterr().out and figures["cascade"]["cost_share_at"]["0.99"]["cost_share"] < 0.75
+    budget = 0.5 * float(USD[2])
+    found = ["calibrate", out, bench, "--max-cost", str(budget), "--out", out, "--name", "half"]
+    assert main([*found, "--json", str(tmp_path / "found.json")]) == 0
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["cost_usd"] <= budget and found["quality"] > 0.97
+    router = load_router(out)
+    outlook = router.outlook(TEST.queries)
+    # As the command reads them: how a response is written says something, too.
+    log = AnsweredLog(TEST, log_answers(rows_of(TEST, TEST_SAID, "test"), TEST), router)
+    assert replay(router, outlook, router.pick(outlook, **router.config.scenarios["half"]), log).cost.mean() == (
+        pytest.approx(found["cost_usd"], rel=1e-6)
+    )
+    assert router.route(TEST.queries[:1], "half")[0].candidate in NAMES
 
 
 def test_cost_shares_are_plain_arithmetic():

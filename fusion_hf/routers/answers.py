@@ -34,7 +34,10 @@ PASSES = "passes the shown tests"
 LONGEST = 12  # words of a free answer; of a longer one the last sentence counts
 
 _TRUTH = re.compile(r"(?i)\btrue or false\b|\byes or no\b")
-_CODE = re.compile(r"(?i)\b(?:python|program|code)\b|\bfunction (?:to|that|which|body)\b|^def \w+\(", re.M)
+_CODE = re.compile(
+    r"(?i)\bpython\b|\b(?:write|complete|implement) (?:\w+ ){0,3}(?:function|program|method)\b|^def \w+\(",
+    re.M,
+)
 _ASSERT = re.compile(r"(?m)^[ \t]*(assert .+)$")
 _DOCTEST = re.compile(r"(?m)^[ \t]*>>> (.+)\n[ \t]*(?!>>>)(\S.*)$")
 _STUB = re.compile(r"(?ms)^(?:(?:from|import) .+\n|\n|def .+?:\n)*?def (\w+)\(.*?\).*?:\n\s+(\"\"\"|''').*?\2")

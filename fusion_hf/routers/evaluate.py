@@ -35,7 +35,7 @@ def evaluate_on_bench(router: str, bench: str, split: str = "test", scenario: st
     result = evaluate_router(model, data[split], data["train"], None if scenario == "all" else [scenario], split=split)
     result["seconds"]["load"] = load
     result["leaked_queries"] = 0 if split == "train" else query_overlap(tables["train"], tables[split])
-    if getattr(model, "has_plans", False):
+    if getattr(model, "has_plans", False) and set(model.candidates) <= set(data[split].candidates):
         result["cascade"] = _followed(model, bench, split, data, None if scenario == "all" else [scenario])
     return result
 
