@@ -262,8 +262,9 @@ def test_the_published_alpaca_eval():
     assert result.read == result.kept == 12 * 805
     means = result.table.group_by("llm").aggregate([("judge", "mean")]).to_pylist()
     best = max(means, key=lambda row: row["judge_mean"])
-    # The publisher's leaderboard has FuseChat-Gemma-2-9B-Instruct in front, with a win rate of 70.2 % (LC: 70.2).
-    assert best["llm"] == "FuseChat-Gemma-2-9B-Instruct" and 0.6 < best["judge_mean"] < 0.75
+    weakest = min(means, key=lambda row: row["judge_mean"])
+    # A preference of 2 is a win of the LLM and 1 one of the reference (gpt-4-turbo): the youngest wins most often.
+    assert best["llm"] == "FuseChat-Gemma-2-9B-Instruct" and best["judge_mean"] > 0.5 > weakest["judge_mean"]
 
 
 def run_file(folder, llm="ant", stamp="20250101_000000", split="test", demo=False, records=None):

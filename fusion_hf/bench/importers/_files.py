@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pandas as pd
 from tqdm import tqdm
 
 from ...errors import UserError
@@ -76,6 +77,14 @@ def read_json(path: Path) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: expected JSON, found something else ({error})") from None
+
+
+def read_csv(path: Path, **options) -> pd.DataFrame:
+    """A CSV file, gzip or not; `options` as in `pandas.read_csv`."""
+    try:
+        return pd.read_csv(io.StringIO(open_text(path)), **options)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise UserError(f"{path}: expected CSV, found something else ({error})") from None
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict]]:

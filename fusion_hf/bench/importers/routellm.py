@@ -1,6 +1,5 @@
 """RouteLLM's evaluations (Ong et al., arXiv 2406.18665): CSV with a verdict and a response of each LLM."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import pandas as pd
 
 from ...errors import UserError
 from ..tasks import TASKS
-from ._files import files_of, open_text, split_of
+from ._files import files_of, read_csv, split_of
 from ._result import ImportResult, Query, build_table
 
 DESCRIPTION = "CSV with columns prompt, <llm> (True or False) and <llm>_response; split test unless the name says train"
@@ -35,10 +34,7 @@ def _task(stem: str) -> str:
 
 
 def _read_file(file: Path, task: str, result: ImportResult):
-    try:
-        data = pd.read_csv(io.StringIO(open_text(file)), dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise UserError(f"{file}: expected CSV, found something else ({error})") from None
+    data = read_csv(file, dtype=str, keep_default_na=False)
     llms = [name for name in data.columns if name != "prompt" and not name.endswith(RESPONSE)]
     llms = [name for name in llms if name + RESPONSE in data.columns or set(data[name].str.lower()) <= set(VERDICTS)]
     if "prompt" not in data.columns or not llms:

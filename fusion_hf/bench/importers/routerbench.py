@@ -1,7 +1,6 @@
 """RouterBench (Hu et al., arXiv 2403.12031): score, response and cost of each LLM, as CSV or as the authors' pickle."""
 
 import ast
-import io
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ...errors import UserError
-from ._files import files_of, open_text, split_of
+from ._files import files_of, read_csv, split_of
 from ._pickle_frame import read_pickled_frame
 from ._result import ImportResult, Query, build_table
 
@@ -39,10 +38,7 @@ def read(path: str | Path, task: str | None = None) -> ImportResult:
 def _open(file: Path) -> pd.DataFrame:
     if {".pkl", ".pickle"} & set(file.suffixes):
         return pd.DataFrame(read_pickled_frame(file))
-    try:
-        return pd.read_csv(io.StringIO(open_text(file)))
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise UserError(f"{file}: expected CSV, found something else ({error})") from None
+    return read_csv(file)
 
 
 def _read_file(file: Path, task: str | None, name: str, result: ImportResult) -> tuple[pa.Table, int]:
