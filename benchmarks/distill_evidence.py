@@ -1,7 +1,7 @@
 """Model level on the embedded sample: which answers are worth learning from, in miniature.
 
-    python benchmarks/distill_evidence.py --out runs --part 0/2 &      # two processes share the runs
-    python benchmarks/distill_evidence.py --out runs --part 1/2
+    python benchmarks/distill_evidence.py --out runs &      # any number of processes share the runs
+    python benchmarks/distill_evidence.py --out runs
     python benchmarks/distill_evidence.py --out runs --report --json distill.json
 
 The student, a member of the pool itself, is trained on gold labels, and on the answers that the rules choose, with the
@@ -16,9 +16,11 @@ the same reason (what stands before the final answer), so it likes what several 
 import argparse
 import hashlib
 import json
+import os
 import sys
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,8 @@ from fusion_hf.bench.select import small_llms
 from fusion_hf.bench.store import read_log
 from fusion_hf.bench.tasks import TASKS
 from fusion_hf.distill import Choice, sft, sft_dataset
+from fusion_hf.distill.copies import NEAR
+from fusion_hf.distill.select import Drops, drop_excluded
 from fusion_hf.distill.student import ask_student, student_llm
 from fusion_hf.llms.collect import finish
 from fusion_hf.llms.pool import load_pool
@@ -38,7 +42,7 @@ from fusion_hf.llms.pool import load_pool
 BASE, LABELS = "zero-shot base", "gold labels only"
 STEPS, BATCH, LEARNING_RATE = 64, 32, 3e-4
 KEPT = ("rows", "steps", "tokens", "seconds", "losses", "settings")
-RATES = (1e-4, 3e-4)
+RATES = (1e-4, 3e-4, 1e-3)
 DOMAINS = list(dict.fromkeys(task.domain for task in TASKS.values()))
 
 
@@ -73,11 +77,18 @@ def with_rule_judge(table: pa.Table) -> pa.Table:
     return table.set_column(place, "judge", pa.array(values, table.schema.field("judge").type))
 
 
+@cache
+def clean_log(bench: str) -> pa.Table:
+    """The train split with the judge's column, without queries that stand, or nearly stand, in another split."""
+    log = with_rule_judge(read_log(bench, "train"))
+    drop = Drops(log.num_rows)
+    drop_excluded(drop, log, pa.concat_tables([read_log(bench, split) for split in ("partial_test", "test")]), NEAR)
+    return log.filter(pa.array(drop.alive))
+
+
 def make_data(args, setting: Setting):
     """(rows in an order that only their content sets, their hash)."""
-    log = with_rule_judge(read_log(args.bench, "train"))
-    exclude = pa.concat_tables([read_log(args.bench, split) for split in ("partial_test", "test")])
-    data, _ = sft_dataset(log, setting.choice, exclude)
+    data, _ = sft_dataset(clean_log(args.bench), setting.choice)
     rows = sorted(data.to_list(), key=lambda r: (r["query_id"], r["llm"], r["mode"]))
     text = json.dumps([(r["query_id"], r["completion"][0]["content"], r["mode"]) for r in rows])
     kept = data.select_columns(["prompt", "completion"]).features
@@ -124,7 +135,7 @@ def run(args, setting: Setting, seed: int, rate: float, split: str, limit: int) 
     (args.out / "rows").mkdir(parents=True, exist_ok=True)
     (args.out / "rows" / f"{setting.name}.txt").write_text(digest)
     path, work = args.out / f"{name}.json", args.out / "work" / name
-    if path.exists():
+    if path.exists() or not claim(path.with_suffix(".claim")):
         return
     trained = {} if data is None else train(args, data, work, seed, rate)
     scores = ask(args, str(work / "model") if trained else args.student, work, split, limit)
@@ -132,6 +143,20 @@ def run(args, setting: Setting, seed: int, rate: float, split: str, limit: int) 
     path.with_suffix(".part").write_text(json.dumps(result))
     path.with_suffix(".part").rename(path)
     print(f"{setting.name}, seed {seed}: {mean_of(scores, 'direct'):.3f} / {mean_of(scores, 'think'):.3f}", flush=True)
+
+
+def claim(path: Path) -> bool:
+    """Whether this process may do it: nobody else who still lives has said so first."""
+    try:
+        with open(path, "x") as file:
+            file.write(str(os.getpid()))
+        return True
+    except FileExistsError:
+        owner = path.read_text()
+    if not owner.isdecimal() or Path("/proc", owner).exists():
+        return False
+    path.unlink(missing_ok=True)
+    return claim(path)
 
 
 def mean_of(scores: dict, mode: str) -> float:
@@ -142,13 +167,12 @@ def mean_of(scores: dict, mode: str) -> float:
 def tune(args) -> None:
     """Learning rates on partial_test, by the rows of perf top-5."""
     perf = Setting("perf top-5, full pool", Choice("perf", 5))
-    for i, rate in enumerate(RATES):
-        if i % args.part[1] == args.part[0]:
-            run(args, perf, 0, rate, "partial_test", 25)
+    for rate in RATES:
+        run(args, perf, 0, rate, "partial_test", 25)
 
 
 def run_all(args) -> None:
-    """Every distinct run, in the order of the table; the parts take turns."""
+    """Every distinct run that nobody else has taken, seed by seed in the order of the table."""
     small = small_llms({llm.name: llm.size for llm in load_pool(pool_path()).values()})
     todo, seen = [], set()
     for setting in settings(small):
@@ -158,9 +182,8 @@ def run_all(args) -> None:
         if digest not in seen:
             seen.add(digest)
             todo += [(seed, len(todo), setting) for seed in range(args.seeds if setting.choice else 1)]
-    for i, (seed, _, setting) in enumerate(sorted(todo, key=lambda t: t[:2])):
-        if i % args.part[1] == args.part[0]:
-            run(args, setting, seed, LEARNING_RATE, "test", args.limit)
+    for seed, _, setting in sorted(todo, key=lambda t: t[:2]):
+        run(args, setting, seed, LEARNING_RATE, "test", args.limit)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -173,7 +196,6 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--limit", type=int, default=50, help="test queries of each task")
-    parser.add_argument("--part", default="0/1", help="this process of how many")
     parser.add_argument("--tune", action="store_true", help="compare learning rates on partial_test")
     parser.add_argument("--report", action="store_true", help="print the tables of the runs that are there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures of --report")
@@ -183,7 +205,6 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run what was asked for."""
     args = make_parser().parse_args(argv)
-    args.part = tuple(map(int, args.part.split("/")))
     torch.set_num_threads(1)
     if args.report:
         from distill_report import report

@@ -70,10 +70,13 @@ def report(args) -> dict:
     result = {"queries": len(queries), "best_single": best_single, "best_teacher": best, "settings": {}}
     print(f"| direct / think | rows | {' | '.join(groups)} |\n|---|---|{'---|' * len(groups)}")
     for name, modes in found.items():
+        twins = [other for other in found if other != name and hashes[other] == hashes[name]]
+        if any(other in result["settings"] for other in twins):
+            continue
         cells = [f"{np.mean(by_group(modes['direct'].values, tasks, g)):.3f} / "
                  f"{np.mean(by_group(modes['think'].values, tasks, g)):.3f}" for g in groups]  # fmt: skip
-        twins = [other for other in found if other != name and hashes[other] == hashes[name]]
-        print(f"| {name} | {modes['rows'] or '–'} | {' | '.join(cells)} |")
+        title = f"{name} (the same rows: {', '.join(twins)})" if twins else name
+        print(f"| {title} | {modes['rows'] or '–'} | {' | '.join(cells)} |")
         result["settings"][name] = {"rows": modes["rows"], "same_rows_as": twins}
         for mode in MODES:
             result["settings"][name][mode] = {
@@ -112,6 +115,8 @@ def _differences(result: dict, groups: list[str]) -> None:
                 cells = [row["think"][g][key] for g in groups]
                 text = [f"{c['difference']:+.3f} [{c['low']:+.3f}, {c['high']:+.3f}]" for c in cells]
                 print(f"| {name} | {' | '.join(text)} |")
+    print("\n| think, mean over tasks | [95 %] over queries | seed by seed |\n|---|---|---|")
     for name, row in result["settings"].items():
-        if row["same_rows_as"]:
-            print(f"\n`{name}` chose the same rows as {', '.join(row['same_rows_as'])}.")
+        low, high = row["think"]["all"]["ci95"]
+        seeds = ", ".join(f"{value:.3f}" for value in row["think"]["all"]["seeds"])
+        print(f"| {name} | {row['think']['all']['performance']:.3f} [{low:.3f}, {high:.3f}] | {seeds} |")

@@ -1,7 +1,11 @@
 """What was trained: merged, asked, measured, added to the log; and on-policy distillation."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +17,7 @@ from conftest import make_rows
 from test_sft import data, flags, student, train  # noqa: F401  (fixtures)
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from fusion_hf.bench.data import RoutingData
 from fusion_hf.bench.schema import rows_to_table
 from fusion_hf.bench.store import bench_splits, read_extra, read_log, write_bench
 from fusion_hf.cli import main
@@ -67,6 +72,7 @@ def test_a_student_joins_the_log_as_one_more_candidate(adapter, tmp_path, capsys
         rows = [r for r in new.to_pylist() if r["llm"] == "ant+adapter"]
         assert {r["mode"] for r in rows} == {"direct", "think"} and len({r["query_id"] for r in rows}) == 6
         assert all(r["performance"] is not None and r["cost"] > 0 and "/strict@" in r["grader"] for r in rows)
+    assert {"ant+adapter", "ant+adapter_think"} <= set(RoutingData.from_table(read_log(more, "train")).candidates)
     assert [row["name"] for row in read_extra(more, "llms").to_pylist()] == ["ant", "ant+adapter"]
     card = (more / "README.md").read_text()
     assert "# A log of ants" in card and "What it is." in card
@@ -131,3 +137,61 @@ def test_the_on_policy_recipe_parses():
     recipe = ROOT / "examples" / "recipes" / "on_policy_qwen3.yaml"
     script, training, model, _ = on_policy.parse(["--config", str(recipe), "--use_cpu", "--bf16", "False"])
     assert script.dataset_name and training.teacher_model_name_or_path and model.use_peft
+
+
+@pytest.mark.slow
+def test_one_command_leads_from_the_log_to_an_evaluated_adapter(tmp_path):
+    from test_sft import ROOT
+
+    from fusion_hf.bench.sample import pool_path, reader_path, sample_path
+
+    examples = ROOT / "examples"
+    env = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1",
+        "BASE": "tiny-small", "POOL": str(pool_path()), "SPLITS": "test", "LIMIT": "1", "SELECT": "baseline",
+        "CONFIG": str(examples / "accelerate" / "one_cpu.yaml"),
+    }  # fmt: skip
+    command = ["bash", str(examples / "distill.sh"), str(sample_path()), str(reader_path()), str(tmp_path / "taught")]
+    command += [str(examples / "recipes" / "sft_small.yaml"), "--max_steps", "2", "--max_rows", "64"]
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=550)
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads((tmp_path / "taught" / "results.json").read_text())
+    assert result["student"] == "tiny-small+taught" and [r["queries"] for r in result["results"]] == [14, 14]
+    log = read_log(tmp_path / "taught" / "bench", "test", columns=["llm"])
+    assert log["llm"].to_pylist().count("tiny-small+taught") == 28
+    assert "| gsm8k | 1 |" in (tmp_path / "taught" / "taught" / "README.md").read_text()
+
+
+def test_a_trained_model_is_pushed_with_its_card_and_without_a_pickle(student, data, tmp_path):  # noqa: F811
+    import hub_double
+
+    server = hub_double.start()
+    argv = flags(student, data, tmp_path / "out", "--max_steps", 1, "--use_peft", "--push_to_hub")
+    argv += ["--hub_model_id", "user/taught"]
+    code = "import sys; from fusion_hf.distill import sft; sys.exit(sft.run(sys.argv[1:]))"
+    env = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"} | {
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_address[1]}", "HF_HOME": str(tmp_path / "home"),
+        "HF_TOKEN": "hf_" + "x" * 20, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
+    }  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code, *argv], env=env, capture_output=True, text=True, timeout=300)
+    server.shutdown()
+    assert done.returncode == 0, done.stderr[-3000:]
+    files = hub_double.REPOS["models", "user/taught"]["files"]
+    assert {"README.md", "adapter_model.safetensors", "train_report.json"} <= set(files)
+    assert not [name for name in files if name.endswith((".bin", ".pkl", ".pt"))]
+
+
+def test_the_throughput_benchmark_runs_on_a_tiny_shape(tmp_path, monkeypatch):
+    from test_sft import ROOT
+
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import sft_throughput
+
+    out = tmp_path / "figures.json"
+    assert sft_throughput.main(["--shape", "tiny", "--length", "64", "--steps", "2", "--json", str(out)]) == 0
+    figures = json.loads(out.read_text())
+    assert figures["tokens_per_second"] > 0 and 0 < figures["share_of_peak"] < 1
+    assert 64 < figures["tokens_per_step"] <= 128 and figures["peak_memory_gib"] > 0
+    # Two matrices of attention and one in three parts, twice; the output layer; LoRA needs no gradient of the weights.
+    weights = 2 * (64 * 64 * 3 + 64 * 128 * 3) + 64 * 4096
+    assert sft_throughput.flops_per_token("tiny", 64, lora=True) == 4 * weights + 3 * 2 * 2 * 2 * 64 * 32

@@ -14,6 +14,7 @@ from fusion_hf.bench.tasks import THINK_SUFFIX, with_mode
 from fusion_hf.distill import RULES, Choice, hold_out, preference_dataset, save, select_answers, sft_dataset
 from fusion_hf.distill.dataset import gold_answer
 from fusion_hf.errors import UserError
+from fusion_hf.hub import kind_of
 
 
 def row(llm="ant", mode="direct", **values):
@@ -436,6 +437,7 @@ def test_the_command_excludes_other_splits_counts_tokens_and_writes_both_forms(t
     data = load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     assert len(data["validation"]) == counts["validation"] > 0 and data["train"].num_rows + counts["validation"] == 16
     assert all(n > 0 for n in data["train"]["tokens"])
+    assert kind_of(tmp_path / "out") == ("dataset", "dataset")  # what `fusion-hf push` and --push make of it
     tokens = sum(
         t for part in data.values() for t, task in zip(part["tokens"], part["task"], strict=True) if task == "squad"
     )
