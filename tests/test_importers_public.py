@@ -120,6 +120,7 @@ def check_published(result):
     assert prices == {"ant": (0.2, 0.2), "deepseek-r1": (0.55, 2.19)}
     assert result.notes["judge scores of 0 for a right answer, taken as not judged"] == 1
     assert sum(n for note, n in result.notes.items() if "gpqa" in note) == 4
+    assert not any("other models" in note for note in result.notes)
 
 
 def test_fusionbench_as_csv(tmp_path):
@@ -175,6 +176,14 @@ assert main(["import", "fusionbench", "ulab-ai/Nothing", "--out", {str(tmp_path 
     assert {s: row["rows"] for s, row in report["splits"].items()} == {"train": 35, "partial_test": 35, "test": 35}
     assert report["read"] == 108 and report["in_two_splits"]["partial_test & test"] == 9
     assert "ulab-ai/Nothing: no such file or folder, and the Hub gave no dataset" in done.stderr
+
+
+def test_llms_whose_name_is_doubtful_are_counted(tmp_path):
+    rows = published("gsm8k", "q", "q\nLet's think step by step", "1", "GSM8K", 1, "r")
+    for row in rows[:2]:
+        row["llm"] = row["llm"].replace("ant", "llama3-70b-instruct")
+    result = read("fusionbench", write_csv(rows, tmp_path / "x.csv"))
+    assert [n for note, n in result.notes.items() if "other models" in note] == [2]
 
 
 def test_nothing_in_a_score_is_evaluated(tmp_path):

@@ -25,6 +25,8 @@ OTHERS = ("task_id", "llm_description", "llm_judge")
 SIDES = ("input", "output")
 REPRICED = {"deepseek-r1": (0.55, 2.19)}
 """USD per million tokens in and out that the authors' later scripts put in place of what the dataset says."""
+DOUBTFUL = ("llama-3.1-70b-instruct", "llama3-70b-instruct")
+"""LLMs that may have been served by other models than their names say."""
 TOKENS = "estimated/gpt2"  # the authors counted every LLM's tokens with GPT-2's tokenizer
 _THINK = re.compile(r"\s*Let's think step by step\.?(?!.*Let's think step by step)", re.S)
 _SCORE = re.compile(r"\{\s*'pass@1'\s*:\s*(?:(?:np|numpy)\.float\d+\()?\s*([-+.\deE]+|nan)\s*\)?\s*\}")
@@ -42,6 +44,7 @@ def read(path: str | Path, task: str | None = None) -> ImportResult:
     - a row without a response (its request failed) is dropped, as their own scripts do;
     - Python's CSV writer doubled every backslash: halved again where no run of backslashes is odd;
     - a judge score of 0 stands for "not judged" too: that of a right answer (score 1) becomes null;
+    - the LLMs in `DOUBTFUL` may be others than their names say (`fusion-hf audit` compares answers);
     - gpqa's gold letter is right for half of the orders of its options only, and of several aliases only one is left.
     """
     result = ImportResult(tables={})
@@ -155,9 +158,11 @@ def _log(table: pa.Table, task: str | None, result: ImportResult, where: str) ->
     ]
     metric, gold = _golds(table)
     gpqa = pc.sum(pc.equal(table["task_name"], "gpqa")).as_py() or 0
+    doubtful = pc.sum(pc.is_in(llm, value_set=pa.array(DOUBTFUL))).as_py() or 0
     result.add(result.notes, "cells without a score", int(np.isnan(score).sum()))
     result.add(result.notes, "judge scores of 0 for a right answer, taken as not judged", int(failed.sum()))
     result.add(result.notes, "cells of gpqa, whose gold letter is right for half of the orders of options only", gpqa)
+    result.add(result.notes, f"cells of {' and '.join(DOUBTFUL)}, maybe served by other models", doubtful)
     return log_table(
         {
             "task": pa.array([task] * table.num_rows, pa.string()) if task else table["task_name"],
