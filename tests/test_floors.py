@@ -9,7 +9,7 @@ ROOT = Path(fusion_hf.__file__).parent
 FLOORS = {
     "errors": 0, "cards": 0,
     "bench": 1,
-    "encoder": 2, "static_encoder": 2, "remote_code": 2, "llms": 2,
+    "encoder": 2, "remote_code": 2, "llms": 2, "static_encoder": 3,
     "routers": 3, "thoughts": 3, "distill": 3,
     "compare": 4, "hub": 4, "demo": 5, "cli": 6,
 }  # fmt: skip
