@@ -141,10 +141,17 @@ def test_fifty_kills_lose_nothing_and_repeat_nothing_but_what_was_in_flight(tmp_
 
 def test_the_cap_holds_over_kills_though_what_was_in_flight_left_no_row(tmp_path, launcher):
     n, out, rng = 200, tmp_path / "out", random.Random(3)
-    most = worst_case(pool_at("http://x/v1")["m0"], [{"role": "user", "content": "What is 100 + 100?"}])
-    usage = {"prompt_tokens": round(most * 1e6) - 40, "completion_tokens": 20}
+    llm = pool_at("http://x/v1")["m0"]
+
+    def price(prompt):
+        return worst_case(llm, [{"role": "user", "content": prompt}])
+
+    def behave(prompt, _):  # every answer is as dear as it can be
+        return Act(delay=0.02, usage={"prompt_tokens": round(price(prompt) * 1e6) - 40, "completion_tokens": 20})
+
+    most = price("What is 100 + 100?")
     cap = 60.5 * most
-    with LoopbackLLM(lambda *_: Act(delay=0.02, usage=usage)) as server:
+    with LoopbackLLM(behave) as server:
         save_pool(pool_at(server.url), tmp_path / "pool.yaml")
         for _ in range(5):
             launcher.start(tmp_path / "pool.yaml", out, n, max_usd=cap)
@@ -154,7 +161,7 @@ def test_the_cap_holds_over_kills_though_what_was_in_flight_left_no_row(tmp_path
             assert launcher.wait() == -signal.SIGKILL
         launcher.start(tmp_path / "pool.yaml", out, n, max_usd=cap)
         assert launcher.wait() == 0
-        billed = len(server.seen) * most  # answered or not
+        billed = sum(price(seen.prompt) for seen in server.seen)  # answered or not
     kept = json.loads((out / "summary.json").read_text())["kept"]
     assert kept < len(server.seen) <= kept + 5 * 8
     assert cap - 9 * most * 5 < billed <= cap
