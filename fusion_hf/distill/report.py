@@ -13,7 +13,6 @@ def train_report(trainer, model_args, seconds: float | None) -> dict:
     """Figures of a training run so far; `seconds` is None while it runs."""
     history = trainer.state.log_history
     losses = [[log["step"], log["loss"]] for log in history if "loss" in log]
-    tokens = [int(log["num_tokens"]) for log in history if "num_tokens" in log]
     parameters = [(p.numel(), p.requires_grad) for p in trainer.model.parameters()]
     return {
         "model": model_args.model_name_or_path,
@@ -26,7 +25,7 @@ def train_report(trainer, model_args, seconds: float | None) -> dict:
         "device": str(trainer.accelerator.device),
         "attention": trainer.model.config._attn_implementation,
         "sequences": len(trainer.train_dataset),
-        "tokens": tokens[-1] if tokens else None,
+        "tokens": _tokens(history),
         "steps": trainer.state.global_step,
         "final_loss": losses[-1][1] if losses else None,
         "losses": losses,
@@ -35,6 +34,15 @@ def train_report(trainer, model_args, seconds: float | None) -> dict:
         "seconds": None if seconds is None else round(seconds, 3),
         "settings": _settings(trainer.args, model_args),
     }
+
+
+def _tokens(history: list[dict]) -> int | None:
+    """Tokens of all steps: trl counts from zero again when a run is resumed."""
+    total = last = 0
+    for tokens in (int(log["num_tokens"]) for log in history if "loss" in log and "num_tokens" in log):
+        total += last if tokens <= last else 0
+        last = tokens
+    return total + last or None
 
 
 def _by_domain(history: list[dict]) -> dict[str, list]:
