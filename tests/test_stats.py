@@ -41,3 +41,5 @@ def test_aiq_of_two_points_by_hand():
     # From (0, .5) to (1, 1), then flat to 2: areas .75 and 1, over 2.
     assert aiq([0.0, 1.0], [0.5, 1.0], max_cost=2.0) == pytest.approx(0.875)
     assert aiq([0.0], [0.4]) == 0.4
+    # What costs less than the cheapest point is as good as that point.
+    assert aiq([1.0, 2.0], [0.5, 1.0]) == pytest.approx((0.5 + 0.75) / 2)

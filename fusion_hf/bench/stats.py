@@ -48,13 +48,15 @@ def _below(a, b, c) -> bool:
 
 
 def aiq(cost: np.ndarray, quality: np.ndarray, max_cost: float | None = None) -> float:
-    """Average improvement in quality (RouterBench): area under the hull, padded flat to `max_cost`, over `max_cost`.
+    """Average improvement in quality (RouterBench): area under the hull from cost 0 to `max_cost`, over `max_cost`.
 
-    `max_cost` is the largest cost of everything that is compared (default: the largest cost given). Without any cost
+    The hull is padded flat on either side: from its cheapest point down to 0, which reproduces the published .819 of
+    RouterBench's single LLMs on arc_challenge, mbpp and winogrande, and beyond its dearest. `max_cost` is the largest
+    cost of everything that is compared (default: the largest cost given). Without any cost
     (all zero) it is the best quality.
     """
     x, y = hull(cost, quality)
     end = float(np.max(cost) if max_cost is None else max_cost)
     if end > x[-1]:
         x, y = np.append(x, end), np.append(y, y[-1])
-    return float(np.trapezoid(y, x) / end) if end > 0 else float(y[-1])
+    return float((np.trapezoid(y, x) + x[0] * y[0]) / end) if end > 0 else float(y[-1])

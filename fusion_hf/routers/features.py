@@ -198,3 +198,14 @@ def text_features(state: dict[str, torch.Tensor], texts: Sequence[str]) -> torch
     mean, std = state["surface_mean"].cpu(), state["surface_std"].cpu()
     shape = ((shape - mean) / std).clamp(-4, 4) * SURFACE_WEIGHT
     return torch.cat([shape.to(tfidf.device), tfidf], 1)
+
+
+def block_weights(size: int, embedding: int) -> np.ndarray:
+    """Weight of every feature where queries are clustered, float64 [size]; the first `embedding` are an embedding.
+
+    Shape and words tell tasks apart better than meaning does.
+    """
+    weight = np.full(size, 1.5)
+    weight[:embedding] = 0.5
+    weight[embedding : embedding + SURFACE] = 0.08 / SURFACE_WEIGHT
+    return weight

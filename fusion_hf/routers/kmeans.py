@@ -5,7 +5,7 @@ import torch
 
 from .base import Router, RouterConfig, Targets
 from .costs import cost_outputs, learn_costs
-from .features import SURFACE, SURFACE_WEIGHT
+from .features import block_weights
 from .ridge import group_means, kmeans
 
 CLUSTERS = (8, 16, 32, 64, 128)
@@ -65,14 +65,6 @@ class KmeansRouter(Router):
             if hasattr(self, f"{name}_mean"):
                 result[name] = share @ getattr(self, f"{name}_mean")
         return result | cost_outputs(self, x)
-
-
-def block_weights(size: int, embedding: int) -> np.ndarray:
-    """Weight of every feature, float64 [size]: shape and words tell tasks apart better than meaning does."""
-    weight = np.full(size, 1.5)
-    weight[:embedding] = 0.5
-    weight[embedding : embedding + SURFACE] = 0.08 / SURFACE_WEIGHT
-    return weight
 
 
 def shares(points: torch.Tensor, centres: torch.Tensor, nearest: int) -> torch.Tensor:

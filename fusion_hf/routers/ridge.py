@@ -9,14 +9,26 @@ import numpy as np
 class Ridge:
     """Least squares on x, float64 [n, d], centred, with the intercept not penalised.
 
-    One eigendecomposition serves every penalty and every target.
+    One eigendecomposition serves every penalty and every target; with fewer rows than columns it is that of the rows'
+    inner products.
+
+    Attributes:
+        mean: Of the rows, [d].
+        x: Rows without it, [n, d].
+        axes, values: Right singular vectors [d, min(n, d)] and squared singular values of `x`.
     """
 
     def __init__(self, x: np.ndarray):
         self.mean = x.mean(0)
         self.x = x - self.mean
-        values, self.axes = np.linalg.eigh(self.x.T @ self.x)
-        self.values = np.maximum(values, 0)
+        if len(x) >= x.shape[1]:
+            values, self.axes = np.linalg.eigh(self.x.T @ self.x)
+            self.values = np.maximum(values, 0)
+        else:
+            values, left = np.linalg.eigh(self.x @ self.x.T)
+            kept = values > 1e-10 * max(values[-1], 1e-300)
+            self.values = values[kept]
+            self.axes = self.x.T @ (left[:, kept] / np.sqrt(self.values))
 
     def solve(self, y: np.ndarray, penalty: float, rounds: int = 20) -> tuple[np.ndarray, np.ndarray]:
         """Weights [d, k] and intercepts [k] for targets y [n, k]; NaN targets are missing.
