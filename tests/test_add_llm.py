@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tiny_bert import tiny_bert
 from toy_log import GOOD, toy_data
 
 from fusion_hf.bench.data import RoutingData
@@ -66,8 +67,8 @@ def test_saved_and_loaded(joined, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_takes_a_new_llm_or_says_why_not(kind):
-    router = train_router(kind, without(TRAIN), "none")
+def test_every_kind_takes_a_new_llm_or_says_why_not(kind, tmp_path):
+    router = train_router(kind, without(TRAIN), tiny_bert(tmp_path) if kind == "encoder" else "none")
     before = router.predict(TEST.queries)
     try:
         add_llm(router, toy_data(40, seed=1), "dog")
