@@ -19,7 +19,7 @@ SHARED_GAINS = np.array([(g, 0.0) for g in (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)])
 BELIEF = 200.0  # queries that the whole log counts as in the choice of a task's gains
 SHARPNESS = 3.0  # of the choice, in standard errors: gains that do as well are averaged
 FEWEST = 10  # queries of a task from which a ridge of its own is learned
-CAUTION = 0.0  # standard errors that all gains together must earn, or they are zero
+CAUTION = 1.0  # standard errors that all gains together may lose on other folds before they are dropped
 RANK = 32  # directions of the features that are kept
 
 
@@ -130,7 +130,7 @@ def learn_beyond(
 
 
 def _gains(x: np.ndarray, parts, grouping: Grouping, score: np.ndarray) -> np.ndarray:
-    """`choose_gains` on held-out queries; zero where gains that other folds chose do not earn enough."""
+    """`choose_gains` on held-out queries; zero where gains that other folds chose lose."""
     alone = len(grouping.blocks) == 1
     plain, shared, own = np.full(score.shape, np.nan), np.full(score.shape, np.nan), np.zeros(score.shape)
     for ridge, held in parts:
@@ -157,6 +157,6 @@ def _gains(x: np.ndarray, parts, grouping: Grouping, score: np.ndarray) -> np.nd
             beyond = gain[:, :1] * shared[held] + (0 if own is None else gain[:, 1:] * own[held])
             more[held] = _reward(plain[held] + beyond, score[held]) - _reward(plain[held], score[held])
     more = more[~np.isnan(more)]
-    if not len(more) or not more.mean() > CAUTION * more.std() / len(more) ** 0.5:
+    if not len(more) or not more.mean() > -CAUTION * more.std() / len(more) ** 0.5:
         return np.zeros((groups.shape[1], 2))
     return chosen(seen)

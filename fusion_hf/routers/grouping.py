@@ -14,7 +14,7 @@ from .ridge import Ridge, group_means, kmeans
 PENALTY, POWER = 0.3, 3
 LABEL_PRIOR, CLUSTER_PRIOR = 1.0, 5.0
 SCORE_PENALTY = 10.0
-ROUNDS = 12  # of k-means: later ones move few queries
+ROUNDS = 30  # of k-means
 
 
 @dataclass
