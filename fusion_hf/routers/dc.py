@@ -7,14 +7,14 @@ from torch.nn.functional import logsigmoid, normalize
 from ..errors import UserError
 from .base import Router, RouterConfig
 from .costs import cost_outputs, learn_costs
-from .gradient import Parameters, Whitened, descend, uniform
+from .gradient import Parameters, Whitened, descend, drop, uniform
 from .kmeans import block_weights
 from .ridge import Ridge, kmeans
 from .scores import score_outputs, score_table
 from .targets import Targets
 from .tuning import tune
 
-SIZE, TEMPERATURE = 64, 0.2
+SIZE, TEMPERATURE, DROPOUT = 64, 1.0, 0.5
 MOST_POSITIVE, MOST_NEGATIVE, OTHERS = 3, 3, 3
 CLUSTERS = 32
 STEPS, RATE, DECAY = 500, 3e-3, 0.1
@@ -33,7 +33,7 @@ class DcRouter(Router):
 
     Sample and LLM: of a query's best `MOST_POSITIVE` LLMs each is drawn nearer than the worst `MOST_NEGATIVE`. Sample
     and sample: a query is drawn nearer to another one of its cluster than to `OTHERS` of other clusters. Ties among the
-    best and worst fall at random in each step, where the published code takes the first; and its temperature is 1.
+    best and worst fall at random in each step, where the published code takes the first.
     Angles only rank; a ridge regression from them to scores, which sees all angles of a query, makes them predictions.
     Costs are predicted apart (see `costs`).
 
@@ -46,8 +46,9 @@ class DcRouter(Router):
     @classmethod
     def learn(
         cls, x: np.ndarray, targets: Targets, seed: int = 0, size: int = SIZE, steps: int = STEPS, rate: float = RATE,
-        decay: float = DECAY, temperature: float = TEMPERATURE, cluster_weight: float = 1.0, layers: int | None = 0,
-        epochs: float = EPOCHS, tuning_rate: float = TUNING_RATE, batch: int = BATCH, max_length: int | None = None,
+        decay: float = DECAY, temperature: float = TEMPERATURE, cluster_weight: float = 1.0, dropout: float = DROPOUT,
+        layers: int | None = 0, epochs: float = EPOCHS, tuning_rate: float = TUNING_RATE, batch: int = BATCH,
+        max_length: int | None = None,
     ):  # fmt: skip
         """See `Router.learn`.
 
@@ -59,6 +60,7 @@ class DcRouter(Router):
             steps, rate, decay: Of the projection: number of batches, largest step size, weight decay.
             temperature: By which cosines are divided.
             cluster_weight: Weight of the loss between queries.
+            dropout: Share of the features that is left out of a step.
             layers: Of the encoder that learn: 0 for none, None for all.
             epochs, tuning_rate, batch, max_length: See `tuning.tune`.
         """
@@ -68,7 +70,8 @@ class DcRouter(Router):
         group = torch.from_numpy(kmeans(x * block_weights(x.shape[1], targets.embedding), min(CLUSTERS, len(x)), seed))
 
         def loss(p: Parameters, x: torch.Tensor, rows: torch.Tensor, generator=None) -> torch.Tensor:
-            vectors, truth = normalize(x @ p["project"], dim=1), score[rows.cpu()].to(x.device)
+            vectors = normalize(drop(x, dropout, generator) @ p["project"], dim=1)
+            truth = score[rows.cpu()].to(x.device)
             total = llm_loss(vectors @ normalize(p["llm"], dim=1).T / temperature, truth, generator)
             same = group[rows.cpu()].to(x.device)
             return total + cluster_weight * sample_loss(vectors @ vectors.T / temperature, same, generator)

@@ -81,6 +81,12 @@ def descend(
     return {name: value.detach() for name, value in held.items()}
 
 
+def drop(values: torch.Tensor, share: float, generator: torch.Generator | None = None) -> torch.Tensor:
+    """`values` with a random `share` of them set to 0 and the rest made larger to match."""
+    noise = torch.rand(values.shape, generator=generator, device=None if generator else values.device)
+    return values * (noise >= share) / (1 - share)
+
+
 def cross_entropy(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Mean binary cross-entropy over the measured cells of y [n, k] (NaN: not measured), scores in 0..1."""
     measured = ~y.isnan()

@@ -6,14 +6,14 @@ from torch.nn.functional import gelu, normalize
 
 from .base import Router, RouterConfig
 from .costs import cost_outputs, learn_costs
-from .gradient import Parameters, Whitened, descend, uniform
+from .gradient import Parameters, Whitened, descend, drop, uniform
 from .kmeans import block_weights
 from .mlp import score_loss
 from .ridge import Ridge, kmeans
 from .scores import score_outputs, score_table
 from .targets import Targets
 
-HIDDEN, DROPOUT = 64, 0.3
+HIDDEN, DROPOUT = 32, 0.7
 STEPS, RATE, DECAY = 300, 3e-3, 0.1
 HIDDEN_SHARE, CONTEXT = 0.25, 6000  # of the queries that a step predicts; queries that a step sees, at most
 PSEUDO_TASKS = 32
@@ -66,8 +66,7 @@ class GraphRouter(Router):
 
         def loss(p: Parameters, rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
             seen = graph.others(rows, generator)
-            keep = (torch.rand(len(x), hidden, generator=generator) >= dropout) / (1 - dropout)
-            inner = gelu(graph.x @ p["query"] + p["query_bias"]) * keep
+            inner = drop(gelu(graph.x @ p["query"] + p["query_bias"]), dropout, generator)
             llm, task = graph.nodes(p, inner[seen], seen)
             return score_loss(_edges(p, inner[rows], graph.share[rows], llm, task), graph.y[rows], places, policy)
 

@@ -5,7 +5,7 @@ import torch
 
 from .base import Router, RouterConfig, Targets
 from .costs import cost_outputs, learn_costs
-from .gradient import Parameters, Whitened, cross_entropy, descend, uniform
+from .gradient import Parameters, Whitened, cross_entropy, descend, drop, uniform
 from .scores import score_outputs, score_table
 
 HIDDEN, DROPOUT = 128, 0.3
@@ -60,8 +60,8 @@ class MlpRouter(Router):
 
         def loss(p: Parameters, rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
             inner = torch.nn.functional.gelu(inputs.x[rows] @ p["hidden"] + p["hidden_bias"])
-            kept = torch.rand(inner.shape, generator=generator) >= dropout
-            return score_loss(inner * kept / (1 - dropout) @ p["out"] + p["out_bias"], scores[rows], places, policy)
+            logits = drop(inner, dropout, generator) @ p["out"] + p["out_bias"]
+            return score_loss(logits, scores[rows], places, policy)
 
         d, k = x.shape[1], y.shape[1]
         first = {
