@@ -17,7 +17,10 @@ from ._grade import Grade
 
 # CPU time decides, so that a busy machine fails nobody; the wall clock is for programs that sleep.
 CPU_S, TIMEOUT_S = 10.0, 30.0
-_TAGS = re.compile(r"\[BEGIN\](.*?)(?:\[/?DONE\]|\[/BEGIN\]|\[END\]|(?=\[BEGIN\])|\Z)", re.S | re.I)
+# Tags as prompts write them; in lower case, as in ``arr[end]``, they are code.
+_TAGS = re.compile(
+    r"\[(?:BEGIN|Begin)\](.*?)(?:\[/?(?:DONE|Done)\]|\[/(?:BEGIN|Begin)\]|\[END\]|(?=\[(?:BEGIN|Begin)\])|\Z)", re.S
+)
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[ \t]*[\w+-]*[ \t]*\n(.*?)(?:^[ \t]*(?:```|~~~)|\Z)", re.S | re.M)
 _FENCE_LINE = re.compile(r"^[ \t]*(?:```|~~~)[\w+-]*[ \t]*$\n?", re.M)
 _CODE_LINE = re.compile(r"^(?:def|class|import|from|async def|@)\s?\w*", re.M)
@@ -85,7 +88,7 @@ def _blocks(response: str) -> Iterator[str]:
         yield from reversed(fenced)
         if not fenced:
             yield _trim(_FENCE_LINE.sub("", block))
-    untagged = re.sub(r"\[/?(?:BEGIN|DONE|END)\]", "", response, flags=re.I)
+    untagged = re.sub(r"\[/?(?:BEGIN|Begin|DONE|Done|END)\]", "", response)
     fenced = _FENCE.findall(untagged)
     yield from reversed(fenced)
     if not tagged and not fenced:
