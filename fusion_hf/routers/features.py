@@ -75,10 +75,13 @@ def _bucket(code: np.ndarray, bits: int) -> np.ndarray:
 def hashed(text: str) -> tuple[np.ndarray, np.ndarray]:
     """Hash buckets that a text hits and log(1 + count) of each: (int64 [k], float32 [k]).
 
-    Character 2- to 4-grams that do not run over a space, and words and pairs of words, of the first
-    `HASHED_CHARACTERS` characters in lower case.
+    Character 2- to 4-grams that do not run over a space, words, and pairs of words, of `HASHED_CHARACTERS` characters
+    in lower case: of a longer text the first and the last half of them.
     """
-    points = _points(text[:HASHED_CHARACTERS].lower())
+    if len(text) > HASHED_CHARACTERS:  # long few-shot prompts end with the question itself
+        half = HASHED_CHARACTERS // 2
+        text = text[:half] + " " + text[-half:]
+    points = _points(text.lower())
     space = np.isin(points, _SPACES) if len(points) and points.max() > 127 else (points <= 32)
     keep = ~space
     keep[1:] |= ~space[:-1]  # of a run of spaces the first stays
