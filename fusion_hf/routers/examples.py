@@ -40,8 +40,8 @@ def remember(
 def nearest_logged(router, x: torch.Tensor, k: int) -> list[list[dict]]:
     """For every row of x the k most similar logged queries, the nearest first.
 
-    Each is ``{"query", "similarity", "scores": {candidate: performance}}``, with the scores that were measured. A router
-    without examples gives empty lists.
+    Each is ``{"query", "similarity", "scores": {candidate: performance}}``, with the scores that were measured. A
+    router without examples gives empty lists.
     """
     memory = getattr(router, "logged_features", None)
     if memory is None:
