@@ -168,7 +168,7 @@ def best_chains(codes, performance, cost, fold, folds: int, weight, prices: np.n
         return score
 
     for k in range(1, min(len(useful), 3) + 1):
-        chains = sorted(permutations(useful, k))
+        chains = list(permutations(useful, k))  # of equal ones the first counts: cheap candidates go first
         score = attempt(chains)
     if len(useful) >= LONGEST:
         good = sorted({int(i) for column in (-score).T for i in column.argsort(kind="stable")[:EXTENDED]})
@@ -193,7 +193,7 @@ def _held_out(table: np.ndarray, prices: np.ndarray) -> np.ndarray:
 
 
 def _useful(performance, cost, weight, prices: np.ndarray) -> list[int]:
-    """At most `CONSIDERED` columns: the best at every price first, then the next best, and so on."""
+    """At most `CONSIDERED` columns, the cheapest first: the best at every price, then the next best, and so on."""
     seen = ~np.isnan(performance) & ~np.isnan(cost)
     with np.errstate(invalid="ignore"):
         mean, price = (
@@ -203,7 +203,7 @@ def _useful(performance, cost, weight, prices: np.ndarray) -> list[int]:
     value = np.nan_to_num(mean - prices[:, None] * price, nan=-np.inf)  # [L, m]
     ranks = (-value).argsort(1, kind="stable")
     order = dict.fromkeys(int(c) for c in ranks.T.ravel() if not np.isnan(mean[c]))
-    return sorted(list(order)[:CONSIDERED])
+    return sorted(list(order)[:CONSIDERED], key=lambda c: (price[c], c))
 
 
 def rules_of(codes, performance, cost, weight, chain: tuple[int, ...], price: float) -> Rules:

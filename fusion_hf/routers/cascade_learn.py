@@ -17,9 +17,10 @@ PENALTIES = (3.0, 10.0, 30.0, 100.0)
 PRICES = np.concatenate([[0.0], np.geomspace(0.003, 300.0, 36)])  # of a call of the dearest candidate, in performance
 FEWEST = 20  # queries of a group below which no chain is learned
 LEAST = 0.05  # share of a group below which a query says nothing about it
-CAUTION = 1.0  # standard errors by which a longer chain must be better, because the best of many is partly luck
+CAUTION = 2.0  # standard errors by which a longer chain must be better, because the best of many is partly luck
 # How much of what the query, and of what an answer alone, says about being right is believed; by cross-validation.
 NOTHING = (0.0, 0.0)
+USUAL = (0.5, 0.5)  # while chains are compared
 BELIEFS = (NOTHING, (0.5, 0.0), (1.0, 0.0), (0.0, 0.5), (0.0, 1.0), (0.5, 0.5), (1.0, 1.0))
 
 
@@ -157,7 +158,7 @@ def _plans_of(group: Group) -> list[dict]:
     for i, price in enumerate(prices):
         best = reward = None
         for chain in (chains[i] for chains in by_length):
-            held = _held_out(group, chain, price, NOTHING)
+            held = _held_out(group, chain, price, USUAL)
             now = held[0] - price * held[1]
             if best is None or _better(now, reward, group.weight):
                 best, reward = chain, now
