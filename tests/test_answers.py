@@ -79,6 +79,7 @@ def test_without_tests_programs_agree_that_do_the_same():
     loop = "```python\ndef g(n):\n    while n == 100:\n        pass\n    return 2 * n\n```"
     assert program_answer(BARE, loop) == program_answer(BARE, loop.replace("g", "h")) not in (None, one)
     assert program_answer(BARE, "```python\ndef f(x):\n    raise ValueError\n```") is None
+    assert program_answer(BARE, "```python\nresult = double(3)\n```") is None  # an example, and no program
     assert (other is None) == (one is None)
 
 

@@ -113,12 +113,12 @@ def program_answer(query: str, response: str) -> str | None:
     do the same; None where it fails on all of them.
     """
     stub = _STUB.search(query)
-    gold = {"prompt": stub.group() if stub else "", "entry_point": stub.group(1) if stub else ""}
+    tests = shown_tests(query)
+    gold = {"prompt": stub.group() if stub else "", "entry_point": stub.group(1) if stub else "", "tests": tests}
     program = None if stub else next((block for block in _blocks(response) if _entry(block)), None)
     program = program or read_program(response, gold)
     if program is None:
         return None
-    tests = shown_tests(query)
     if tests:
         done = run_python(program, timeout=TIMEOUT_S, cpu_s=CPU_S, tests=tests)
         return PASSES if done.ok else None
