@@ -10,8 +10,8 @@ FIGURES = True
 def arguments(add) -> None:
     add("--pool", required=True, help="pool file (YAML): LLMs, prices, how to reach them")
     add("--tasks", required=True, help="comma-separated task names, or all")
-    add("--split", default="train", choices=("train", "test"))
-    add("--limit", type=int, help="queries a task (default: all of them)")
+    add("--split", default="train", choices=("train", "partial_test", "test"))
+    add("--limit", type=int, help="queries a task (default: all of them; the published sample: 500 of train)")
     add("--modes", "--mode", default="direct,think", help="any of direct, think, thought (default: direct,think)")
     add("--templates", help="thought templates (folder or Hub id) that mode thought puts before each query")
     add("-k", type=int, default=3, help="mode thought: templates before a query (default: 3)")
