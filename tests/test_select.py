@@ -4,7 +4,6 @@ import math
 import random
 from itertools import pairwise
 
-import pyarrow as pa
 import pytest
 from conftest import make_rows
 
@@ -267,32 +266,6 @@ def test_a_saved_dataset_is_read_by_load_dataset_and_has_a_card(tmp_path):
     for name, count in [*counts["by_task"].items(), *counts["by_teacher"].items(), *counts["dropped"].items()]:
         assert f"| {name} | {count} |" in card
     assert math.isclose(sum(counts["by_task"].values()), len(data))
-
-
-def test_a_large_log_in_time():
-    import time
-
-    n = 100_000
-    text = "some words of an answer " * 20
-    table = pa.table(
-        {
-            "query_id": [f"{i // 40:016x}" for i in range(n)],
-            "task": ["squad"] * n,
-            "query": [f"{i // 40} {text}" for i in range(n)],
-            "ground_truth": [["x"]] * n,
-            "metric": ["cem"] * n,
-            "llm": [f"llm{i % 20}" for i in range(n)],
-            "mode": ["think" if i % 40 >= 20 else "direct" for i in range(n)],
-            "response": [f"{i % 997} {text}" for i in range(n)],
-            "performance": [float(i % 3 > 0) for i in range(n)],
-            "cost": [float(i % 7) for i in range(n)],
-        }
-    )
-    test = pa.table({"query_id": [f"t{i}" for i in range(500)], "query": [f"{i} {i} {text}" for i in range(500)]})
-    start = time.process_time()  # a busy machine fails nobody
-    data, _ = sft_dataset(table, exclude=test)
-    assert len(data) == 5 * n // 40
-    assert time.process_time() - start < 20
 
 
 def test_a_right_answer_said_nearly_the_same_way_counts_once():
