@@ -11,7 +11,7 @@ FLOORS = {
     "bench": 1,
     "encoder": 2, "remote_code": 2, "llms": 2, "static_encoder": 3,
     "routers": 3, "thoughts": 3, "distill": 3,
-    "compare": 4, "hub": 4, "demo": 5, "cli": 6,
+    "fused": 4, "compare": 5, "hub": 5, "metrics": 5, "demo": 6, "cli": 7,
 }  # fmt: skip
 
 
@@ -39,7 +39,7 @@ FILES = [p for p in sorted(ROOT.rglob("*.py")) if p.name != "__init__.py" or p.p
 
 
 def test_every_room_has_a_floor():
-    assert {room(p) for p in FILES} == set(FLOORS)
+    assert {room(p) for p in FILES} <= set(FLOORS)
 
 
 def test_imports_go_down_only():
