@@ -1,6 +1,7 @@
 """Errors that the user can act on, and the import of optional packages."""
 
 import importlib
+import re
 from types import ModuleType
 
 
@@ -23,3 +24,36 @@ def require(module: str, extra: str) -> ModuleType:
         raise MissingPackage(
             f"{module} cannot be imported ({error}): install it with  pip install 'fusion_hf[{extra}]'"
         ) from error
+
+
+# Upload addresses are signed in their query.
+_QUERY = re.compile(r"\?\S+")
+_ADVICE = {
+    400: "it does not accept what was sent",
+    401: "no such repository for this token: set HF_TOKEN, or log in with  hf auth login",
+    403: "the token may not do that there: set another HF_TOKEN, or log in with  hf auth login",
+    404: "no such repository or revision (a private one needs HF_TOKEN or  hf auth login)",
+    409: "somebody else changes the repository right now: try again",
+    412: "somebody else changed the repository meanwhile: try again",
+    413: "it is too large for one request",
+    429: "too many requests: try again later",
+}
+
+
+def hub_reason(error: BaseException) -> str:
+    """Why the Hub, or the way to it, refused, in one line: status, what it said, and what to do. Holds no URL query."""
+    chain = [error]
+    while chain[-1].__cause__ is not None and len(chain) < 5:
+        chain.append(chain[-1].__cause__)
+    text = " ".join(line.strip() for line in str(error).splitlines() if line.strip()) or type(error).__name__
+    response = next((e.response for e in chain if getattr(e, "response", None) is not None), None)
+    if response is None:
+        if type(chain[-1]).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2", "requests"):
+            text = f"{text} ({chain[-1] or type(chain[-1]).__name__}): the connection was cut, or there is none"
+        return _QUERY.sub("", text)[:600]
+    said = response.headers.get("X-Error-Message") or getattr(chain[-1], "server_message", None) or ""
+    advice = _ADVICE.get(response.status_code, "the Hub has trouble: try again later" if response.is_error else "")
+    wait = response.headers.get("Retry-After")
+    if response.status_code == 429 and wait:
+        advice = f"too many requests: try again in {wait} s"
+    return ", ".join(part for part in (f"{response.status_code} {response.reason_phrase}", said[:200], advice) if part)
