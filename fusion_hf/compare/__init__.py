@@ -4,12 +4,57 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..encoder import TextEncoder
 from ..errors import UserError
 from ..llms.logs import load_log
+from .logged import Log, anchor_systems, join, log_systems, single_systems
+from .measure import measure
 from .report import plot, render
-from .systems import Splits, anchor_systems, log_systems, measure, router_systems, single_systems
+from .routed import combination, encoder_of, router_systems
+from .systems import LEVELS, Splits, System
 
-__all__ = ["compare_bench"]
+__all__ = ["LEVELS", "Splits", "System", "compare_bench", "gather"]
+
+
+def gather(
+    bench: str | Path | Splits,
+    routers: Sequence[str] = (),
+    logs: Sequence[str] = (),
+    combine: str | None = None,
+    out: str | Path | None = None,
+    encoder: str | TextEncoder | None = None,
+) -> tuple[list[System], Splits, list[str]]:
+    """Every system of a comparison, the splits that they were measured on, and notes on what was left out.
+
+    Args:
+        bench, routers, logs, combine, encoder: See `compare_bench`; `bench` may be splits that were read already.
+        out: Folder in which the router of `combine` is saved, as ``combined``.
+    """
+    splits = bench if isinstance(bench, Splits) else Splits.read(bench)
+    others = [Log.align(name, load_log(path), splits) for name, path in map(_named_log, logs)]
+    joined, notes = join(splits, others)
+    systems = [*anchor_systems(splits), *single_systems(splits)]
+    named = [item.split("=", 1) if "=" in item else (Path(item).name, item) for item in routers]
+    for name, folder in named:
+        systems += router_systems(name, folder, joined)
+    for log in others:
+        systems += log_systems(log)
+    if combine is not None:
+        if out is None:
+            raise UserError("combine: expected a folder for the router of all levels, found none: give out")
+        encoder = encoder_of([folder for _, folder in named]) if encoder is None else encoder
+        systems += combination(combine, joined, Path(out) / "combined", encoder)
+    twice = sorted({s.name for s in systems if sum(s.name == other.name for other in systems) > 1})
+    if twice:
+        raise UserError(f"two systems are called {twice[0]!r}: give each router and log a NAME= of its own")
+    return systems, splits, notes
+
+
+def _named_log(item: str) -> tuple[str, str]:
+    if "=" not in item:
+        raise UserError(f"--log {item}: expected NAME=LOG, found no '='")
+    name, path = item.split("=", 1)
+    return name, path
 
 
 def compare_bench(
@@ -18,6 +63,8 @@ def compare_bench(
     logs: Sequence[str],
     out: str | Path,
     title: str = "Three levels on the same queries",
+    combine: str | None = None,
+    encoder: str | TextEncoder | None = None,
 ) -> dict:
     """Compare every system on the test split of `bench` and write the report.
 
@@ -25,26 +72,20 @@ def compare_bench(
         bench: FusionBench folder or Hub id with the splits train and test. With partial_test, configurations are
             chosen on it; otherwise no choice among systems is reported.
         routers: ``[NAME=]FOLDER`` of trained routers (query level).
-        logs: ``NAME=LOG`` of graded answers to the same queries (thought level when NAME begins with "thought", model
-            level when it begins with "model").
+        logs: ``NAME=LOG`` of graded answers to the same queries (thought level when NAME begins with "thought" or the
+            mode is thought, model level when it begins with "model" or the LLM is ``<base>+<adapter>``).
         out: Folder of ``report.md``, ``report.json`` and ``report.png``.
+        combine: Router kind that is trained over the candidates of the bench and of all logs together; it is saved as
+            ``combined`` in `out`.
+        encoder: Of that router; default: that of the first router, else all-MiniLM-L6-v2.
 
     Returns:
         The content of ``report.json``.
     """
-    splits = Splits.read(bench)
-    systems = [*anchor_systems(splits), *single_systems(splits)]
-    for item in routers:
-        name, folder = item.split("=", 1) if "=" in item else (Path(item).name, item)
-        systems += router_systems(name, folder, splits)
-    for item in logs:
-        if "=" not in item:
-            raise UserError(f"--log {item}: expected NAME=LOG, found no '='")
-        name, path = item.split("=", 1)
-        systems += log_systems(name, load_log(path), splits)
-    result = measure(systems, splits) | {"title": title}
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    systems, splits, notes = gather(bench, routers, logs, combine, out, encoder)
+    result = measure(systems, splits) | {"title": title, "notes": notes}
     (out / "report.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     plot(result, out / "report.png")
     (out / "report.md").write_text(render(result), encoding="utf-8")

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from ..errors import require
 from .systems import BEST_SINGLE, ORACLE
+from .systems import LEVELS as SYSTEM_LEVELS
 
-LEVELS = {"query": "query level (router)", "thought": "thought level (templates)", "model": "model level (SFT)"}
-COLOURS = {BEST_SINGLE: "#444444", "query": "#1f77b4", "thought": "#2ca02c", "model": "#d62728", ORACLE: "#aaaaaa"}
+LEVELS = {n: t for n, t in SYSTEM_LEVELS.items() if n not in ("anchor", "single")}
+COLOURS = {BEST_SINGLE: "#444444", "query": "#1f77b4", "thought": "#2ca02c", "model": "#d62728", "combined": "#9467bd", ORACLE: "#aaaaaa"}
 
 
 def representatives(result: dict) -> dict[str, str]:
