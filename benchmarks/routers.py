@@ -21,6 +21,7 @@ import torch
 
 from fusion_hf.bench.data import COLUMNS, RoutingData
 from fusion_hf.bench.store import read_extra, read_log
+from fusion_hf.cli import read_option
 from fusion_hf.encoder import NONE, TextEncoder, embed_cached, load_encoder
 from fusion_hf.routers import KINDS, get_kind, train_router
 from fusion_hf.routers.cross import cross_validate
@@ -38,6 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--cv", metavar="BENCH", help="log to cross-validate and to time on (split train)")
     add("--train-test", metavar="BENCH", help="log with costs and the splits train and test")
     add("--kind", action="append", choices=KINDS, help="measure this kind only; repeat for several")
+    add("--option", action="append", default=[], metavar="NAME=VALUE", help="of the only --kind; repeat for several")
     add("--encoder", default="offline")
     add("--folds", type=int, default=5)
     add("--json", metavar="FILE", default="routers.json", help="figures, kept from run to run (default: %(default)s)")
@@ -71,10 +73,12 @@ def cpu(function, rounds: int) -> float:
     return float(np.median(found))
 
 
-def timed(kind: str, data: RoutingData, encoder, features, llms) -> dict:
+def timed(kind: str, data: RoutingData, encoder, features, llms, options) -> dict:
     """Training seconds on the whole log, seconds of the head, and bytes that the kind itself adds to a checkpoint."""
     start = time.process_time()
-    router = train_router(kind, data, encoder or NONE, features=features, progress=False, llms=llms, examples=0)
+    router = train_router(
+        kind, data, encoder or NONE, features=features, progress=False, llms=llms, examples=0, **options
+    )
     train = time.process_time() - start
     x, shared = features[1][:1000], set(features[0])
     with torch.inference_mode():
@@ -86,9 +90,11 @@ def timed(kind: str, data: RoutingData, encoder, features, llms) -> dict:
     return {"train_seconds": train, **heads, "bytes": sum(b.numel() * b.element_size() for b in own.values())}
 
 
-def on_test(kind: str, train: RoutingData, test: RoutingData, encoder, features, there, llms) -> dict:
+def on_test(kind: str, train: RoutingData, test: RoutingData, encoder, features, there, llms, options) -> dict:
     """Rewards on the test split in every scenario, and the frontier."""
-    router = train_router(kind, train, encoder or NONE, features=features, progress=False, llms=llms, examples=0)
+    router = train_router(
+        kind, train, encoder or NONE, features=features, progress=False, llms=llms, examples=0, **options
+    )
     result = evaluate_router(router, test, train, SCENARIOS, embeddings=there)
     parts = {s: {k: result["scenarios"][s][k] for k in ("reward", "ci95", "cost_usd")} for s in SCENARIOS}
     return parts | {k: result[k] for k in ("aiq", "aiq_singles", "cost_share_at")}
@@ -102,6 +108,10 @@ def main(args: argparse.Namespace) -> dict:
     encoder = None if args.encoder == NONE else load_encoder(args.encoder)
     kinds = args.kind or [k for k in KINDS if k not in KNOWING]
     kinds = [k for k in kinds if not get_kind(k).needs_answers]  # `benchmarks/cascade.py` measures those
+    options = dict(read_option(text) for text in args.option)
+    if options and len(kinds) != 1:
+        raise SystemExit("--option needs exactly one --kind")
+    by_kind = dict.fromkeys(kinds, options)
     rows = {k: result["kinds"].setdefault(k, {}) for k in kinds}
     if args.cv:
         data = read(args.cv, "train")
@@ -110,9 +120,11 @@ def main(args: argparse.Namespace) -> dict:
         features = prepare(data, here)
         result["prepare_seconds"] = time.process_time() - start
         for kind in kinds:
-            rows[kind]["timed"] = timed(kind, data, encoder, features, pool(args.cv))
+            rows[kind]["timed"] = timed(kind, data, encoder, features, pool(args.cv), options)
             print(kind, rows[kind]["timed"], flush=True)
-        found = cross_validate(data, list(dict.fromkeys(["knn", *kinds])), args.folds, encoder=args.encoder)
+        found = cross_validate(
+            data, list(dict.fromkeys(["knn", *kinds])), args.folds, encoder=args.encoder, options=by_kind
+        )
         result["cv"] = {k: found[k] for k in ("folds", "queries", "anchors")}
         for kind in kinds:
             rows[kind]["cv"] = found["kinds"][kind]
@@ -122,7 +134,7 @@ def main(args: argparse.Namespace) -> dict:
         features = prepare(train, vectors(encoder, train))
         there, llms = vectors(encoder, test), pool(args.train_test)
         for kind in kinds:
-            rows[kind]["test"] = on_test(kind, train, test, encoder, features, there, llms)
+            rows[kind]["test"] = on_test(kind, train, test, encoder, features, there, llms, options)
             print(kind, rows[kind]["test"], flush=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
     print(table(result))

@@ -107,6 +107,11 @@ def test_a_query_in_two_splits_is_counted(tmp_path, capsys):
         (["eval-router", "{bench}", "{bench}"], "router"),
         (["eval-router", "{router}", "{bench}", "--scenario", "cheap"], "expected one of .*performance"),
         (["cv-router", "{bench}", "--kind", "knn", "--encoder", "none", "--folds", "1"], "folds"),
+        (
+            ["cv-router", "{bench}", "--kind", "knn", "--option", "svm.epsilon=1"],
+            "expected KIND.NAME=VALUE of a compared",
+        ),
+        (["cv-router", "{bench}", "--kind", "svm", "--encoder", "none", "--option", "svm.wide=1"], "wide"),
         (["route", "{router}", "hi", "--scenario", "cheap"], "expected one of .*performance"),
         (["route", "{router}", "hi", "--candidates", "ant,dog"], "dog"),
         (["route", "{router}", "--file", "{none}"], "expected a file"),

@@ -218,6 +218,15 @@ def test_cross_validation_never_trains_on_what_it_tests():
     assert found["kinds"]["knn"]["reward"] < 0.6 < found["anchors"]["oracle"]["reward"]
 
 
+def test_options_reach_the_kind_that_they_are_meant_for():
+    plain, tight, wide = (
+        cross_validate(TRAIN, ["svm", "knn"], folds=3, encoder="none", progress=False, options=options)["kinds"]
+        for options in (None, {"svm": {"epsilon": 0.0}}, {"svm": {"epsilon": 5.0}})
+    )
+    assert plain["knn"]["reward"] == tight["knn"]["reward"] == wide["knn"]["reward"]
+    assert wide["svm"]["reward"] < tight["svm"]["reward"]  # no error of a score reaches 5, so nothing is learned
+
+
 def test_cross_validation_does_not_depend_on_order():
     shuffled = TRAIN.subset(np.random.default_rng(0).permutation(len(TRAIN))).select(["dog", "cat", "bee"])
     one, two = (cross_validate(d, ["linear"], folds=3, encoder="none", progress=False) for d in (TRAIN, shuffled))

@@ -55,6 +55,17 @@ def chosen_llms(args) -> list[str] | None:
     return small if names is None else [name for name in names if name in small]
 
 
+def read_option(text: str) -> tuple[str, object]:
+    """Name and value of ``NAME=VALUE``; a value that is no number, true, false or null is a string."""
+    name, found, value = text.partition("=")
+    if not name.isidentifier() or not found:
+        raise UserError(f"--option: expected NAME=VALUE, found {text!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
 def print_json(result) -> None:
     """Figures on standard output, for a person or a pipe."""
     print(json.dumps(result, indent=1, ensure_ascii=False))

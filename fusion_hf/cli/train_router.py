@@ -1,9 +1,6 @@
 """`fusion-hf train-router`: train a router on a log."""
 
-import json
-
-from ..errors import UserError
-from . import DEFAULT_ENCODER, ENCODER_HELP
+from . import DEFAULT_ENCODER, ENCODER_HELP, read_option
 
 HELP = "train a router on a log"
 EXAMPLE = "fusion-hf train-router bench --kind fusion --out router"
@@ -37,18 +34,7 @@ def run(args):
     pool = read_extra(args.bench, "llms")
     router = routers.train_router(
         args.kind, data, encoder=args.encoder, task_labels=not args.no_task_labels, seed=args.seed, answers=answers,
-        llms=None if pool is None else pool.to_pylist(), **dict(_option(text) for text in args.option),
+        llms=None if pool is None else pool.to_pylist(), **dict(read_option(text) for text in args.option),
     )  # fmt: skip
     router.save_pretrained(args.out)
     print(f"{args.kind} router for {len(data.candidates)} candidates from {len(data)} queries: {args.out}")
-
-
-def _option(text: str) -> tuple[str, object]:
-    """Name and value of ``NAME=VALUE``; a value that is no number, true, false or null is a string."""
-    name, found, value = text.partition("=")
-    if not name.isidentifier() or not found:
-        raise UserError(f"--option: expected NAME=VALUE, found {text!r}")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value

@@ -1,7 +1,7 @@
 """Router kinds against each other by cross-validation."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -43,10 +43,12 @@ def cross_validate(
     seed: int = 0,
     progress: bool = True,
     llms: Sequence[dict] | None = None,
+    options: Mapping[str, dict] | None = None,
 ) -> dict:
     """Router kinds against each other and the anchors, on the same held-out queries.
 
-    Queries are embedded once. Anchors and scaling come from the training part of each fold.
+    Queries are embedded once. Anchors and scaling come from the training part of each fold. `options` holds what the
+    `learn` of a kind takes, by kind.
 
     Returns:
         The dict of ``cv-router --json``. ``reward`` is the mean over held-out queries with its standard error ``se``
@@ -78,7 +80,10 @@ def cross_validate(
         prepared.append(time.perf_counter() - start)
         for name in names:
             start = time.perf_counter()
-            router = train_router(name, train, text_encoder or NONE, task_labels, seed, features=features, llms=llms)
+            router = train_router(
+                name, train, text_encoder or NONE, task_labels, seed, features=features, llms=llms,
+                **(options or {}).get(name, {}),
+            )  # fmt: skip
             seconds[name].append(time.perf_counter() - start)
             # A kind that trained an encoder of its own needs embeddings of its own.
             shared = embeddings is not None and router.encoder is text_encoder.model
