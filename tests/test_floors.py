@@ -7,7 +7,7 @@ import fusion_hf
 
 ROOT = Path(fusion_hf.__file__).parent
 FLOORS = {
-    "errors": 0, "cards": 0,
+    "errors": -1, "cards": 0, "pushable": 0,
     "bench": 1,
     "encoder": 2, "remote_code": 2, "llms": 2, "static_encoder": 3,
     "routers": 3, "thoughts": 3, "distill": 3,

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..cards import render_card
+from ..cards import PLACE, render_card
 from .data import RoutingData
 from .schema import encode
 from .store import EXTRAS, SPLITS, bench_splits, read_log, summary, write_extra
@@ -33,6 +33,8 @@ def write_card(
         sources: (source, licence) of a task, where its queries do not come from the source that the task names in
             `fusion_hf.bench.tasks`. What an earlier call was told stays.
     """
+    from huggingface_hub import DatasetCardData
+
     out = Path(out)
     sources = told_sources(out) | (sources or {})
     tasks = sorted(p.name for p in (out / "data").iterdir() if p.is_dir() and any(p.glob("*.parquet")))
@@ -50,16 +52,12 @@ def write_card(
     if not text and readme.exists():
         text = _kept_text(readme.read_text(encoding="utf-8"))
     licences = sorted({row["licence"] for row in rows} - {None, "unknown"})
-    header = {"pretty_name": title}
-    if licences:
-        header["license"] = licences
-    header |= {
-        "tags": ["fusion_hf", "llm-routing", "llm-logs"],
-        "task_categories": ["text-generation", "question-answering"],
-        "configs": _configs(out, tasks),
-    }
+    header = DatasetCardData(
+        pretty_name=title, license=licences or None, tags=["fusion_hf", "llm-routing", "llm-logs"],
+        task_categories=["text-generation", "question-answering"], configs=_configs(out, tasks),
+    )  # fmt: skip
     card = render_card(
-        "dataset", header, title=title, text=text.strip(), splits=_splits(out), tasks=rows, shown=shown,
+        "dataset", header, repo_id=PLACE, title=title, text=text.strip(), splits=_splits(out), tasks=rows, shown=shown,
         candidates=_candidates(out, shown), plot=_plot(out, means), plot_file=PLOT,
     )  # fmt: skip
     readme.write_text(card, encoding="utf-8")

@@ -1,7 +1,7 @@
 """`fusion-hf eval-router`: measure a router, with every anchor."""
 
-HELP = "measure a router, with every anchor"
-EXAMPLE = "fusion-hf eval-router router bench --split test --scenario all"
+HELP = "measure a router, with every anchor; --json ROUTER/eval.json puts the figures on its card"
+EXAMPLE = "fusion-hf eval-router router bench --split test --json router/eval.json"
 FIGURES = True
 
 

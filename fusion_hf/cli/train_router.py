@@ -1,5 +1,7 @@
 """`fusion-hf train-router`: train a router on a log."""
 
+from pathlib import Path
+
 from . import DEFAULT_ENCODER, ENCODER_HELP, read_option
 
 HELP = "train a router on a log"
@@ -36,5 +38,7 @@ def run(args):
         args.kind, data, encoder=args.encoder, task_labels=not args.no_task_labels, seed=args.seed, answers=answers,
         llms=None if pool is None else pool.to_pylist(), **dict(read_option(text) for text in args.option),
     )  # fmt: skip
+    if not Path(args.bench).exists():  # a Hub id, for the card
+        router.config.trained_from = args.bench
     router.save_pretrained(args.out)
     print(f"{args.kind} router for {len(data.candidates)} candidates from {len(data)} queries: {args.out}")

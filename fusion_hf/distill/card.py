@@ -1,7 +1,8 @@
 """The card of a training dataset: what was kept, what was left out, and who taught."""
 
 import pandas as pd
-import yaml
+
+from ..cards import PLACE, render_card
 
 _HEAD = {
     "sft": "pairs of prompt and completion in TRL's conversational form, the best answers",
@@ -18,27 +19,27 @@ def data_card(dataset, counts: dict, validation=None, tokenizer: str | None = No
         validation: The split ``validation`` or None.
         tokenizer: Who counted the column ``tokens``; None means the log did.
     """
+    from huggingface_hub import DatasetCardData
+
     form = "preference" if "chosen" in dataset.column_names else "sft"
     parts = [(name, part) for name, part in (("train", dataset), ("validation", validation)) if part is not None]
     files = [{"split": name, "path": f"data/{name}-*.parquet"} for name, _ in parts]
-    header = {
-        "pretty_name": "Best answers of many LLMs",
-        "tags": ["fusion_hf", "distillation", form],
-        "task_categories": ["text-generation"],
-        "configs": [{"config_name": "default", "data_files": files}],
-    }
-    rule = ", ".join(sorted(set(dataset["rule"])))
-    sizes = " and ".join(f"{len(part)} of `{name}`" for name, part in parts)
-    dropped = "".join(f"| {reason} | {n} |\n" for reason, n in counts["dropped"].items())
-    unit = "log rows" if form == "sft" else "prompts"
-    return (
-        f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n# Best answers of many LLMs\n\n"
-        f"{counts['kept']} {_HEAD[form]} by the rule `{rule}` ({sizes}), chosen from {counts['read']} {unit}. "
-        f"The other columns say where each came from.\n\n"
-        f"{_tables(parts, form, tokenizer)}\n"
-        f"| left out because | {unit} |\n|---|---|\n{dropped}\n"
-        "```python\nfrom datasets import load_dataset\n\n"
-        'data = load_dataset("path/to/this/folder", split="train")\n```\n'
+    header = DatasetCardData(
+        pretty_name="Best answers of many LLMs", tags=["fusion_hf", "distillation", form],
+        task_categories=["text-generation"], configs=[{"config_name": "default", "data_files": files}],
+    )  # fmt: skip
+    return render_card(
+        "sft",
+        header,
+        repo_id=PLACE,
+        kept=counts["kept"],
+        read=counts["read"],
+        dropped=counts["dropped"],
+        form=_HEAD[form],
+        unit="log rows" if form == "sft" else "prompts",
+        rule=", ".join(sorted(set(dataset["rule"]))),
+        sizes=" and ".join(f"{len(part)} of `{name}`" for name, part in parts),
+        tables=_tables(parts, form, tokenizer).strip(),
     )
 
 

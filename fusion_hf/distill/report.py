@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from ..cards import render_card
+from ..cards import PLACE, render_card
 
 REPORT = "train_report.json"
 RESULTS = "results.json"
@@ -69,14 +69,15 @@ def _settings(training_args, model_args) -> dict:
 
 
 def write_report(folder: str | Path, report: dict) -> None:
-    """Write ``train_report.json`` and the card that is rendered from it."""
+    """Write ``train_report.json`` and the card that is rendered from it; figures of an earlier training go."""
     # The Trainer's pickled arguments say nothing that the report does not, and a pickle must not be published.
     (Path(folder) / "training_args.bin").unlink(missing_ok=True)
+    (Path(folder) / RESULTS).unlink(missing_ok=True)
     (Path(folder) / REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     write_adapter_card(folder)
 
 
-def write_adapter_card(folder: str | Path) -> None:
+def write_adapter_card(folder: str | Path, repo_id: str = PLACE) -> None:
     """README.md of a trained adapter or model, from its ``train_report.json`` and, where there is one, `RESULTS`.
 
     `RESULTS` is what `fusion_hf.distill.student.measure` returns.
@@ -84,25 +85,53 @@ def write_adapter_card(folder: str | Path) -> None:
     folder = Path(folder)
     report = {"rows_by_task": {}, "eval_losses_by_domain": {}}
     report |= json.loads((folder / REPORT).read_text(encoding="utf-8"))
-    results = folder / RESULTS
-    local = {key: Path(report[key]).exists() for key in ("model", "dataset")}
-    names = {key: Path(report[key]).name if local[key] else report[key] for key in local}
-    header = {
-        "library_name": "peft" if report["method"] == "lora" else "transformers",
-        "tags": ["fusion_hf", "distillation", report.get("kind", "sft")],
-        "pipeline_tag": "text-generation",
-    }
-    if not local["model"]:
-        header["base_model"] = report["model"]
-    if not local["dataset"]:
-        header["datasets"] = [report["dataset"]]
+    results = json.loads((folder / RESULTS).read_text(encoding="utf-8")) if (folder / RESULTS).exists() else []
+    hub = {key: _hub_id(report[key]) for key in ("model", "dataset")}
     text = render_card(
         "adapter",
-        header,
-        title=f"{Path(report['model']).name}, taught by many LLMs",
-        base_model=names["model"],
-        dataset=names["dataset"],
+        _header(report, results, hub),
+        title=_title(report),
+        repo_id=repo_id,
+        base_model=hub["model"] or Path(report["model"]).name,
+        dataset=hub["dataset"] or Path(report["dataset"]).name,
         report=report,
-        results=json.loads(results.read_text(encoding="utf-8")) if results.exists() else None,
+        results=results,
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _title(report: dict) -> str:
+    return f"{Path(report['model']).name}, taught by many LLMs"
+
+
+def _hub_id(name: str) -> str | None:
+    """`name` where it is an id of the Hub; None for a folder, or the name of one."""
+    return name if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).exists() else None
+
+
+def _header(report: dict, results: list[dict], hub: dict):
+    from huggingface_hub import ModelCardData
+
+    return ModelCardData(
+        library_name="peft" if report["method"] == "lora" else "transformers",
+        tags=["fusion_hf", "distillation", report.get("kind", "sft")],
+        pipeline_tag="text-generation",
+        base_model=hub["model"],
+        datasets=[hub["dataset"]] if hub["dataset"] else None,
+        model_name=_title(report),
+        eval_results=_model_index(results) or None,
+    )
+
+
+def _model_index(results: list[dict]) -> list:
+    from huggingface_hub import EvalResult
+
+    return [
+        EvalResult(
+            task_type="text-generation", dataset_type="fusion_hf", dataset_name=f"FusionBench {task}",
+            dataset_config=task, dataset_split=result["split"], metric_type="performance",
+            metric_name=f"performance, {result['mode']} mode", metric_value=round(row["performance"], 6),
+        )
+        for result in results
+        for task, row in [("all", result), *sorted(result["by_task"].items())]
+    ]  # fmt: skip

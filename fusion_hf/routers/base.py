@@ -5,7 +5,9 @@ subclass, a `Router` subclass that implements `learn` and `head`, and a line ``R
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -13,9 +15,10 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 
 from ..encoder import TextEncoder
 from ..errors import UserError
+from ..pushable import Pushable
 from ..remote_code import auto_map, save_code
 from .chats import Chat, as_texts
-from .decisions import Predictions, RoutingDecision, decide
+from .decisions import Predictions, RoutingDecision, TradeOff, decide
 from .examples import nearest_logged
 from .extend import extend
 from .features import text_features
@@ -40,11 +43,12 @@ class RouterConfig(PreTrainedConfig):
         scenarios: Trade-offs by name: alpha, beta and score ("performance" or "judge") of the reward.
         scaling: Minimum ("low") and span of performance, cost and judge a task, on the training split.
         trained_on: Number of training queries.
+        trained_from: Hub id of the training log, where it came from the Hub.
         options: What the kind chose in training, to read.
         buffers: [dtype, shape] of every buffer in the checkpoint.
     """
 
-    sub_configs: ClassVar = {"encoder_config": AutoConfig}
+    sub_configs: ClassVar[dict[str, Any]] = {"encoder_config": AutoConfig}
 
     encoder_config: dict | PreTrainedConfig | None = None
     encoder_name: str = "none"
@@ -59,17 +63,18 @@ class RouterConfig(PreTrainedConfig):
     scenarios: dict | None = None
     scaling: dict | None = None
     trained_on: int = 0
+    trained_from: str | None = None
     options: dict | None = None
     buffers: dict | None = None
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         if isinstance(self.encoder_config, dict):
             settings = dict(self.encoder_config)
             self.encoder_config = AutoConfig.for_model(settings.pop("model_type"), **settings)
         super().__post_init__(**kwargs)
 
 
-class Router(PreTrainedModel):
+class Router(Pushable, PreTrainedModel):
     """Base of all kinds. See `route` and `predict`; `train_router` makes one from a log."""
 
     config_class = RouterConfig
@@ -85,13 +90,13 @@ class Router(PreTrainedModel):
             self.register_buffer(name, torch.zeros(shape, dtype=getattr(torch, dtype)))
         # save_pretrained needs a parameter to read a dtype from.
         self.placeholder = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
-        self.tokenizer = None
+        self.tokenizer: Any = None
         self.post_init()
 
     # -- what a kind implements
 
     @classmethod
-    def learn(cls, x: np.ndarray, targets: Targets, seed: int = 0, **options) -> tuple[dict, dict[str, torch.Tensor]]:
+    def learn(cls, x: np.ndarray, targets: Targets, seed: int = 0, **options: Any) -> tuple[dict, dict[str, torch.Tensor]]:
         """Learn from features x, float64 [n, d]: (plain data to keep as ``config.options``, buffers)."""
         raise NotImplementedError
 
@@ -107,7 +112,7 @@ class Router(PreTrainedModel):
         shares = self._task_shares(output) or [{}] * len(output["performance"])
         return [[f"looks like {_percent(share)}"] if share else [] for share in shares]
 
-    def votes(self, output: dict[str, torch.Tensor]) -> dict[tuple | None, torch.Tensor] | None:
+    def votes(self, output: dict[str, torch.Tensor]) -> dict[TradeOff | None, torch.Tensor] | None:
         """For kinds that choose without predicting a reward: `Predictions.votes`, [n, m], from the output of `head`."""
         return None
 
@@ -139,7 +144,7 @@ class Router(PreTrainedModel):
     @property
     def text_encoder(self) -> TextEncoder:
         """The encoder as a function from texts to vectors."""
-        if self.tokenizer is None:
+        if self.encoder is None or self.tokenizer is None:
             raise UserError("this router has no tokenizer: load it with from_pretrained, or set router.tokenizer")
         return TextEncoder(self.encoder, self.tokenizer, self.config.max_length)
 
@@ -202,7 +207,7 @@ class Router(PreTrainedModel):
         max_cost: float | None = None,
         candidates: Sequence[str] | None = None,
         explain: bool = False,
-        **how,
+        **how: Any,
     ) -> list[RoutingDecision]:
         """Choose a candidate for every query.
 
@@ -263,10 +268,13 @@ class Router(PreTrainedModel):
 
     # -- saving and loading
 
-    def save_pretrained(self, save_directory, **kwargs):
+    def save_pretrained(  # type: ignore[override]
+        self, save_directory: str | PathLike, push_to_hub: bool = False, repo_id: str | None = None, **kwargs: Any
+    ) -> None:
         """Save weights, configuration, tokenizer and the code that loads them (``trust_remote_code=True``).
 
-        Of several processes that trained together, the first one saves.
+        Of several processes that trained together, the first one saves. With `push_to_hub` all of it is pushed too, to
+        `repo_id` or to a repository of the folder's name.
         """
         if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank():
             return
@@ -274,10 +282,14 @@ class Router(PreTrainedModel):
         super().save_pretrained(save_directory, **kwargs)
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(save_directory)
-        save_code(type(self), save_directory)
+        save_code(type(self), Path(save_directory))
+        if push_to_hub:
+            self.push_to_hub(repo_id or Path(save_directory).name)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+    def from_pretrained(  # type: ignore[override]
+        cls, pretrained_model_name_or_path: str | PathLike, *args: Any, **kwargs: Any
+    ) -> Self:
         """Load a router with its tokenizer; arguments as in `PreTrainedModel.from_pretrained`."""
         hub = {k: kwargs[k] for k in ("revision", "token", "cache_dir", "local_files_only", "subfolder") if k in kwargs}
         result = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)

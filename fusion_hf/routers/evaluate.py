@@ -1,7 +1,10 @@
 """How good a router is on a test split, beside every anchor. (`cross` compares kinds by cross-validation.)"""
 
+import hashlib
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -25,7 +28,8 @@ TIMED = 32  # queries that are encoded afresh to time the encoder
 def evaluate_on_bench(router: str, bench: str, split: str = "test", scenario: str = "all") -> dict:
     """`evaluate_router` of a saved router on a split of a FusionBench; anchors and scaling come from its train split.
 
-    Also reports ``seconds.load`` and ``leaked_queries``, the number of texts that stand in both splits.
+    Also reports ``bench``, ``router`` (its `fingerprint`), ``seconds.load`` and ``leaked_queries``, the number of texts
+    that stand in both splits.
     """
     start = time.perf_counter()
     model = load_router(router)
@@ -34,16 +38,28 @@ def evaluate_on_bench(router: str, bench: str, split: str = "test", scenario: st
     data = {s: RoutingData.from_table(t) for s, t in tables.items()}
     result = evaluate_router(model, data[split], data["train"], None if scenario == "all" else [scenario], split=split)
     result["seconds"]["load"] = load
+    result |= {"bench": str(bench), "router": fingerprint(router)}
     result["leaked_queries"] = 0 if split == "train" else query_overlap(tables["train"], tables[split])
     if getattr(model, "has_plans", False) and set(model.candidates) <= set(data[split].candidates):
         result["cascade"] = _followed(model, bench, split, data, None if scenario == "all" else [scenario])
     return result
 
 
+def fingerprint(router: str | Path) -> str | None:
+    """Hash of a router's weights and configuration, by which figures are known to be its own; None for a Hub id."""
+    folder = Path(router)
+    if not folder.is_dir():
+        return None
+    files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
+    return hashlib.sha256(b"".join(hashlib.sha256(f.read_bytes()).digest() for f in files)).hexdigest()[:32]
+
+
 def _followed(model: Router, bench: str, split: str, data: dict[str, RoutingData], scenarios: list[str] | None) -> dict:
     from .answers import log_answers
+    from .cascade import CascadeRouter
     from .cascade_report import evaluate_cascade
 
+    model = cast(CascadeRouter, model)
     answers = log_answers(read_log(bench, split), data[split], progress=True)
     embeddings = None if model.encoder is None else embed_cached(model.text_encoder, data[split].queries)
     return evaluate_cascade(model, data[split], data["train"], answers, scenarios, embeddings)
@@ -145,7 +161,7 @@ def _scenario(
 
 def _frontier(predictions: Predictions, test: RoutingData, train: RoutingData) -> dict:
     """Operating points of the router over the price of a dollar, and what they are worth (measures.md: AIQ)."""
-    nothing = {"frontier": [], "aiq": None, "aiq_singles": None, "cost_share_at": {str(s): None for s in SHARES}}
+    nothing: dict[str, Any] = {"frontier": [], "aiq": None, "aiq_singles": None, "cost_share_at": {str(s): None for s in SHARES}}
     if np.isnan(predictions.cost).all() or np.isnan(test.cost).all():
         return nothing
     line = np.arange(len(test))

@@ -118,23 +118,32 @@ def _map_vectors(path: Path) -> np.ndarray:
     return np.memmap(path, np.float32, "c", offset=8 + size + entry["data_offsets"][0], shape=tuple(entry["shape"]))
 
 
-def write_readme(folder: Path, table: pa.Table) -> None:
-    """Name the config in the YAML of an existing card, or write a small card."""
+def write_readme(folder: Path, table: pa.Table, encoder: str = "", repo_id: str | None = None) -> None:
+    """Name the config in the YAML of an existing card, or write a card where fusion_hf is installed.
+
+    Args:
+        encoder: Its name, for the card.
+        repo_id: For the card; None stands for the folder itself.
+    """
     from huggingface_hub import DatasetCard, DatasetCardData
 
     config = {"config_name": FOLDER, "data_files": [{"split": "train", "path": f"{FOLDER}/train-*.parquet"}]}
     readme = folder / "README.md"
-    if readme.exists():
-        card = DatasetCard.load(readme, ignore_metadata_errors=False)
+    try:
+        from fusion_hf.cards import PLACE, render_card, untouched
+    except ImportError:  # this file lies beside a pipeline, and fusion_hf is not installed
+        return
+    old = readme.read_text(encoding="utf-8") if readme.exists() else None
+    if old is not None and not ("# Thought templates" in old and untouched(old)):
+        card = DatasetCard(old)
         others = [c for c in getattr(card.data, "configs", None) or [] if c["config_name"] != FOLDER]
         card.data.configs = [*others, config]
-    else:
-        tasks = ", ".join(sorted(set(table["task"].to_pylist())))
-        made = ", ".join(sorted(set(table["summariser"].to_pylist())))
-        tags = ["fusion_hf", "thought-templates"]
-        data = DatasetCardData(pretty_name="Thought templates", tags=tags, configs=[config])
-        card = DatasetCard(
-            f"---\n{data.to_yaml()}\n---\n\n# Thought templates\n\n{table.num_rows} short plans, each made from right "
-            f"answers to one query of a log.\n\nTasks: {tasks}. Made by: {made}.\n"
-        )
-    card.save(readme)
+        return card.save(readme)
+    tasks = table["task"].to_pylist()
+    header = DatasetCardData(pretty_name="Thought templates", tags=["fusion_hf", "thought-templates"], configs=[config])
+    text = render_card(
+        "templates", header, repo_id=repo_id or PLACE, templates=table.num_rows, encoder=encoder,
+        tasks={task: tasks.count(task) for task in sorted(set(tasks))},
+        summarisers=sorted(set(table["summariser"].to_pylist())),
+    )  # fmt: skip
+    readme.write_text(text, encoding="utf-8")

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..encoder import embed_cached, load_encoder
+from ..encoder import TextEncoder, embed_cached, load_encoder
 from ..errors import UserError
+from ..pushable import Pushable
 from .approximate import Approximate, wanted
 from .diverse import CHOICES, diversify
 from .exclude import Exclusion, merged
@@ -43,7 +44,7 @@ class Hit:
         return f"Hit(query_id={self.query_id!r}, similarity={self.similarity:.3f}, template={self.template!r:.60})"
 
 
-class TemplateIndex:
+class TemplateIndex(Pushable):
     """Templates and the embeddings of their queries.
 
     Args:
@@ -134,11 +135,18 @@ class TemplateIndex:
             for i in range(len(vectors))
         ]
 
-    def _nearest(self, vectors, k, forbidden, allowed, texts) -> tuple[np.ndarray, np.ndarray]:
+    def _nearest(
+        self,
+        vectors: np.ndarray,
+        k: int,
+        forbidden: Any,
+        allowed: tuple[np.ndarray, np.ndarray] | None,
+        texts: Sequence[str] | None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Row numbers and similarities [n, k]; a query of which near-duplicates were found is searched again."""
         rows, similarity = nearest(vectors, self.embeddings, k, forbidden, allowed, self._propose)
-        todo = range(len(vectors)) if texts is not None else ()
-        while todo:
+        todo = list(range(len(vectors))) if texts is not None else []
+        while texts is not None and todo:
             found = {i: self._exclusion.near(texts[i], rows[i][rows[i] >= 0]) for i in todo}
             todo = [i for i in todo if len(found[i])]
             for i in todo:
@@ -160,7 +168,7 @@ class TemplateIndex:
         return TaskGuess(self.embeddings, codes, len(names))
 
     @cached_property
-    def _propose(self):
+    def _propose(self) -> Any:
         return Approximate(self.embeddings).candidates if wanted(len(self)) else None
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
@@ -168,7 +176,7 @@ class TemplateIndex:
         return np.asarray(self._encoder.encode(list(texts)), np.float32)
 
     @cached_property
-    def _encoder(self):
+    def _encoder(self) -> TextEncoder:
         return load_encoder(self.encoder_name)
 
     def _checked(self, embeddings: np.ndarray, queries: Sequence[str] | None) -> np.ndarray:
@@ -179,7 +187,9 @@ class TemplateIndex:
             raise UserError(f"expected one embedding a query, found {len(vectors)} for {len(queries)} queries")
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
-    def _forbidden(self, n, queries, query_ids) -> list[np.ndarray] | None:
+    def _forbidden(
+        self, n: int, queries: Sequence[str] | None, query_ids: Sequence[str | Collection[str] | None] | None
+    ) -> list[np.ndarray] | None:
         if queries is None and query_ids is None:
             return None
         if query_ids is not None and len(query_ids) != n:
@@ -188,7 +198,9 @@ class TemplateIndex:
         parts += [] if query_ids is None else [[self._exclusion.of_ids(ids) for ids in query_ids]]
         return merged(parts)
 
-    def _allowed(self, n, tasks) -> tuple[np.ndarray, np.ndarray] | None:
+    def _allowed(
+        self, n: int, tasks: str | Sequence[str | None] | None
+    ) -> tuple[np.ndarray, np.ndarray] | None:
         if tasks is None:
             return None
         tasks = [tasks] * n if isinstance(tasks, str) else list(tasks)
@@ -215,7 +227,7 @@ class TemplateIndex:
         """
         write_index(Path(folder), self.table, self.embeddings, self.encoder_name)
         if card:
-            write_readme(Path(folder), self.table)
+            write_readme(Path(folder), self.table, self.encoder_name)
         return Path(folder)
 
     @classmethod

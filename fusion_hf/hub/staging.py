@@ -1,0 +1,127 @@
+"""Which files of a folder are pushed, and how they are laid out for it, with their card and without secrets."""
+
+import json
+import os
+import re
+import shutil
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from ..cards import PLACE, check_metadata, untouched
+from ..errors import UserError
+from .cards import CARDS
+
+# Never pushed, wherever they stand: what is hidden, half-written, cached, pickled, or of a training that may go on.
+IGNORED = (
+    ".*", "__pycache__", "*.pyc", "*.tmp", "*.part", "*.lock", "*.new", "*.swp", "*~",
+    "*.pkl", "*.pickle", "training_args.bin", "checkpoint-*",
+)  # fmt: skip
+TEXT = (".json", ".jsonl", ".yaml", ".yml", ".md", ".txt", ".py", ".jinja", ".toml", ".cfg")
+SECRET = re.compile(r"\bhf_[A-Za-z0-9]{30,}|\bsk-[A-Za-z0-9_-]{20,}|\bAKIA[A-Z0-9]{16}\b")
+LARGEST_TEXT = 4 << 20  # bytes; a longer file is data
+
+
+def files_of(folder: Path) -> tuple[list[str], list[str]]:
+    """(files to push, links that are left out), as paths inside the folder with ``/``; what `IGNORED` names is neither.
+
+    A link may lead to anything on this machine, so none is followed.
+    """
+    files, links = [], []
+    for here, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not _ignored(name))
+        for name in [*folders, *sorted(names)]:
+            path = Path(here, name)
+            if path.is_symlink():
+                links.append(path.relative_to(folder).as_posix())
+            elif name in names and path.is_file() and not _ignored(name):
+                files.append(path.relative_to(folder).as_posix())
+        folders[:] = [name for name in folders if not Path(here, name).is_symlink()]
+    return sorted(files), links
+
+
+def _ignored(name: str) -> bool:
+    return name != ".gitattributes" and any(fnmatchcase(name, pattern) for pattern in IGNORED)
+
+
+def stage(folder: Path, out: Path, kind: str, repo_type: str, repo_id: str, base_model: str | None = None) -> list[str]:
+    """Lay out in `out` what is pushed of `folder`: links to its files, and a card that names the repository.
+
+    The folder itself stays as it is. A card that nobody changed is written anew from what was measured since.
+
+    Returns:
+        The files, as paths inside `out`.
+
+    Raises:
+        UserError: Nothing to push; a file that seems to hold an access token; a card whose metadata the Hub cannot
+            read; an adapter whose base model is a folder of this machine, without `base_model`.
+    """
+    names, links = files_of(folder)
+    if not names:
+        left = f"only links, which are not followed: {', '.join(links[:3])}" if links else "none"
+        raise UserError(f"{folder}: expected files to push, found {left}")
+    for name in names:
+        _refuse_secrets(folder / name)
+        _link(folder / name, out / name)
+    if kind in ("adapter", "model"):
+        _without_local_names(folder, out, base_model)
+    card = out / "README.md"
+    if kind in CARDS and (not card.exists() or untouched(card.read_text(encoding="utf-8"))):
+        card.unlink(missing_ok=True)
+        CARDS[kind](out, repo_id)
+    if card.exists():
+        text = card.read_text(encoding="utf-8").replace(PLACE, repo_id)
+        check_metadata(text, repo_type)
+        _write(card, text)
+    return sorted({*names, *(["README.md"] if card.exists() else [])})
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.symlink_to(source.resolve())
+    except OSError:  # a file system, or a Windows, without links
+        shutil.copy2(source, target)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file of the layout, never through a link into the user's folder."""
+    path.unlink(missing_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _refuse_secrets(path: Path) -> None:
+    if path.suffix not in TEXT or path.stat().st_size > LARGEST_TEXT:
+        return
+    text = path.read_text(encoding="utf-8", errors="replace")
+    token = os.environ.get("HF_TOKEN")
+    if SECRET.search(text) or (token and token in text):
+        raise UserError(f"{path}: it seems to hold an access token: nothing was pushed; take the token out first")
+
+
+def _without_local_names(folder: Path, out: Path, base_model: str | None) -> None:
+    """Folders of this machine, which name the base model and the data, become the base's Hub id and plain names."""
+    config = out / "adapter_config.json"
+    if config.exists():
+        data = json.loads(config.read_text(encoding="utf-8"))
+        base = data.get("base_model_name_or_path")
+        if base_model is None and (not base or _is_local(base)):
+            raise UserError(
+                f"{folder}: its base model {base!r} is a folder of this machine, and an adapter loads with its base "
+                "only: push the base, and name it with  --base-model user/base"
+            )
+        _write(config, json.dumps(data | {"base_model_name_or_path": base_model or base}, indent=2) + "\n")
+    report = out / "train_report.json"
+    if report.exists():
+        data = json.loads(report.read_text(encoding="utf-8"))
+        data["model"] = base_model or data["model"]
+        data["settings"] = {k: _plain(v) for k, v in data.get("settings", {}).items()}
+        _write(report, json.dumps({k: _plain(v) for k, v in data.items()}, indent=1) + "\n")
+
+
+def _is_local(name: str) -> bool:
+    return Path(name).exists() or name.startswith((".", "/", "~"))
+
+
+def _plain(value):
+    """The last part of a path on this machine; anything else as it is."""
+    return Path(value).name if isinstance(value, str) and "/" in value and _is_local(value) else value

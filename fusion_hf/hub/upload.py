@@ -1,0 +1,182 @@
+"""Pushing a folder: one command that goes on where it was cut, and calls done only what the Hub really holds."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import UserError, hub_reason
+from .kinds import kind_of
+from .staging import files_of, stage
+
+# Seconds before huggingface_hub's single attempts are made again; what it repeats by itself is not repeated here.
+WAITS = (1.0, 2.0, 4.0)
+LONGEST_WAIT = 300.0  # seconds that a Retry-After may ask for
+PASSING = (408, 429, 500, 502, 503, 504)
+# Files of a kind that the folder no longer holds, and that would still be read: they go from the repository too.
+STALE = {
+    "dataset": ["data/*.parquet", "llms/*.parquet", "tasks/*.parquet"],
+    "fused": ["routers/*", "templates/*", "adapters/*"],
+}
+
+
+def planned(path: str | Path) -> dict:
+    """What `push` would send: ``kind``, ``repo_type``, ``files`` (path, mb), ``mb``, ``links`` (left out)."""
+    kind, repo_type = kind_of(path)
+    names, links = files_of(Path(path))
+    files = [{"path": name, "mb": (Path(path) / name).stat().st_size / 1e6} for name in names]
+    total = sum(file["mb"] for file in files)
+    return {"kind": kind, "repo_type": repo_type, "files": files, "mb": total, "links": links}
+
+
+def push(
+    path: str | Path,
+    repo_id: str,
+    private: bool | None = None,
+    message: str | None = None,
+    revision: str | None = None,
+    pull_request: bool = False,
+    token: str | bool | None = None,
+    base_model: str | None = None,
+) -> str:
+    """Push a folder with its card, see that all of it arrived, and return the URL of the commit or pull request.
+
+    The repository, and the branch `revision`, are made if need be. After an interruption the same call goes on: files
+    that the Hub has are not sent again. The folder is not changed: the card that is pushed names the repository.
+
+    Args:
+        path: A folder of any kind that `kind_of` knows.
+        repo_id: Such as ``user/name``.
+        private: For a new repository; None leaves it to the Hub. An existing public one is refused if True.
+        message: Commit message.
+        revision: Branch, or ``refs/pr/N`` for a pull request that is open already; None is the main branch.
+        pull_request: Open a pull request instead of writing to the main branch.
+        token: As everywhere in the ecosystem; None takes ``HF_TOKEN`` or what  hf auth login  stored.
+        base_model: Hub id of an adapter's base model, where it was trained on a folder of this machine.
+
+    Raises:
+        UserError: The folder cannot be pushed as it is (see `stage`), or the Hub refused, with its reason in one line.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    kind, repo_type = kind_of(path)
+    if pull_request and revision is not None:
+        raise UserError("a pull request is always opened against main: expected revision or pull_request, found both")
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise UserError(f"{repo_id!r}: expected a Hub id such as user/name: {str(error).splitlines()[0]}") from None
+    api = HfApi(token=token)
+    with tempfile.TemporaryDirectory(prefix="fusion_hf-push-") as folder:
+        # What is wrong with the folder is found before the Hub is asked for anything.
+        stage(Path(path).resolve(), Path(folder), kind, repo_type, repo_id, base_model)
+        repo_id = _asked(lambda: _make(api, repo_id, repo_type, private, revision), repo_id, "nothing was pushed")
+        again = "not all of it was pushed (the same command goes on, and sends nothing twice)"
+        if pull_request:
+            again = "no pull request is known of (look at the repository's before you push again)"
+        commit = _asked(
+            lambda: _upload(api, folder, repo_id, repo_type, kind, message, revision, pull_request), repo_id, again
+        )
+        _asked(lambda: _verify(api, Path(folder), repo_id, repo_type, commit), repo_id, "pushed, but not verified")
+    return str(commit.pr_url or commit.commit_url)
+
+
+def _asked(call: Callable, repo_id: str, state: str):
+    """`call`, with what the Hub refuses in one line."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return call()
+    except UserError:
+        raise
+    except (HfHubHTTPError, OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"{repo_id}: {state}, the Hub refused: {hub_reason(error)}") from error
+    except Exception as error:
+        if not _lost(error):
+            raise
+        raise UserError(f"{repo_id}: {state}: {hub_reason(error)}") from error
+
+
+def _make(api, repo_id: str, repo_type: str, private: bool | None, revision: str | None) -> str:
+    """Make the repository and the branch where they are missing; the repository's full id."""
+    space = {"space_sdk": "gradio"} if repo_type == "space" else {}
+    made = patiently(
+        lambda: api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, **space), _always
+    )
+    if private and not api.repo_info(made.repo_id, repo_type=repo_type).private:
+        raise UserError(f"{made.repo_id}: it exists and is public: make it private on the Hub, or push without private")
+    if revision not in (None, "main") and not revision.startswith("refs/"):
+        make_branch = lambda: api.create_branch(made.repo_id, branch=revision, repo_type=repo_type, exist_ok=True)  # noqa: E731
+        patiently(make_branch, _always)
+    return made.repo_id
+
+
+def _upload(api, folder: str, repo_id: str, repo_type: str, kind: str, message, revision, pull_request: bool):
+    def upload():
+        return api.upload_folder(
+            repo_id=repo_id, repo_type=repo_type, folder_path=folder, revision=revision, create_pr=pull_request,
+            commit_message=message or f"Upload {kind} with fusion_hf", delete_patterns=STALE.get(kind),
+        )  # fmt: skip
+
+    # A commit whose answer was lost may have been made: repeated, it finds nothing new. A pull request would be double.
+    return patiently(upload, _of_a_commit if not pull_request else _was_not_looked_at)
+
+
+def _verify(api, folder: Path, repo_id: str, repo_type: str, commit) -> None:
+    """Compare what the commit holds with what was sent, file by file, by checksum."""
+    check = api.verify_repo_checksums(repo_id, repo_type=repo_type, revision=commit.oid, local_dir=folder)
+    wrong = [*check.extra_paths, *(m["path"] for m in check.mismatches)]
+    if wrong:
+        some = ", ".join(wrong[:3])
+        raise UserError(
+            f"{repo_id}: {len(wrong)} files are not on the Hub as they are here ({some}): the same command goes on"
+        )
+
+
+def patiently(call: Callable, repeat: Callable[[Exception], bool]):
+    """`call`, again after a while where `repeat` says so of its error and the trouble may pass."""
+    for wait in (*WAITS, None):
+        try:
+            return call()
+        except Exception as error:
+            status = _status(error)
+            if wait is None or not repeat(error) or not (status in (*PASSING, 409) if status else _lost(error)):
+                raise
+            time.sleep(_asked_to_wait(error) or wait)
+    raise AssertionError("unreachable")
+
+
+def _always(error: Exception) -> bool:
+    return _status(error) != 409
+
+
+def _of_a_commit(error: Exception) -> bool:
+    """Whether it was the commit, or what precedes it, that failed: huggingface_hub repeats everything else."""
+    return any(part in _url(error) for part in ("/commit/", "/validate-yaml"))
+
+
+def _was_not_looked_at(error: Exception) -> bool:
+    return _of_a_commit(error) and (_status(error) in (429, 503) or "/validate-yaml" in _url(error))
+
+
+def _status(error: Exception) -> int | None:
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _lost(error: Exception) -> bool:
+    """Whether the connection failed."""
+    return _status(error) is None and type(error).__module__.split(".")[0] in ("httpx", "httpx2")
+
+
+def _url(error: Exception) -> str:
+    try:
+        return str(error.request.url)
+    except (AttributeError, RuntimeError):
+        return ""
+
+
+def _asked_to_wait(error: Exception) -> float | None:
+    response = getattr(error, "response", None)
+    asked = response.headers.get("Retry-After", "") if response is not None else ""
+    return min(float(asked), LONGEST_WAIT) if asked.isdecimal() else None
