@@ -5,12 +5,21 @@ Importing the package registers the routers with `AutoConfig` and `AutoModel`, a
 """
 
 from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
+from typing import Any as _Any
 
 from .errors import UserError
 from .routers import KINDS, Router, RoutingDecision
 from .routers import register as _register_routers
 from .thoughts.pipeline import ThoughtFusionPipeline
 from .thoughts.pipeline import register as _register_pipeline
+
+if TYPE_CHECKING:  # what `_LATER` loads when it is first used
+    from .bench.data import RoutingData
+    from .bench.rewards import SCENARIOS, Scenario
+    from .bench.store import read_log, write_bench
+    from .routers.train import train_router
+    from .thoughts.index import TemplateIndex
 
 __version__ = "0.1.0"
 
@@ -24,10 +33,14 @@ _LATER = {
     "write_bench": "bench.store",
 }
 
-__all__ = ["KINDS", "Router", "RoutingDecision", "ThoughtFusionPipeline", "UserError", *_LATER]
+# Written out, because type checkers do not run it.
+__all__ = [
+    "KINDS", "SCENARIOS", "Router", "RoutingData", "RoutingDecision", "Scenario", "TemplateIndex",
+    "ThoughtFusionPipeline", "UserError", "read_log", "train_router", "write_bench",
+]  # fmt: skip
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> _Any:
     if name in _LATER:
         return getattr(_import_module(f".{_LATER[name]}", __name__), name)
     raise AttributeError(f"module 'fusion_hf' has no attribute {name!r}")

@@ -7,13 +7,17 @@ import hashlib
 import importlib.util
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from .errors import MissingPackage, UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 OFFLINE, NONE = "offline", "none"
@@ -32,7 +36,7 @@ class TextEncoder:
             read: long few-shot prompts end with the question itself.
     """
 
-    def __init__(self, model: torch.nn.Module, tokenizer, max_length: int = MAX_LENGTH):
+    def __init__(self, model: "PreTrainedModel", tokenizer: Any, max_length: int = MAX_LENGTH):
         self.model = model
         self.tokenizer = tokenizer
         self.max_length = max_length
@@ -71,10 +75,12 @@ class TextEncoder:
             self.model.train(was_training)
         return result
 
-    def _batches(self, texts, batch_size: int, progress: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _batches(
+        self, texts: Sequence[str], batch_size: int, progress: bool
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         ids = self.tokenize(texts) if len(texts) else []
         order = np.argsort([-len(i) for i in ids], kind="stable")  # the longest first: memory peaks at once
-        starts = range(0, len(order), batch_size)
+        starts: Iterable[int] = range(0, len(order), batch_size)
         if progress:
             from tqdm import tqdm
 
@@ -106,7 +112,7 @@ def padded(ids: Sequence[list[int]], pad: int | None) -> tuple[torch.Tensor, tor
     return tokens, mask
 
 
-def pooled(model: torch.nn.Module, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def pooled(model: "PreTrainedModel", tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Mean over the tokens of what a model makes of a batch, of unit length: float32 [n, size]."""
     model = model.get_encoder() if model.config.is_encoder_decoder else model
     hidden = model(input_ids=tokens, attention_mask=mask).last_hidden_state.float()

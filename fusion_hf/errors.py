@@ -46,7 +46,7 @@ def hub_reason(error: BaseException) -> str:
     while chain[-1].__cause__ is not None and len(chain) < 5:
         chain.append(chain[-1].__cause__)
     text = " ".join(line.strip() for line in str(error).splitlines() if line.strip()) or type(error).__name__
-    response = next((e.response for e in chain if getattr(e, "response", None) is not None), None)
+    response = next((r for r in (getattr(e, "response", None) for e in chain) if r is not None), None)
     if response is None:
         if type(chain[-1]).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2", "requests"):
             text = f"{text} ({chain[-1] or type(chain[-1]).__name__}): the connection was cut, or there is none"

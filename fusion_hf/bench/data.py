@@ -35,7 +35,7 @@ class RoutingData:
     cost: np.ndarray
     judge: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         shape = (len(self.query_ids), len(self.candidates))
         for name in ("performance", "cost", "judge"):
             found = getattr(self, name).shape
@@ -104,8 +104,8 @@ class RoutingData:
             how = "routers cannot learn from judge scores alone" if judged else "grade it first (fusion-hf grade)"
             raise UserError(f"the log has no performance: {how}")
         take = pa.array(first)
-        texts = (table[name].take(take).to_pylist() for name in ("query", "task"))
-        return cls(ids, *texts, names, **arrays)
+        queries, tasks = (table[name].take(take).to_pylist() for name in ("query", "task"))
+        return cls(ids, queries, tasks, names, **arrays)
 
 
 def pivot(table: pa.Table, value: str = "performance") -> tuple[list[str], list[str], np.ndarray]:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +10,9 @@ import pyarrow.compute as pc
 
 from ..errors import UserError
 from .modes import MODES, candidate_id, split_candidate
+
+if TYPE_CHECKING:
+    from datasets import Features
 
 LOG_SCHEMA = pa.schema(
     [
@@ -52,7 +55,7 @@ class SchemaError(UserError):
     """A log that breaks the row schema; the message names the row and the column."""
 
 
-def log_features():
+def log_features() -> "Features":
     """The log row as `datasets.Features`."""
     from datasets import Features
 

@@ -42,7 +42,7 @@ def hull(cost: np.ndarray, quality: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return np.array([p[0] for p in points]), np.array([p[1] for p in points])
 
 
-def _below(a, b, c) -> bool:
+def _below(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
     """Is b on or under the line from a to c?"""
     return (b[1] - a[1]) * (c[0] - a[0]) <= (c[1] - a[1]) * (b[0] - a[0])
 

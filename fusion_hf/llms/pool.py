@@ -56,7 +56,7 @@ class LLM:
     options: dict[str, Any] = field(default_factory=dict, hash=False)
     tokenizer: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if isinstance(self.price_date, datetime.date):  # YAML reads an unquoted day as a date
             object.__setattr__(self, "price_date", self.price_date.isoformat())
         _check(self)
@@ -146,7 +146,7 @@ class Pool(Mapping[str, LLM]):
     def cost(self, name: str, input_tokens: int | None, output_tokens: int | None) -> float | None:
         """USD of one answer; None where a token count was not measured or a price is not known."""
         llm = self.get_llm(name)
-        if None in (input_tokens, output_tokens, llm.input_price, llm.output_price):
+        if input_tokens is None or output_tokens is None or llm.input_price is None or llm.output_price is None:
             return None
         return (input_tokens * llm.input_price + output_tokens * llm.output_price) / 1e6
 
@@ -249,8 +249,9 @@ def save_pool(pool: Pool, path: str | Path) -> Path:
     base = path.parent.resolve()
 
     def relative(model: str | None) -> str | None:
-        inside = model and os.path.isabs(model) and Path(model).resolve().is_relative_to(base)
-        return "./" + Path(model).resolve().relative_to(base).as_posix() if inside else model
+        if not model or not os.path.isabs(model) or not Path(model).resolve().is_relative_to(base):
+            return model
+        return "./" + Path(model).resolve().relative_to(base).as_posix()
 
     entries = []
     for llm in pool.values():

@@ -2,10 +2,14 @@
 
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from .base import Router, RouterConfig
 from .decisions import Predictions, RoutingDecision
+
+if TYPE_CHECKING:
+    from .train import train_router
 
 _FILES: dict[str, str] = {
     # A last _ keeps a file apart from a module of the same name: code beside a checkpoint must not hide any.
@@ -35,7 +39,7 @@ def register() -> None:
         AutoModel.register(cls.config_class, cls, exist_ok=True)
 
 
-def load_router(path, **kwargs) -> Router:
+def load_router(path: str | Path, **kwargs: Any) -> Router:
     """Load a router from a folder or Hub repository, with the code of this package.
 
     Raises:
@@ -57,7 +61,7 @@ def load_router(path, **kwargs) -> Router:
         raise UserError(f"{path}: no router can be loaded from there: {reason}") from error
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     # Training needs the log's arrays; who only routes should not wait for them.
     if name == "train_router":
         from .train import train_router

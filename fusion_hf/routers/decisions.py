@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import UserError
 
+TradeOff = tuple[float, float, str]  # alpha, beta and score of a reward
 TIE = 1e-6  # predicted rewards nearer than this are equal: float32 outputs differ by less from batch to batch
 
 
@@ -35,7 +36,7 @@ class Predictions:
     reasons: list[list[str]] = field(repr=False)
     tasks: list[dict[str, float]] | None = field(default=None, repr=False)
     nearest: list[list[dict]] | None = field(default=None, repr=False)
-    votes: dict[tuple[float, float, str] | None, np.ndarray] | None = field(default=None, repr=False)
+    votes: dict[TradeOff | None, np.ndarray] | None = field(default=None, repr=False)
 
     @property
     def performance(self) -> np.ndarray:
@@ -68,7 +69,7 @@ class Predictions:
         if self.votes is not None:
             found = self.votes.get((alpha, beta, score), self.votes.get(None))
             if found is None:
-                known = "; ".join(f"{a:g} * {s} - {b:g} * cost" for a, b, s in self.votes)
+                known = "; ".join(f"{a:g} * {s} - {b:g} * cost" for a, b, s in filter(None, self.votes))
                 raise UserError(
                     f"this kind of router learned who wins under fixed trade-offs ({known}): expected one of them, "
                     f"found {alpha:g} * {score} - {beta:g} * cost; other kinds predict performance and cost"

@@ -18,7 +18,6 @@ class Targets:
         tasks: n task names, or None to learn without them.
         raw: ``performance`` (0..1), and where the log has them ``cost`` (USD) and ``judge`` (0..1).
         scaled: The same in units of the task's minimum and span, in which rewards are computed.
-        low, span: The task's minimum and span of the cost by query: float64 [n]; None without costs.
         texts: n query texts.
         embedding: Number of leading columns of the features that are the text embedding; 0 without an encoder.
         llms: What the pool says of each candidate's LLM, in column order (``name``, ``size``, ``input_price``,
@@ -35,8 +34,6 @@ class Targets:
     raw: dict[str, np.ndarray]
     scaled: dict[str, np.ndarray]
     texts: list[str]
-    low: np.ndarray | None = None
-    span: np.ndarray | None = None
     embedding: int = 0
     llms: list[dict] | None = None
     candidates: list[str] | None = None

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +14,10 @@ from ..bench.schema import split_candidate
 from ..encoder import DEFAULT_ENCODER, NONE, TextEncoder, embed_cached, load_encoder
 from ..errors import UserError
 from . import get_kind
-from .base import Router, Targets
+from .base import Router
 from .examples import MOST, remember
 from .features import fit_features, text_features
+from .targets import Targets
 
 
 def train_router(
@@ -30,7 +32,7 @@ def train_router(
     llms: Sequence[dict] | None = None,
     answers: np.ndarray | None = None,
     examples: int = MOST,
-    **options,
+    **options: Any,
 ) -> Router:
     """Train a router of `kind` on a log.
 
@@ -89,7 +91,7 @@ def train_router(
     buffers = state | buffers | remember(x.numpy(), targets.texts, data.performance, targets.embedding, examples)
     config = cls.config_class(
         encoder_config=None if text_encoder is None else text_encoder.model.config.to_dict(),
-        encoder_name=encoder if isinstance(encoder, str) else encoder.model.name_or_path,
+        encoder_name=encoder if isinstance(encoder, str) else encoder.model.name_or_path or "",
         max_length=text_encoder.max_length if text_encoder else 0,
         candidates=data.candidates,
         tasks=sorted(set(data.tasks)) if task_labels else None,

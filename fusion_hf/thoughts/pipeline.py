@@ -4,6 +4,7 @@ This file is copied beside pipelines (see `fusion_hf.remote_code`).
 """
 
 import json
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +69,13 @@ class ThoughtFusionPipeline(TextGenerationPipeline):
 
     def __init__(
         self,
-        *args,
+        *args: Any,
         templates: TemplateIndex | str | Path | None = None,
         prompts: Prompts | str | Path | None = None,
         router: Any = None,
         scenario: str | None = None,
         candidate: str | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         self.index: TemplateIndex | None = None
         self._hits: dict[tuple, list[Hit]] = {}
@@ -96,7 +97,7 @@ class ThoughtFusionPipeline(TextGenerationPipeline):
         self.prompts = load_prompts(prompts)
         self.worth = None if router is None else Worth(router, scenario, candidate)
 
-    def save_pretrained(self, save_directory: str | Path, **kwargs):
+    def save_pretrained(self, save_directory: str | PathLike, **kwargs: Any) -> None:
         """Save model, tokenizer and, beside them, index, prompts and code.
 
         ``pipeline("thought-fusion", model=folder)`` finds them after ``import fusion_hf``, and with
@@ -105,7 +106,8 @@ class ThoughtFusionPipeline(TextGenerationPipeline):
         if kwargs.get("push_to_hub"):
             raise UserError("push_to_hub=True would leave the index behind: save, then  fusion-hf push DIR REPO_ID")
         self.model.save_pretrained(save_directory, **kwargs)
-        self.tokenizer.save_pretrained(save_directory, **kwargs)
+        if self.tokenizer is not None:
+            self.tokenizer.save_pretrained(save_directory, **kwargs)
         folder = Path(save_directory)
         if self.index is not None:
             self.index.save_pretrained(folder, card=False)
@@ -114,7 +116,9 @@ class ThoughtFusionPipeline(TextGenerationPipeline):
         save_code(type(self), folder)
         name_pipeline(folder)
 
-    def _sanitize_parameters(self, style: str | None = None, return_prompt: bool | None = None, **kwargs):
+    def _sanitize_parameters(
+        self, style: str | None = None, return_prompt: bool | None = None, **kwargs: Any
+    ) -> tuple[dict, dict, dict]:
         own = {name: kwargs.pop(name, None) for name in _SEARCH} | {"style": style}
         if own["k"] is not None and own["k"] < 1:
             raise UserError(f"k: expected at least 1, found {own['k']}; for no templates use style='zero-shot'")
@@ -124,7 +128,7 @@ class ThoughtFusionPipeline(TextGenerationPipeline):
             after["return_prompt"] = return_prompt
         return before, forward, after
 
-    def __call__(self, text_inputs, **kwargs):
+    def __call__(self, text_inputs: Any, **kwargs: Any) -> Any:
         """Generate; see the class for the arguments."""
         style = kwargs.get("style") or self._preprocess_params.get("style", "thought")
         check_style(style, self.index)
@@ -133,14 +137,14 @@ class ThoughtFusionPipeline(TextGenerationPipeline):
             self._search_ahead(text_inputs, kwargs)
         return super().__call__(text_inputs, **kwargs)
 
-    def preprocess(self, prompt_text, style="thought", **kwargs):
+    def preprocess(self, prompt_text: Any, style: str = "thought", **kwargs: Any) -> Any:
         search = {name: kwargs.pop(name, default) for name, default in _SEARCH.items()}
         generate_kwargs = kwargs
         chat = isinstance(prompt_text, Chat)
-        query = _query_of(prompt_text.messages) if chat else prompt_text
+        query = _query_of(_messages(prompt_text)) if chat else prompt_text
         hits = [] if style == "zero-shot" else self._search([query], search)[0]
 
-        def encode(prompt: str):
+        def encode(prompt: str) -> Any:
             return super(ThoughtFusionPipeline, self).preprocess(self._input(prompt_text, prompt), **generate_kwargs)
 
         room = self._room(generate_kwargs)
@@ -156,18 +160,18 @@ class ThoughtFusionPipeline(TextGenerationPipeline):
         inputs.update(fusion_prompt=prompt, fusion_hits=hits, fusion_input=prompt_text)
         return inputs
 
-    def _forward(self, model_inputs, **generate_kwargs):
+    def _forward(self, model_inputs: Any, **generate_kwargs: Any) -> Any:
         riders = {name: model_inputs.pop(name) for name in _RIDERS}
         return super()._forward(model_inputs, **generate_kwargs) | riders
 
     def postprocess(
         self,
-        model_outputs,
-        return_type=ReturnType.NEW_TEXT,
-        return_prompt=False,
-        clean_up_tokenization_spaces=False,
-        **kwargs,
-    ):
+        model_outputs: Any,
+        return_type: ReturnType = ReturnType.NEW_TEXT,
+        return_prompt: bool = False,
+        clean_up_tokenization_spaces: bool = False,
+        **kwargs: Any,
+    ) -> Any:
         prompt, hits, given = (model_outputs.pop(name) for name in _RIDERS)
         records = super().postprocess(
             model_outputs | {"prompt_text": given},
@@ -183,15 +187,16 @@ class ThoughtFusionPipeline(TextGenerationPipeline):
     def _input(self, given: Any, prompt: str) -> Any:
         """What the parent tokenizes: a chat where there is a chat template, else the text."""
         if isinstance(given, Chat):
-            return Chat(_with_query(given.messages, prompt))
+            return _chat(_with_query(_messages(given), prompt))
         if getattr(self.tokenizer, "chat_template", None):
-            return Chat([{"role": "user", "content": prompt}])
+            return _chat([{"role": "user", "content": prompt}])
         return prompt
 
     def _search(self, queries: list[str], search: dict[str, Any]) -> list[list[Hit]]:
         """The templates of each query; none where the router finds them not worth their tokens."""
         keys = [(query, *search.values()) for query in queries]
         if not all(key in self._hits for key in keys):
+            assert self.index is not None  # check_style saw to it
             found = self.index.search(queries, **search)
             worth = self.worth(queries) if self.worth else [True] * len(queries)
             return [hits if it_is else [] for hits, it_is in zip(found, worth, strict=True)]
@@ -213,15 +218,15 @@ class ThoughtFusionPipeline(TextGenerationPipeline):
     def _room(self, generate_kwargs: dict[str, Any]) -> int | None:
         """Tokens that the prompt may take: the context without the reply; None where no limit is known."""
         config = self.model.config.get_text_config()
-        limits = [getattr(config, "max_position_embeddings", None), self.tokenizer.model_max_length]
-        limits = [limit for limit in limits if isinstance(limit, int) and 0 < limit < _NO_LIMIT]
-        if not limits:
+        limits = [getattr(config, "max_position_embeddings", None), getattr(self.tokenizer, "model_max_length", None)]
+        limit = min((n for n in limits if isinstance(n, int) and 0 < n < _NO_LIMIT), default=None)
+        if limit is None:
             return None
         settings = generate_kwargs.get("generation_config") or self.generation_config
         if generate_kwargs.get("max_new_tokens") is None and generate_kwargs.get("max_length") is not None:
-            return min(*limits, generate_kwargs["max_length"] - 1)
+            return min(limit, generate_kwargs["max_length"] - 1)
         new = generate_kwargs.get("max_new_tokens") or settings.max_new_tokens or 1
-        return min(limits) - new
+        return limit - new
 
 
 def register() -> str:
@@ -241,6 +246,14 @@ def _beside(model: Any) -> tuple[TemplateIndex | None, Path | None]:
         return None, None
     prompts = folder / PROMPTS_FILE
     return TemplateIndex.from_pretrained(folder), prompts if prompts.is_file() else None
+
+
+def _chat(messages: list[dict[str, Any]]) -> Chat:
+    return Chat(messages)  # type: ignore[arg-type]  # transformers annotates the list as a dict
+
+
+def _messages(chat: Chat) -> list[dict[str, Any]]:
+    return chat.messages  # type: ignore[return-value]  # the same
 
 
 def _length(inputs: Any) -> int:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
@@ -13,6 +13,9 @@ from .files import COLUMNS
 from .select import candidates_of, select_answers
 from .solved import Draft, Solved, Summariser
 from .summarise import RESPONSE_TOKENS, LLMSummariser
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 class Templates(NamedTuple):
@@ -60,15 +63,18 @@ def make_templates(
     summariser = ExtractiveSummariser() if summariser == "extractive" else summariser
     if isinstance(summariser, str):
         raise UserError(f"summariser: expected 'extractive' or a Summariser, found {summariser!r}")
-    solved, dropped = solved_queries(table, summariser, select, top_k, threshold, llms)
-    read = len(solved) + sum(dropped.values())
+    solved, unsolved = solved_queries(table, summariser, select, top_k, threshold, llms)
+    read = len(solved) + sum(unsolved.values())
     drafts, usage = summariser.drafts(solved, **running)
 
-    dropped, seen, rows, unchecked = Counter(dropped), set(), [], 0
+    dropped = Counter(unsolved)
+    seen: set[tuple[str, str]] = set()
+    rows: list[dict[str, Any]] = []
+    unchecked = 0
     for item, draft in zip(solved, drafts, strict=True):
         same = (item.task, " ".join(draft.text.split()).casefold()) if draft.text else None
         if same is None or same in seen:
-            dropped[draft.reason if same is None else "duplicate in its task"] += 1
+            dropped[str(draft.reason) if same is None else "duplicate in its task"] += 1
             continue
         seen.add(same)
         rows.append(_row(item, draft, summariser))
@@ -120,7 +126,7 @@ def _row(item: Solved, draft: Draft, summariser: Summariser) -> dict[str, Any]:
     }
 
 
-def _dataset(rows: list[dict[str, Any]]):
+def _dataset(rows: list[dict[str, Any]]) -> "Dataset":
     from datasets import Dataset, Features, List, Value
 
     features = {name: Value("string") for name in COLUMNS} | {
@@ -163,7 +169,7 @@ def build_templates(
 
     check_encoder(encoder)
     table = read_log(bench, split)
-    summariser = ExtractiveSummariser()
+    summariser: Summariser = ExtractiveSummariser()
     if model != "extractive":
         summariser = _llm_summariser(model, pool, out, response_tokens)
     if dry_run:
