@@ -4,8 +4,9 @@ import numpy as np
 import pyarrow as pa
 
 from fusion_hf.bench.schema import candidate_id
-from fusion_hf.bench.tasks import TASKS
 from fusion_hf.llms.pool import Pool
+
+from .generators import MAKERS as TASKS
 
 CHANCE = dict.fromkeys(TASKS, 0.0)
 CHANCE |= dict.fromkeys(("arc_challenge", "hellaswag", "openbook_qa", "mmlu", "gpqa"), 0.25)

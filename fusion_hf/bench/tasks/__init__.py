@@ -1,4 +1,4 @@
-"""The 14 tasks of FusionBench (arXiv 2507.10540): source, prompt, gold answers, metric.
+"""Tasks, among them the 14 of FusionBench (arXiv 2507.10540): source, prompt, gold answers, metric.
 
 A task is one file in this folder with a module-level ``TASK``; it is found by its file name.
 """
@@ -57,8 +57,9 @@ class Task:
 def _find() -> dict[str, Task]:
     modules = (m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_") and m.name != "load")
     tasks = [importlib.import_module(f"{__name__}.{name}").TASK for name in modules]
-    order = ("Math", "Code", "Commonsense", "World knowledge", "Reading", "Popular")
-    return {t.name: t for t in sorted(tasks, key=lambda t: (order.index(t.domain), t.name))}
+    order = ("Math", "Code", "Commonsense", "World knowledge", "Reading", "Popular")  # other domains go last
+    place = {domain: i for i, domain in enumerate(order)}
+    return {t.name: t for t in sorted(tasks, key=lambda t: (place.get(t.domain, len(order)), t.domain, t.name))}
 
 
 def get_task(name: str) -> Task:

@@ -1,15 +1,22 @@
-"""How an LLM is reached. A backend is a file in this folder with a class ``Backend``, found by its file name."""
+"""How an LLM is reached. A backend is a file in this folder with a class ``Backend``, found by its file name.
+
+One that loads its model in this process has a line ``LOCAL = True``.
+"""
 
 import functools
 import importlib
 import pkgutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from ..pool import LLM
 
-LOCAL = ("transformers", "vllm")  # backends that load `model` in this process; it may be a folder
+LOCAL = tuple(
+    p.stem for p in sorted(Path(__file__).parent.glob("[!_]*.py")) if "\nLOCAL = True" in p.read_text(encoding="utf-8")
+)
+"""Backends that load `model` in this process, which may be a folder: the files here with a line ``LOCAL = True``."""
 
 # Kind of error -> whether the same request may succeed later.
 KINDS = {

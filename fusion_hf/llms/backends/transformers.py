@@ -22,6 +22,7 @@ from ._options import Settings, known_options
 if TYPE_CHECKING:
     from ..pool import LLM
 
+LOCAL = True
 LOAD_OPTIONS = ("adapter", "device", "dtype", "batch_size", "token_budget", "concurrency", "timeout")
 
 

@@ -13,6 +13,7 @@ from ._options import Settings, known_options
 if TYPE_CHECKING:
     from ..pool import LLM
 
+LOCAL = True
 # Options that go to `vllm.LLM`; the others are ours.
 ENGINE_OPTIONS = (
     "dtype", "max_model_len", "max_num_seqs", "enforce_eager", "gpu_memory_utilization", "tensor_parallel_size",
