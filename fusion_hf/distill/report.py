@@ -112,14 +112,15 @@ def _hub_id(name: str) -> str | None:
 def _header(report: dict, results: list[dict], hub: dict):
     from huggingface_hub import ModelCardData
 
+    figures = _model_index(results)
     return ModelCardData(
         library_name="peft" if report["method"] == "lora" else "transformers",
         tags=["fusion_hf", "distillation", report.get("kind", "sft")],
         pipeline_tag="text-generation",
         base_model=hub["model"],
         datasets=[hub["dataset"]] if hub["dataset"] else None,
-        model_name=_title(report),
-        eval_results=_model_index(results) or None,
+        model_name=_title(report) if figures else None,
+        eval_results=figures or None,
     )
 
 

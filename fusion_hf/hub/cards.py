@@ -66,12 +66,13 @@ def _kept_evaluation(folder: Path) -> dict | None:
 def _router_header(config: dict, kind: str, evaluation: dict | None, encoder: str | None):
     from huggingface_hub import ModelCardData
 
+    results = _results(evaluation)
     bases = {None: None, NONE: None, OFFLINE: DEFAULT_ENCODER}  # `offline` is the same weights, by checksum
     log = config.get("trained_from")
     return ModelCardData(
         library_name="fusion_hf", license="apache-2.0", tags=["fusion_hf", "llm-routing"],
         pipeline_tag="text-classification", base_model=bases.get(encoder, encoder), datasets=[log] if log else None,
-        model_name=f"{kind} router", eval_results=_results(evaluation) or None,
+        model_name=f"{kind} router" if results else None, eval_results=results or None,
     )  # fmt: skip
 
 

@@ -68,10 +68,12 @@ def push(
     except HFValidationError as error:
         raise UserError(f"{repo_id!r}: expected a Hub id such as user/name: {str(error).splitlines()[0]}") from None
     api = HfApi(token=token)
+    if "/" not in repo_id:
+        repo_id = f"{_asked(api.whoami, repo_id, 'nothing was pushed')['name']}/{repo_id}"
     with tempfile.TemporaryDirectory(prefix="fusion_hf-push-") as folder:
         # What is wrong with the folder is found before the Hub is asked for anything.
         stage(Path(path).resolve(), Path(folder), kind, repo_type, repo_id, base_model)
-        repo_id = _asked(lambda: _make(api, repo_id, repo_type, private, revision), repo_id, "nothing was pushed")
+        _asked(lambda: _make(api, repo_id, repo_type, private, revision), repo_id, "nothing was pushed")
         again = "not all of it was pushed (the same command goes on, and sends nothing twice)"
         if pull_request:
             again = "no pull request is known of (look at the repository's before you push again)"
@@ -98,18 +100,14 @@ def _asked(call: Callable, repo_id: str, state: str):
         raise UserError(f"{repo_id}: {state}: {hub_reason(error)}") from error
 
 
-def _make(api, repo_id: str, repo_type: str, private: bool | None, revision: str | None) -> str:
-    """Make the repository and the branch where they are missing; the repository's full id."""
+def _make(api, repo_id: str, repo_type: str, private: bool | None, revision: str | None) -> None:
+    """Make the repository and the branch where they are missing."""
     space = {"space_sdk": "gradio"} if repo_type == "space" else {}
-    made = patiently(
-        lambda: api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, **space), _always
-    )
-    if private and not api.repo_info(made.repo_id, repo_type=repo_type).private:
-        raise UserError(f"{made.repo_id}: it exists and is public: make it private on the Hub, or push without private")
+    patiently(lambda: api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, **space), _always)
+    if private and not api.repo_info(repo_id, repo_type=repo_type).private:
+        raise UserError(f"{repo_id}: it exists and is public: make it private on the Hub, or push without private")
     if revision not in (None, "main") and not revision.startswith("refs/"):
-        make_branch = lambda: api.create_branch(made.repo_id, branch=revision, repo_type=repo_type, exist_ok=True)  # noqa: E731
-        patiently(make_branch, _always)
-    return made.repo_id
+        patiently(lambda: api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True), _always)
 
 
 def _upload(api, folder: str, repo_id: str, repo_type: str, kind: str, message, revision, pull_request: bool):
