@@ -1,9 +1,10 @@
 """`fusion-hf compare`: the three levels on the same queries."""
 
+import textwrap
 from pathlib import Path
 
 HELP = "the three levels on the same queries"
-EXAMPLE = "fusion-hf compare bench --router router --log thought=t.parquet --out r"
+EXAMPLE = "fusion-hf compare bench --router router --log thought=t.parquet --combine fusion --out r"
 FIGURES = True
 
 
@@ -15,15 +16,22 @@ def arguments(add) -> None:
         action="append",
         default=[],
         metavar="NAME=LOG",
-        help="graded answers of a thought-level or model-level system to the same queries; repeat",
+        help="graded answers to the same queries, by templates, by a distilled model or by any other LLM; repeat",
     )
+    add("--combine", metavar="KIND", help="also train a router of this kind over the candidates of all levels")
+    add("--encoder", help="text encoder of that router (default: that of the first --router)")
     add("--title", default="Three levels on the same queries")
-    add("--out", required=True, help="folder of report.md, report.json and the plot")
+    add("--out", required=True, help="folder of report.html, report.md, report.json and the plots")
 
 
 def run(args):
     from ..compare import compare_bench
+    from ..compare.tables import facts, short_verdicts, terminal
 
-    result = compare_bench(args.bench, args.router, args.log, args.out, title=args.title)
-    print(Path(args.out, "report.md").read_text(encoding="utf-8"))
+    result = compare_bench(
+        args.bench, args.router, args.log, args.out, title=args.title, combine=args.combine, encoder=args.encoder
+    )
+    wrapped = [textwrap.fill(fact, 118) for fact in facts(result)]
+    shown = [*wrapped, "", terminal(result), "", "Against the best single LLM, by task:"]
+    print("\n".join([*shown, *short_verdicts(result), "", f"All of it: {Path(args.out, 'report.html')}"]))
     return result

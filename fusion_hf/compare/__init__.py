@@ -1,6 +1,5 @@
 """The three levels on the same test queries, next to every anchor, with paired intervals."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from ..errors import UserError
 from ..llms.logs import load_log
 from .logged import Log, anchor_systems, join, log_systems, single_systems
 from .measure import measure
-from .report import plot, render
+from .report import write_report
 from .routed import combination, encoder_of, router_systems
 from .systems import LEVELS, Splits, System
 
@@ -86,7 +85,5 @@ def compare_bench(
     out.mkdir(parents=True, exist_ok=True)
     systems, splits, notes = gather(bench, routers, logs, combine, out, encoder)
     result = measure(systems, splits) | {"title": title, "notes": notes}
-    (out / "report.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    plot(result, out / "report.png")
-    (out / "report.md").write_text(render(result), encoding="utf-8")
+    write_report(result, out)
     return result

@@ -182,4 +182,5 @@ def _beside(parts: Sequence[Splits]) -> Splits:
             empty = [np.full(p.test.performance.shape, np.nan) for p in parts]
             took[name] = side_by_side([p.took.get(name, e) for p, e in zip(parts, empty, strict=True)])
     validation = None if parts[0].validation is None else merged([p.validation for p in parts])
-    return Splits(merged([p.train for p in parts]), validation, merged([p.test for p in parts]), parts[0].overlap, took)
+    train, test = merged([p.train for p in parts]), merged([p.test for p in parts])
+    return replace(parts[0], train=train, validation=validation, test=test, took=took)

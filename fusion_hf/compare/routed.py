@@ -7,12 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from ..bench.data import RoutingData
-from ..bench.rewards import SCENARIOS, available_scenarios, pick
+from ..bench.rewards import SCENARIOS, pick
+from ..bench.store import read_log
 from ..encoder import DEFAULT_ENCODER, NONE, TextEncoder, embed_cached
 from ..errors import UserError
 from ..routers import Predictions, Router, get_kind, load_router
+from ..routers.answers import log_answers
+from ..routers.cascade import CascadeRouter
 from ..routers.cross import fold_of
 from ..routers.decisions import TIE
+from ..routers.replay import AnsweredLog, Replay, replay
 from ..routers.train import train_router
 from .systems import Splits, System, picked_system
 
@@ -20,7 +24,7 @@ FOLDS = 5  # of the validation queries, for a router that learns from them
 
 
 def router_systems(name: str, folder: str | Path, splits: Splits) -> list[System]:
-    """A saved router in each scenario that the log can be measured on.
+    """A saved router in each scenario that the log can be measured on; a cascade also as it asks on.
 
     Raises:
         UserError: No router is there, or one of its candidates is in no log.
@@ -36,9 +40,36 @@ def router_systems(name: str, folder: str | Path, splits: Splits) -> list[System
     test = predict(router, splits.test.queries)
     validation = None if splits.validation is None else predict(router, splits.validation.queries)
     return [
-        _routed(f"{name} ({scenario})", "query", splits, scenario, str(folder), test, validation)
-        for scenario in _scenarios(router, splits)
-    ]
+        _routed(f"{name} ({scenario})", "query", splits, (scenario, trade), str(folder), test, validation)
+        for scenario, trade in _scenarios(router, splits).items()
+    ] + _followed(name, router, splits)
+
+
+def _followed(name: str, router: Router, splits: Splits) -> list[System]:
+    """A cascade that is followed on the logged answers, every call paid; [] for routers that do not ask on."""
+    if not isinstance(router, CascadeRouter) or not router.has_plans or splits.source is None:
+        return []
+    outcomes: dict[str, dict[str, Replay]] = {}
+    scenarios = {n: trade for n, trade in _scenarios(router, splits).items() if trade["score"] == "performance"}
+    for split, data in (("test", splits.test), ("partial_test", splits.validation)):
+        if data is None:
+            continue
+        answers = log_answers(read_log(splits.source, split), data)
+        embeddings = None if router.encoder is None else embed_cached(router.text_encoder, data.queries)
+        log, outlook = AnsweredLog(data, answers, router), router.outlook(data.queries, embeddings)
+        choices = {n: router.pick(outlook, trade["alpha"], trade["beta"]) for n, trade in scenarios.items()}
+        outcomes[split] = {n: replay(router, outlook, choice, log) for n, choice in choices.items()}
+    nothing = np.full(len(splits.test), np.nan)
+    result = []
+    for scenario in scenarios:
+        test, checked = outcomes["test"][scenario], outcomes.get("partial_test", {}).get(scenario)
+        result.append(
+            System(
+                f"{name} ({scenario}, cascade)", "query", test.performance, test.cost, nothing, nothing, nothing,
+                validation=checked and checked.performance, validation_cost=checked and checked.cost,
+            )
+        )  # fmt: skip
+    return result
 
 
 def predict(router: Router, queries: Sequence[str]) -> Predictions:
@@ -47,46 +78,46 @@ def predict(router: Router, queries: Sequence[str]) -> Predictions:
     return router.predict(queries, embeddings)
 
 
-def picks(predictions: Predictions, scenario: str, candidates: Sequence[str]) -> np.ndarray:
-    """Place among `candidates` of the choice for every query in a scenario: int [n]."""
-    trade = SCENARIOS[scenario]
-    expected = predictions.reward(trade.alpha, trade.beta, trade.score)
+def picks(predictions: Predictions, trade: dict, candidates: Sequence[str]) -> np.ndarray:
+    """Place among `candidates` of the choice for every query under a trade-off (alpha, beta, score): int [n]."""
+    expected = predictions.reward(**trade)
     places = np.array([list(candidates).index(c) for c in predictions.candidates])
     return places[pick(expected, predictions.cost, predictions.candidates, tolerance=TIE)]
 
 
-def _scenarios(router: Router, splits: Splits) -> list[str]:
-    """Scenarios that the log can be measured on and the router was trained for."""
-    known = router.config.scenarios or {}
-    return [
-        name
-        for name in available_scenarios(splits.train)
-        if name in known
-        and (router.config.has_cost or not SCENARIOS[name].beta)
-        and (router.config.has_judge or SCENARIOS[name].score != "judge")
-    ]
+def _scenarios(router: Router, splits: Splits) -> dict[str, dict]:
+    """Trade-offs of the router, its own ones too, that it was trained for and the log can be measured on."""
+    has_cost = router.config.has_cost and not np.isnan(splits.test.cost).all()
+    has_judge = router.config.has_judge and not np.isnan(splits.test.judge).all()
+    known = router.config.scenarios or {}  # in a saved configuration they are sorted by name
+    order = [*(n for n in SCENARIOS if n in known), *(n for n in known if n not in SCENARIOS)]
+    return {
+        name: trade
+        for name, trade in ((name, known[name]) for name in order)
+        if (has_cost or not trade["beta"]) and (has_judge or trade["score"] != "judge")
+    }
 
 
 def _routed(
     name: str,
     level: str,
     splits: Splits,
-    scenario: str,
+    scenario: tuple[str, dict],
     folder: str,
     test: Predictions,
     validation: Predictions | list[tuple[np.ndarray, Predictions]] | None,
 ) -> System:
     """`validation` may be in parts: (rows, what a router that did not see them expects of them)."""
-    names = splits.test.candidates
+    names, (called, trade) = splits.test.candidates, scenario
     chosen = None
     if isinstance(validation, list):
         chosen = np.zeros(len(splits.validation), np.int64)
         for rows, part in validation:
-            chosen[rows] = picks(part, scenario, names)
+            chosen[rows] = picks(part, trade, names)
     elif validation is not None:
-        chosen = picks(validation, scenario, names)
-    spec = {"kind": "router", "router": folder, "scenario": scenario}
-    return picked_system(name, level, splits, lambda data: picks(test, scenario, names), spec, chosen)
+        chosen = picks(validation, trade, names)
+    spec = {"kind": "router", "router": folder, "scenario": called}
+    return picked_system(name, level, splits, lambda data: picks(test, trade, names), spec, chosen)
 
 
 def combination(
@@ -126,8 +157,8 @@ def combination(
                 parts.append((held, predict(train(fold != f), [splits.validation.queries[i] for i in held])))
     test = predict(router, splits.test.queries)
     return [
-        _routed(f"combined ({scenario})", "combined", splits, scenario, str(out), test, parts)
-        for scenario in _scenarios(router, splits)
+        _routed(f"combined ({scenario})", "combined", splits, (scenario, trade), str(out), test, parts)
+        for scenario, trade in _scenarios(router, splits).items()
     ]
 
 

@@ -33,6 +33,7 @@ class Splits:
         overlap: Query texts that stand in both train and test.
         took: ``tokens`` (in and out) and ``latency`` (seconds) of the test split: float64 [n, m], NaN where not
             measured.
+        source: Where the bench lies, for those who need its responses too.
     """
 
     train: RoutingData
@@ -40,6 +41,7 @@ class Splits:
     test: RoutingData
     overlap: int
     took: dict[str, np.ndarray] = field(default_factory=dict)
+    source: Path | None = None
 
     @classmethod
     def read(cls, bench: str | Path) -> "Splits":
@@ -53,7 +55,7 @@ class Splits:
             if odd:
                 raise UserError(f"{bench}: candidate {odd[0]!r} stands only in one of train and {split}")
         overlap = query_overlap(tables["train"], tables["test"])
-        return cls(data["train"], data.get("partial_test"), data["test"], overlap, took(tables["test"]))
+        return cls(data["train"], data.get("partial_test"), data["test"], overlap, took(tables["test"]), bench)
 
     def sizes(self) -> dict[str, int]:
         """Number of queries of each split that is there."""
