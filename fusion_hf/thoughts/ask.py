@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +48,7 @@ def ask(llm: LLM, chats: Iterable[Chat], folder: str | Path, **running: Any) -> 
         what the run did).
     """
     requests = _requests(llm, chats)
-    # The collector runs an event loop of its own, and a notebook has one already.
-    summary = _apart(lambda: collect(Pool([llm]), requests, folder, **running))
+    summary = apart(lambda: collect(Pool([llm]), requests, folder, **running))
     wanted = {request.query_id for request in requests}
     rows = {row["query_id"]: row for row in latest_rows(folder) if row["query_id"] in wanted and row["llm"] == llm.name}
     return rows, summary
@@ -64,7 +63,8 @@ def _requests(llm: LLM, chats: Iterable[Chat]) -> list[Request]:
     return [chat.request(llm.name) for chat in {chat.key: chat for chat in chats}.values()]
 
 
-def _apart(run):
+def apart(run: Callable[[], Any]) -> Any:
+    """What `run` returns; in a thread of its own where an event loop runs already, as in a notebook."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

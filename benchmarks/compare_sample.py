@@ -1,0 +1,116 @@
+"""Every configuration of the three levels on the embedded sample, side by side, and what `autofuse` makes of them.
+
+    python benchmarks/compare_sample.py --out runs/compare            # the same command resumes
+
+Thought level: the reader with templates by every rule and pool. Model level: the reader, taught by the answers that
+every rule chooses. Query level: routers over the logged LLMs. All answer partial_test and test; students and templates
+know train only. Rules, pools, the judge and the training are those of `distill_evidence.py`, with one seed.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from distill_evidence import LEARNING_RATE, STEPS, Setting, make_data, train, with_rule_judge
+
+from fusion_hf.bench.data import RoutingData
+from fusion_hf.bench.modes import PLAIN_MODES
+from fusion_hf.bench.sample import pool_path, reader_path, sample_path
+from fusion_hf.bench.select import small_llms
+from fusion_hf.bench.store import read_log
+from fusion_hf.distill import Choice
+from fusion_hf.distill.student import ask_student, student_llm
+from fusion_hf.fused import Thoughts, collect_candidate
+from fusion_hf.llms.pool import load_pool
+from fusion_hf.thoughts import TemplateIndex, make_templates
+
+BASE, ENCODER, SPLITS = "tiny-small", "offline", ("partial_test", "test")
+RULES = ("perf", "judge", "hybrid")
+K = 1  # chosen on partial_test by thought_evidence.py
+STUDENTS = {"perf5": ("perf", 5, "full"), "judge5": ("judge", 5, "full"), "hybrid5": ("hybrid", 5, "full"),
+            "perf10": ("perf", 10, "full"), "small5": ("perf", 5, "small")}  # fmt: skip
+ROUTERS = ("fusion", "knn", "mlp")
+
+
+def small() -> list[str]:
+    """The small LLMs of the sample's pool."""
+    return small_llms({llm.name: llm.size for llm in load_pool(pool_path()).values()})
+
+
+def readers(out: Path) -> tuple[list[str], dict[str, Thoughts]]:
+    """The reader answers behind the templates of every rule and pool: (logs, thoughts by LLM)."""
+    log, base = with_rule_judge(read_log(sample_path(), "train")), load_pool(pool_path()).get_llm(BASE)
+    found, thoughts = [], {}
+    for pool in ("full", "small"):
+        for rule in RULES if pool == "full" else RULES[:1]:  # the small pool is one LLM: every rule gives the same
+            name, folder = f"{BASE}-{rule}-{pool}", out / "templates" / f"{rule}-{pool}"
+            if not folder.exists():
+                made = make_templates(log, "extractive", rule, llms=small() if pool == "small" else None)
+                TemplateIndex.build(made.dataset, ENCODER).save_pretrained(folder)
+            thoughts[name] = Thoughts(str(folder), k=K, asked="think")
+            llm = replace(base, name=name)
+            collect_candidate(sample_path(), llm, "thought", out / "logs" / name, SPLITS, thoughts[name])
+            found.append(f"thought {rule} {pool}={out / 'logs' / name}")
+    return found, thoughts
+
+
+def students(out: Path) -> tuple[list[str], list[str]]:
+    """The reader is taught and asked: (logs, folders of the students)."""
+    found, folders = [], []
+    for name, (rule, k, pool) in STUDENTS.items():
+        folder, log = out / "students" / name, out / "logs" / name
+        if not folder.exists():
+            args = argparse.Namespace(bench=str(sample_path()), student=str(reader_path()), steps=STEPS)
+            data, _ = make_data(args, Setting(name, Choice(rule, k, llms=small() if pool == "small" else None)))
+            train(args, data, out / "work" / name, 0, LEARNING_RATE)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(out / "work" / name / "model", folder)
+        llm = student_llm(folder, BASE, load_pool(pool_path()))
+        ask_student(sample_path(), llm, log, SPLITS, PLAIN_MODES)
+        found.append(f"model {name}={log}")
+        folders.append(str(folder))
+    return found, folders
+
+
+def routers(out: Path) -> list[str]:
+    """Routers over the logged LLMs, trained on train."""
+    from fusion_hf.routers import train_router
+
+    for kind in ROUTERS:
+        if not (out / "routers" / kind).exists():
+            data = RoutingData.from_table(read_log(sample_path(), "train"))
+            train_router(kind, data, encoder=ENCODER).save_pretrained(out / "routers" / kind)
+    return [f"{kind}={out / 'routers' / kind}" for kind in ROUTERS]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Make what is missing, compare all, and fuse."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--collect", action="store_true", help="only train and collect")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    routed = routers(args.out)
+    thought, thoughts = readers(args.out)
+    model, folders = students(args.out)
+    if args.collect:
+        return 0
+    from fusion_hf.compare import compare_bench
+    from fusion_hf.compare.autofuse import autofuse, format_fusion
+
+    logs = [*thought, *model]
+    compare_bench(sample_path(), routed, logs, args.out / "report", title="Every configuration on the embedded sample")
+    result = autofuse(
+        sample_path(), routed, logs, args.out / "fused", pool_path(), thoughts=thoughts, students=folders, base=BASE
+    )
+    (args.out / "autofuse.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(format_fusion(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

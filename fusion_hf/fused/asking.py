@@ -1,0 +1,104 @@
+"""How a candidate is asked: the chat that is sent in its mode, and its answers to the queries of a log."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ..bench.modes import PLAIN_MODES, with_mode
+from ..bench.store import read_log
+from ..errors import UserError
+from ..llms.collect import Summary, collect
+from ..llms.pool import LLM, Pool
+from ..llms.requests import Messages, Request
+from ..routers.chats import Chat, as_texts
+
+QUERY = ["query_id", "task", "source_id", "query", "ground_truth", "metric"]
+
+
+@dataclass(frozen=True)
+class Thoughts:
+    """What mode ``thought`` puts before a query.
+
+    Attributes:
+        templates: Folder or Hub id of thought templates.
+        k: At most so many templates before a query.
+        asked: Mode in which the query behind them is asked: ``direct`` or ``think``.
+    """
+
+    templates: str
+    k: int = 3
+    asked: str = "direct"
+
+    def __post_init__(self) -> None:
+        if self.asked not in PLAIN_MODES:
+            raise UserError(f"thoughts: expected asked to be one of {', '.join(PLAIN_MODES)}, found {self.asked!r}")
+        if not isinstance(self.k, int) or self.k < 1:
+            raise UserError(f"thoughts: expected k to be a number from 1 on, found {self.k!r}")
+
+    @cached_property
+    def _index(self) -> Any:
+        from ..thoughts import TemplateIndex  # a candidate without templates needs no text encoder
+
+        return TemplateIndex.from_pretrained(self.templates)
+
+    def prompts(self, queries: Sequence[str], query_ids: Sequence[str] | None = None) -> list[str]:
+        """The user message of each query; `query_ids` leaves out the template that was made from the query itself."""
+        from ..thoughts import thought_prompts
+
+        asked = [with_mode(query, self.asked) for query in queries]
+        found = thought_prompts(asked, self._index, self.k, exclude_query_ids=query_ids)
+        return [thought.prompt for thought in found]
+
+
+def chats(
+    queries: Sequence[str | Chat], mode: str, thoughts: Thoughts | None = None, ids: Sequence[str] | None = None
+) -> list[Messages]:
+    """The chat that asks each query in `mode`.
+
+    Of a chat, the last message, which must be the user's, is asked in the mode; those before it stay as they are.
+
+    Args:
+        queries: Texts or chats.
+        mode: ``direct``, ``think`` or ``thought``; the last one needs `thoughts`.
+        ids: For `Thoughts.prompts`.
+    """
+    whole = [[{"role": "user", "content": q}] if isinstance(q, str) else [dict(m) for m in q] for q in queries]
+    for number, chat in enumerate(whole):
+        if not chat or chat[-1].get("role") != "user":
+            raise UserError(f"query {number}: expected a chat that ends with a user message, found none")
+    last = as_texts([[chat[-1]] for chat in whole])
+    if mode == "thought":
+        if thoughts is None:
+            raise UserError("mode 'thought' needs thought templates, found none for this LLM")
+        last = thoughts.prompts(last, ids)
+    else:
+        last = [with_mode(text, mode) for text in last]
+    return [[*chat[:-1], {**chat[-1], "content": text}] for chat, text in zip(whole, last, strict=True)]
+
+
+def collect_candidate(
+    bench: str | Path,
+    llm: LLM,
+    mode: str,
+    out: str | Path,
+    splits: Sequence[str] = ("partial_test", "test"),
+    thoughts: Thoughts | None = None,
+    **options: Any,
+) -> Summary:
+    """Ask one LLM in one mode the queries of a FusionBench, and keep the answers in `out`; the same call resumes.
+
+    Args:
+        bench: FusionBench folder or Hub id.
+        splits: Its splits whose queries are asked.
+        thoughts: For mode ``thought``.
+        **options: See `fusion_hf.llms.collect.collect_async`.
+    """
+    table = pa.concat_tables([read_log(bench, split, columns=QUERY) for split in splits])
+    rows = list({row["query_id"]: row for row in table.to_pylist()}.values())
+    asked = chats([row["query"] for row in rows], mode, thoughts, [row["query_id"] for row in rows])
+    requests = [Request(**row, llm=llm.name, mode=mode, messages=chat) for row, chat in zip(rows, asked, strict=True)]
+    return collect(Pool([llm]), requests, out, **options)
