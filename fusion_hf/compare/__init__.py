@@ -30,7 +30,7 @@ def gather(
         out: Folder in which the router of `combine` is saved, as ``combined``.
     """
     splits = bench if isinstance(bench, Splits) else Splits.read(bench)
-    others = [Log.align(name, load_log(path), splits) for name, path in map(_named_log, logs)]
+    others = read_logs(logs, splits)
     joined, notes = join(splits, others)
     systems = [*anchor_systems(splits), *single_systems(splits)]
     named = [item.split("=", 1) if "=" in item else (Path(item).name, item) for item in routers]
@@ -47,6 +47,11 @@ def gather(
     if twice:
         raise UserError(f"two systems are called {twice[0]!r}: give each router and log a NAME= of its own")
     return systems, splits, notes
+
+
+def read_logs(logs: Sequence[str], splits: Splits) -> list[Log]:
+    """``NAME=LOG`` of each log, beside the queries of the bench."""
+    return [Log.align(name, load_log(path), splits) for name, path in map(_named_log, logs)]
 
 
 def _named_log(item: str) -> tuple[str, str]:
