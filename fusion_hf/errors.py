@@ -45,7 +45,7 @@ def hub_reason(error: BaseException) -> str:
     chain = [error]
     while chain[-1].__cause__ is not None and len(chain) < 5:
         chain.append(chain[-1].__cause__)
-    text = " ".join(line.strip() for line in str(error).splitlines() if line.strip()) or type(error).__name__
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
     response = next((r for r in (getattr(e, "response", None) for e in chain) if r is not None), None)
     if response is None:
         if type(chain[-1]).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2", "requests"):

@@ -19,6 +19,7 @@ class Client:
     """One cache folder `home`, and the Hub at `endpoint`."""
 
     def __init__(self, endpoint: str, home: Path, offline: bool = False):
+        self.endpoint, self.home = endpoint, home
         environment = {k: v for k, v in os.environ.items() if k not in ("HF_HUB_OFFLINE", "HF_TOKEN")} | {
             "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0",

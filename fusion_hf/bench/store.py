@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from ..errors import UserError
+from ..errors import UserError, hub_reason
 from .schema import encode, rows_to_table, validate
 
 SPLITS = ("train", "partial_test", "test")
@@ -200,10 +200,8 @@ def local_path(path: str | Path) -> Path:
     try:
         return Path(snapshot_download(name, repo_type="dataset"))
     except (RepositoryNotFoundError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"{name}: no such folder here, and the Hub did not give a dataset of that name: {reason}"
-        ) from error
+        found = f"{name}: no such folder here, and the Hub did not give a dataset of that name"
+        raise UserError(f"{found}: {hub_reason(error)}") from error
 
 
 def _read_file(path: Path, columns: Sequence[str] | None) -> pa.Table:

@@ -168,8 +168,9 @@ def _lost(error: Exception) -> bool:
 
 
 def _url(error: Exception) -> str:
+    response = getattr(error, "response", None)
     try:
-        return str(error.request.url)
+        return str((error if response is None else response).request.url)
     except (AttributeError, RuntimeError):
         return ""
 

@@ -4,7 +4,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
+from ..errors import UserError, hub_reason
 from .base import Router, RouterConfig
 from .decisions import Predictions, RoutingDecision
 
@@ -57,8 +57,7 @@ def load_router(path: str | Path, **kwargs: Any) -> Router:
     except UserError:
         raise
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path}: no router can be loaded from there: {reason}") from error
+        raise UserError(f"{path}: no router can be loaded from there: {hub_reason(error)}") from error
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..encoder import cache_folder
-from ..errors import UserError
+from ..errors import UserError, hub_reason
 
 COLUMNS = ("query_id", "task", "query", "template", "answer", "candidates", "rule", "summariser", "prompt_version")
 FOLDER = "thought_templates"
@@ -91,8 +91,8 @@ def _snapshot(repo_id: str, revision: str | None, repo_type: str) -> Path:
     try:
         return Path(snapshot_download(repo_id, repo_type=repo_type, revision=revision, allow_patterns=[f"{FOLDER}/*"]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{repo_id}: no such folder, and the Hub has no {repo_type} of that name: {reason}") from error
+        found = f"{repo_id}: no such folder, and the Hub has no {repo_type} of that name"
+        raise UserError(f"{found}: {hub_reason(error)}") from error
 
 
 def write_vectors(path: Path, vectors: np.ndarray) -> None:
