@@ -3,13 +3,14 @@
 Fifty validation queries a task and dozens of configurations: the one that scored best is partly the luckiest one. So
 the best logged candidate, by all rows on which nothing was fitted, stands until another configuration is expected to
 gain more than half a standard error. What that one gained on a task is shrunk towards what it gained on all tasks, the
-more so the less its gains differ from task to task beyond chance.
+more so the less its gains differ from task to task beyond chance. One that scored the same on every query of a task is
+no reason to change there.
 
 `benchmarks/README.md` has the cross-validation, on three logs, that chose this rule among others.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -76,28 +77,20 @@ def winners(evidence: Evidence) -> dict[str, Winner]:
     expected = {name: shrink(values) for name, values in gains.items()}
     result = {}
     for i, task in enumerate(tasks):
-        price = {name: _mean(evidence.costs[name][rows[task]], np.inf) for name in others}
+        # (minus what is expected for certain, price, name)
         proven = [
-            (-(expected[n][0][i] - CAUTION * expected[n][1][i]), price[n], n)
-            for n in others
-            if expected[n][0][i] > CAUTION * expected[n][1][i]
+            (CAUTION * error[i] - gain[i], _mean(evidence.costs[name][rows[task]], np.inf), name)
+            for name, (gain, error) in expected.items()
+            if gains[name][i].any() and gain[i] > CAUTION * error[i]
         ]
         name = min(proven)[2] if proven else best[task]
-        seen = _known(evidence.scores[name][rows[task]])
-        result[task] = Winner(name, best[task], float(seen.mean()), len(seen))
+        scores = _known(evidence.scores[name][rows[task]])
+        found = Winner(name, best[task], float(scores.mean()), len(scores))
         if proven:
             gain, error = (float(part[i]) for part in expected[name])
             seen = gains[name][i]
-            result[task] = Winner(
-                name,
-                best[task],
-                result[task].performance,
-                result[task].queries,
-                gain,
-                error,
-                float(seen.mean()),
-                len(seen),
-            )
+            found = replace(found, gain=gain, gain_se=error, gain_seen=float(seen.mean()), gain_queries=len(seen))
+        result[task] = found
     return result
 
 
@@ -116,7 +109,7 @@ def shrink(gains: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     task without any query gets minus infinity.
     """
     seen = np.array([g.mean() if len(g) else np.nan for g in gains])
-    noise = np.array([(g.var() + DOUBT) / max(len(g), 1) for g in gains])
+    noise = np.array([(g.var() + DOUBT) / len(g) if len(g) else 1.0 for g in gains])
     some = ~np.isnan(seen)
     if not some.any():
         return np.full(len(seen), -np.inf), np.zeros(len(seen))

@@ -1,0 +1,322 @@
+"""Fused systems: planning, answering through real LLMs, saving and loading, and folders that are not to be trusted."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from loopback_llm import Act, LoopbackLLM
+from thought_toys import template_table
+from tiny_bert import tiny_bert
+from toy_fused import toy_pool, toy_splits
+from toy_log import FORMS
+
+from fusion_hf.cards import check_metadata
+from fusion_hf.errors import UserError
+from fusion_hf.fused import FusedSystem, Thoughts, write_fused
+from fusion_hf.fused.card import write_fused_card
+from fusion_hf.llms.pool import save_pool
+from fusion_hf.routers import train_router
+from fusion_hf.thoughts import TemplateIndex
+
+QUERIES = [FORMS[task].format(a=7, b=8, c=9) for task in ("sums", "code", "capitals")]
+TRAIN = toy_splits()["train"]
+SEEN = {
+    "bee": {"performance": 0.9, "cost_usd": 1e-5},
+    "cat": {"performance": 0.5, "cost_usd": 2e-5},
+    "cat_think": {"performance": 0.4, "cost_usd": 3e-5},
+    "dog": {"performance": 0.8, "cost_usd": 9e-5},
+}
+
+
+def config(router):
+    """sums: cat by itself; code: a router; capitals: cat behind templates."""
+    systems = {
+        "cat": {"kind": "candidate", "candidate": "cat"},
+        "near (balance)": {"kind": "router", "router": router, "scenario": "balance"},
+        "thought": {"kind": "candidate", "candidate": "cat_thought"},
+    }
+    seen = {**SEEN, "cat_thought": {"performance": 0.6, "cost_usd": None}}
+    tasks = {
+        task: {
+            "system": system, "level": "x", "candidates": seen, "span": {"performance": 1.0, "cost": 1e-4},
+            "evidence": {"test": None},
+        }
+        for task, system in zip(("sums", "code", "capitals"), systems, strict=True)
+    }  # fmt: skip
+    return {"bench": "toy", "made_by": "a test", "best_single": "bee", "systems": systems, "tasks": tasks, "test": None}
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """(folder of a router, thought templates)."""
+    folder = tmp_path_factory.mktemp("parts")
+    train_router("knn", TRAIN, encoder="none", progress=False).save_pretrained(folder / "near")
+    encoder = tiny_bert(folder / "bert")
+    TemplateIndex.build(template_table(9), encoder).save_pretrained(folder / "plans")
+    return str(folder / "near"), Thoughts(str(folder / "plans"), k=2, asked="think")
+
+
+def make(out, parts, url="http://127.0.0.1:9/v1"):
+    router, thoughts = parts
+    recogniser = train_router("best-per-task", TRAIN, encoder="none", progress=False)
+    return write_fused(out, config(router), toy_pool(url), recogniser, {"cat": thoughts})
+
+
+@pytest.fixture(scope="module")
+def folder(parts, tmp_path_factory):
+    return make(tmp_path_factory.mktemp("fused") / "fused", parts)
+
+
+@pytest.fixture(scope="module")
+def fused(folder):
+    return FusedSystem.from_pretrained(folder)
+
+
+def test_the_folder_holds_all_that_it_needs_and_no_path_of_this_machine(folder, parts):
+    found = {p.relative_to(folder).as_posix() for p in folder.iterdir()}
+    assert found == {"fused_config.json", "pool.yaml", "routers", "templates", "models"}
+    text = (folder / "pool.yaml").read_text() + (folder / "fused_config.json").read_text()
+    assert parts[0] not in text and str(folder) not in text and "./models/reader" in text
+    assert not [p for p in folder.rglob("*") if p.suffix in (".pkl", ".pt", ".bin")]
+
+
+def test_every_query_goes_to_the_system_of_its_task(fused):
+    plan = fused.plan(QUERIES)
+    assert [d.task for d in plan] == ["sums", "code", "capitals"]
+    assert [d.system for d in plan] == ["cat", "near (balance)", "thought"]
+    assert plan[0].candidate == "cat" and plan[0].performance == 0.5 and plan[0].cost == 2e-5
+    router = fused._router(fused.config["systems"]["near (balance)"]["router"])
+    alone = router.route([QUERIES[1]], "balance")[0]
+    assert (plan[1].candidate, plan[1].performance) == (alone.candidate, pytest.approx(alone.performance))
+    assert plan[2].candidate == "cat_thought" and plan[2].cost is None
+    chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": QUERIES[2]}]
+    assert fused.plan([chat])[0].task == "capitals"
+    assert fused.plan([]) == []
+
+
+def test_tasks_may_be_given(fused):
+    assert [d.task for d in fused.plan(QUERIES, "sums")] == ["sums"] * 3
+    assert [d.task for d in fused.plan(QUERIES, [None, "capitals", None])] == ["sums", "capitals", "capitals"]
+    with pytest.raises(UserError, match=r"unknown task 'poems': expected one of sums, code, capitals, or None to have"):
+        fused.plan(QUERIES, ["sums", "poems", None])
+    with pytest.raises(UserError, match="tasks: expected one a query, 3, found 1"):
+        fused.plan(QUERIES, ["sums"])
+
+
+def test_trade_offs_budgets_and_candidates_are_answered_from_the_log(fused):
+    def only(**how):
+        return fused.plan(QUERIES[:1], **how)[0]
+
+    # performance / 1 against 0.5 * performance - 0.5 * cost / 1e-4, by hand.
+    assert only(scenario="performance").candidate == "bee"
+    assert only(scenario="balance", candidates=["cat", "dog"]).candidate == "cat"  # .25 - .1 against .4 - .45
+    assert only(scenario="performance", candidates=["cat", "dog"]).candidate == "dog"
+    assert only(max_cost=2e-5).candidate == "cat" and only(max_cost=2e-5).system == "cat"
+    cheap = only(max_cost=1.5e-5)
+    assert (cheap.candidate, cheap.system) == ("bee", "log")
+    assert only(candidates=["cat_think", "dog"]).candidate == "dog"
+    routed = fused.plan(QUERIES[1:2], candidates=["dog"])[0]
+    assert (routed.candidate, routed.system) == ("dog", "near (balance)")
+    assert fused.plan(QUERIES[1:2], candidates=["cat_think"])[0].system == "log"  # the router does not know it
+    with pytest.raises(UserError, match="no candidate is expected to cost at most 1e-09 USD; the cheapest is expected"):
+        only(max_cost=1e-9)
+    with pytest.raises(UserError, match="unknown candidate 'eel': this system knows bee, cat, "):
+        only(candidates=["eel"])
+    with pytest.raises(UserError, match="unknown scenario 'cheapish'"):
+        only(scenario="cheapish")
+
+
+PLAN = """
+import json, sys
+from fusion_hf.fused import FusedSystem
+fused = FusedSystem.from_pretrained(sys.argv[1])
+print(json.dumps([d.to_dict() for d in fused.plan(json.loads(sys.argv[2]))]))
+"""
+
+
+def in_a_fresh_process(code, *arguments, **more):
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | more).stdout
+
+
+def test_a_copy_plans_the_same_in_a_fresh_process_and_runs_no_code(fused, tmp_path):
+    fused.save_pretrained(tmp_path / "copy")
+    code = list((tmp_path / "copy").rglob("*.py"))  # routers bring their code along, for trust_remote_code=True
+    for file in code:
+        file.write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    shown = in_a_fresh_process(PLAN, tmp_path / "copy", json.dumps(QUERIES))
+    assert json.loads(shown.splitlines()[-1]) == [d.to_dict() for d in fused.plan(QUERIES)]
+    assert code and not (tmp_path / "ran").exists()
+
+
+def test_a_real_model_answers_and_equal_queries_are_asked_once(fused, tmp_path):
+    answers = fused([QUERIES[0], QUERIES[2], QUERIES[0]], folder=tmp_path / "log")
+    assert [a.error for a in answers] == [None] * 3 and all(a.text for a in answers)
+    assert answers[0] == answers[2]
+    rows = [json.loads(line) for p in (tmp_path / "log").glob("*.jsonl") for line in p.read_text().splitlines()]
+    assert len(rows) == 2
+    assert answers[0].cost == pytest.approx((answers[0].input_tokens + 2 * answers[0].output_tokens) / 1e6)
+    # Behind templates the prompt is longer, and it is the one that was collected.
+    (shown,) = [r for r in rows if "Template question" in r["query"]]
+    assert shown["query"].rstrip().endswith("Let's think step by step.") and QUERIES[2] in shown["query"]
+    assert shown["query"].count("Guideline:") == 2
+
+
+def test_endpoints_are_asked_in_the_mode_of_the_candidate_and_failures_are_kept(parts, tmp_path):
+    def behave(prompt, times):
+        return Act(status=400) if "capital" in prompt else Act(f"about {prompt[:8]}")
+
+    with LoopbackLLM(behave) as server:
+        fused = FusedSystem.from_pretrained(make(tmp_path / "fused", parts, server.url))
+        chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": QUERIES[0]}]
+        answers = fused([QUERIES[0], chat, QUERIES[2]], candidates=["bee"])
+    assert [a.text for a in answers] == ["about What is ", "about What is ", ""]
+    assert answers[2].error.startswith("bad_request") and answers[2].decision.candidate == "bee"
+    assert [len(s.body["messages"]) for s in sorted(server.seen, key=lambda s: len(s.body["messages"]))] == [1, 1, 2]
+    assert next(s for s in server.seen if len(s.body["messages"]) == 2).body["messages"] == chat
+
+
+def test_think_mode_is_asked_behind_the_last_message(fused):
+    from fusion_hf.fused.asking import chats
+
+    chat = [{"role": "assistant", "content": "Hi."}, {"role": "user", "content": "Why?"}]
+    assert chats([chat, "How?"], "think") == [
+        [chat[0], {"role": "user", "content": "Why?\nLet's think step by step."}],
+        [{"role": "user", "content": "How?\nLet's think step by step."}],
+    ]
+    assert chat[1]["content"] == "Why?"
+    with pytest.raises(UserError, match="query 0: expected a chat that ends with a user message, found none"):
+        chats([chat[:1]], "think")
+    with pytest.raises(UserError, match="mode 'thought' needs thought templates"):
+        chats(["How?"], "thought")
+
+
+def test_another_pool_may_reach_its_llms(folder, tmp_path):
+    with LoopbackLLM() as server:
+        pool = save_pool(toy_pool(server.url).select(["bee"]), tmp_path / "mine.yaml")
+        fused = FusedSystem.from_pretrained(folder, pool)
+        assert fused(QUERIES[:1], candidates=["bee"])[0].text == "It is 42."
+        with pytest.raises(UserError, match="the pool has no LLM 'cat'"):
+            fused(QUERIES[:1])
+
+
+def test_keys_go_nowhere_unless_the_user_says_so(folder, tmp_path, monkeypatch):
+    """Whoever wrote a system on the Hub also wrote the addresses in its pool."""
+    copy = tmp_path / "stranger"
+    shutil.copytree(folder, copy)
+    text = (copy / "pool.yaml").read_text()
+    monkeypatch.setenv("A_KEY_OF_MINE", "abc123")
+    with LoopbackLLM() as server:
+        text = text.replace("base_url: http://127.0.0.1:9/v1", f"base_url: {server.url}\n  api_key_env: A_KEY_OF_MINE")
+        (copy / "pool.yaml").write_text(text)
+        with pytest.raises(UserError, match=r"bee: the pool .* would have the key in A_KEY_OF_MINE sent to http://127"):
+            FusedSystem.from_pretrained(copy, keys=False)(QUERIES[:1], candidates=["bee"])
+        assert not server.seen
+        assert FusedSystem.from_pretrained(copy)(QUERIES[:1], candidates=["bee"])[0].text == "It is 42."
+        assert server.seen[0].headers["Authorization"] == "Bearer abc123"
+
+
+def change(*path, to):
+    """A function that sets one value of a configuration; ``DELETE`` removes it."""
+
+    def apply(config):
+        for key in path[:-1]:
+            config = config[key]
+        if to is DELETE:
+            del config[path[-1]]
+        else:
+            config[path[-1]] = to
+
+    return apply
+
+
+DELETE = object()
+ROUTER = ("systems", "near (balance)", "router")
+TAMPERED = {
+    "format": (change("format", to=9), "expected format 1, found 9: make it again with"),
+    "outside": (change(*ROUTER, to="../near"), r"near \(balance\).router: expected a path in the folder .*'../near'"),
+    "hidden": (change(*ROUTER, to="routers/../../near"), "expected a path in the folder"),
+    "absolute": (change("recogniser", to="/etc"), "recogniser: expected a path in the folder of the fused system"),
+    "hub id": (change("recogniser", to="user/router"), "expected user/router in the folder .*, found nothing there"),
+    "not a path": (change("thoughts", "cat", "templates", to=3), "thoughts.cat.templates: expected a path in"),
+    "kind": (change("systems", "cat", "kind", to="shell"), "systems.cat: expected kind candidate or router, found"),
+    "scenario": (change("systems", "near (balance)", "scenario", to="x"), "unknown scenario 'x'"),
+    "system": (change("tasks", "sums", "system", to="eel"), "tasks.sums: expected one of the systems, found 'eel'"),
+    "candidate": (change("systems", "cat", "candidate", to="eel"), "tasks.sums.candidates: expected eel"),
+    "number": (change("tasks", "sums", "candidates", "bee", "performance", to="high"), "expected a number, found 'hi"),
+    "field": (change("tasks", "sums", "span", to=DELETE), "a field is missing or of another type .*span"),
+    "no tasks": (change("tasks", to={}), "tasks: expected at least one"),
+    "list": (change("systems", to=[]), "a field is missing or of another type"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TAMPERED)
+def test_a_broken_configuration_is_named(folder, tmp_path, name):
+    apply, message = TAMPERED[name]
+    config = json.loads((folder / "fused_config.json").read_text())
+    apply(config)
+    for part in ("routers", "templates", "models"):
+        (tmp_path / part).symlink_to(folder / part)
+    shutil.copy(folder / "pool.yaml", tmp_path)
+    (tmp_path / "fused_config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=message) as error:
+        FusedSystem.from_pretrained(tmp_path)
+    assert "fused_config.json: " in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_folder_without_a_system_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"expected a fused system with fused_config\.json, found none"):
+        FusedSystem.from_pretrained(tmp_path)
+    (tmp_path / "fused_config.json").write_text("{oops")
+    with pytest.raises(UserError, match="expected JSON, found something else"):
+        FusedSystem.from_pretrained(tmp_path)
+    with pytest.raises(UserError, match="nowhere: expected the folder of a fused system or a Hub id, found neither"):
+        FusedSystem.from_pretrained("nowhere")
+
+
+def test_weights_that_are_code_are_left_out(parts, tmp_path):
+    model = tmp_path / "pickled"
+    model.mkdir()
+    (model / "pytorch_model.bin").write_bytes(b"x")
+    from dataclasses import replace
+
+    pool = toy_pool()
+    pool = type(pool)([pool["bee"], replace(pool["cat"], model=str(model)), pool["dog"]])
+    recogniser = train_router("best-per-task", TRAIN, encoder="none", progress=False)
+    with pytest.raises(UserError, match="expected weights as safetensors, found none"):
+        write_fused(tmp_path / "out", config(parts[0]), pool, recogniser, {"cat": parts[1]})
+
+
+def test_the_card_shows_what_was_measured_and_its_snippet_runs(folder, tmp_path):
+    copy = tmp_path / "measured"
+    shutil.copytree(folder, copy)
+    config = json.loads((copy / "fused_config.json").read_text())
+    gap = {"difference": 0.1, "low": 0.02, "high": 0.18}
+    for task, verdict in (("sums", "better"), ("code", "worse")):
+        config["tasks"][task]["evidence"]["test"] = {"best_single": 0.4, "performance": 0.5, **gap, "verdict": verdict}
+    config["test"] = {"queries": 60, "best_single": 0.4, "performance": 0.5, **gap}
+    config["test"]["recognised"] = {"tasks": 0.99, "performance": 0.49}
+    (copy / "fused_config.json").write_text(json.dumps(config))
+    write_fused_card(copy, str(copy))
+    text = (copy / "README.md").read_text()
+    data = check_metadata(text, "model")
+    assert data["library_name"] == "fusion_hf" and data["license"] == "apache-2.0"
+    assert [r["dataset"]["config"] for r in data["model-index"][0]["results"]] == ["sums", "code"]
+    assert "It beats the best single LLM on 1 of 2 tasks; not on code (worse)." in text
+    assert "| sums | 0.400 | 0.500 | +0.100 [+0.020, +0.180] | better |" in text
+    snippet = text.split("```python\n")[1].split("```")[0]
+    assert in_a_fresh_process(snippet).split() == ["sums", "cat", "0.5"]
+    write_fused_card(folder)
+    plain = (folder / "README.md").read_text()
+    assert "Measured on the test split" not in plain and "model-index" not in plain
+    (folder / "README.md").unlink()
+
+
+def test_expected_costs_may_be_unknown(fused):
+    with pytest.raises(UserError, match="no cost was measured"):
+        fused.plan(QUERIES[2:], candidates=["cat_thought"], max_cost=1.0)
+    assert np.isclose(fused.plan(QUERIES[2:], max_cost=1.0)[0].cost, 1e-5)  # bee: the templates' cost is not known
