@@ -58,7 +58,7 @@ def export(
     systems, _, _ = gather(splits, routers, logs)
     if form == "routerarena":
         return {"format": form, "rows": write_routerarena(_chosen(systems, system), splits, logs, out)}
-    joined, _ = join(splits, read_logs(logs, splits))
+    joined, _ = join(splits, read_logs(logs, splits), learn=False)
     scores = router_scores(systems, splits, joined)
     result = {"format": form, "rows": len(scores), "systems": scores}
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -150,7 +150,7 @@ def write_routerbench(splits: Splits, logs: Sequence[str], out: Path, split: str
     Prompts and responses are lists of one text, as there. ``fusion-hf import routerbench`` reads it back; a file with
     one task only is read as the task of the file's name.
     """
-    joined, _ = join(splits, read_logs(logs, splits))
+    joined, _ = join(splits, read_logs(logs, splits), learn=False)
     data = {"train": joined.train, "partial_test": joined.validation, "test": joined.test}.get(split)
     if data is None:
         raise UserError(f"{splits.source} has no split {split!r}: expected one of {', '.join(splits.sizes())}")

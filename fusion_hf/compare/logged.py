@@ -129,9 +129,10 @@ def log_systems(log: Log) -> list[System]:
     return result
 
 
-def join(splits: Splits, logs: Sequence[Log]) -> tuple[Splits, list[str]]:
+def join(splits: Splits, logs: Sequence[Log], learn: bool = True) -> tuple[Splits, list[str]]:
     """The candidates of the bench and of all logs side by side, and notes on which are left out and why.
 
+    To `learn` from them is why candidates are left out that only answered test queries.
     What a distilled model answers to train queries is left out: it was trained on the best answers to them, so they
     say nothing about new queries, and a router that learned from them would send it too much.
     """
@@ -147,7 +148,7 @@ def join(splits: Splits, logs: Sequence[Log]) -> tuple[Splits, list[str]]:
                 learnable |= ~np.isnan(part.validation.performance[:, column]).all()
             if name in seen:
                 notes.append(f"{log.name}: {name} is left out of combinations: the name stands there already")
-            elif not learnable:
+            elif learn and not learnable:
                 notes.append(f"{log.name}: {name} is left out of combinations: nothing but test says how good it is")
             else:
                 kept.append(column)

@@ -25,7 +25,7 @@ def write_report(result: dict, out: Path) -> None:
     except MissingPackage as error:
         pictures = {}
         result["notes"].append(f"without pictures: {error}")
-    (out / "report.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (out / "report.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     (out / "report.md").write_text(markdown(result, pictures), encoding="utf-8")
     (out / "report.html").write_text(html(result, pictures), encoding="utf-8")
 
