@@ -67,6 +67,11 @@ def push(
         validate_repo_id(repo_id)
     except HFValidationError as error:
         raise UserError(f"{repo_id!r}: expected a Hub id such as user/name: {str(error).splitlines()[0]}") from None
+    name = Path(path).resolve().name
+    if kind == "metric" and repo_id.rpartition("/")[2] != name:
+        raise UserError(
+            f"{repo_id}: expected a repository called {name}, because evaluate looks for a file of its name"
+        )
     api = HfApi(token=token)
     if "/" not in repo_id:
         repo_id = f"{_asked(api.whoami, repo_id, 'nothing was pushed')['name']}/{repo_id}"
