@@ -174,7 +174,7 @@ def test_metrics_combine(load):
 
 def test_every_metric_goes_through_a_space(writer, reader):  # noqa: F811
     for name in metrics.METRICS:
-        status, out, err = writer.cli("push", metrics.path(name), f"user/{name}")
+        status, _, err = writer.cli("push", metrics.path(name), f"user/{name}")
         assert status == 0, err
         repo = hub_double.REPOS["spaces", f"user/{name}"]
         assert {f"{name}.py", "app.py", "README.md", "requirements.txt"} <= set(repo["files"])
