@@ -20,6 +20,7 @@ TROUBLE: list[dict] = []
 REQUESTS: list[str] = []
 """Every request as ``METHOD path``, the oldest first."""
 TOKENS = {"hf_" + "x" * 20: ("user", "write"), "hf_" + "r" * 20: ("user", "read"), "hf_" + "o" * 20: ("other", "write")}
+ORGANISATIONS = {"user": ("ulab-ai",)}
 LOCK = threading.Lock()
 KIND = r"(models|datasets|spaces)"
 REPO = r"([\w.-]+/[\w.-]+)"
@@ -91,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
     def may(self, name: str, repo: dict | None, write: bool = False) -> bool:
         """Whether the token may do that; if not, the refusal is sent, as the Hub words it."""
         user, role = self.who
-        owner = user is not None and user == name.split("/")[0]
+        owner = user is not None and name.split("/")[0] in (user, *ORGANISATIONS.get(user, ()))
         if role == "wrong":
             self.refuse(401, "", "Invalid credentials in Authorization header")
         elif write and user is None:
