@@ -105,6 +105,7 @@ def test_what_was_not_measured_is_null_and_left_out_of_pairs():
     result = measured(splits_of(queries, train=train))
     a, b = result["systems"]["a"], result["systems"]["b"]
     assert a["performance"] == pytest.approx(8 / 11) and b["performance"] == 1.0
+    assert (a["queries"], b["queries"], b["by_task"]["gsm8k"]["queries"]) == (11, 6, 6)
     assert b["vs_best_single"]["difference"] == pytest.approx(2 / 6)  # on the six queries that both answered
     for name in ("cost_usd", "tokens", "judge", "latency_s"):
         assert a[name] is None

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import make_rows
+from test_cascade import SAID, TEST, TEST_SAID, TRAIN, rows_of
 
 from fusion_hf.bench.data import RoutingData
 from fusion_hf.bench.schema import rows_to_table, validate
@@ -15,6 +16,7 @@ from fusion_hf.compare.systems import BEST_SINGLE, ORACLE
 from fusion_hf.errors import UserError
 from fusion_hf.llms.logs import write_log
 from fusion_hf.routers import load_router, train_router
+from fusion_hf.routers.evaluate import evaluate_on_bench
 
 SIZES = {"train": 60, "partial_test": 30, "test": 40}
 
@@ -200,3 +202,18 @@ def test_best_single_is_chosen_on_train_alone(bench):
     train = {c: splits.train.performance[:, j].mean() for j, c in enumerate(splits.train.candidates)}
     base = next(s for s in systems if s.name == BEST_SINGLE)
     assert train[base.spec["candidate"]] == max(train.values())
+
+
+def test_a_cascade_is_measured_as_it_asks_on_with_every_call_paid(tmp_path):
+    log = {"train": rows_of(TRAIN, SAID, "train"), "test": rows_of(TEST, TEST_SAID, "test")}
+    bench = write_bench(log, tmp_path / "bench")
+    train_router("cascade", TRAIN, encoder="none", answers=SAID).save_pretrained(tmp_path / "router")
+    systems = {s.name: s for s in gather(bench, [f"c={tmp_path / 'router'}"])[0]}
+    expected = evaluate_on_bench(tmp_path / "router", bench)["cascade"]["scenarios"]
+    for scenario in ("performance", "balance", "cost"):
+        asking = systems[f"c ({scenario}, cascade)"]
+        assert asking.level == "query" and asking.spec is None and asking.calls() is None
+        assert asking.performance.mean() == pytest.approx(expected[scenario]["performance"])
+        assert asking.cost.mean() == pytest.approx(expected[scenario]["cost_usd"])
+    once = systems["c (performance)"]
+    assert once.spec is not None and not np.array_equal(once.cost, systems["c (performance, cascade)"].cost)

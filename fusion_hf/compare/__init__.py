@@ -78,13 +78,31 @@ def compare_bench(
         routers: ``[NAME=]FOLDER`` of trained routers (query level).
         logs: ``NAME=LOG`` of graded answers to the same queries (thought level when NAME begins with "thought" or the
             mode is thought, model level when it begins with "model" or the LLM is ``<base>+<adapter>``).
-        out: Folder of ``report.md``, ``report.json`` and ``report.png``.
+        out: Folder of ``report.html``, ``report.md``, ``report.json`` and, with matplotlib, ``report*.png``.
+        title: Heading of the report.
         combine: Router kind that is trained over the candidates of the bench and of all logs together; it is saved as
             ``combined`` in `out`.
         encoder: Of that router; default: that of the first router, else all-MiniLM-L6-v2.
 
     Returns:
-        The content of ``report.json``.
+        The content of ``report.json``; null is what was not measured:
+
+        - ``title``, ``notes``; ``queries`` of each split; ``in_train_and_test``, query texts that stand in both;
+          ``best_single``, the candidate chosen on train; ``oracle_by_luck``, see `systems.luck`; ``domains``, the tasks
+          of each.
+        - ``systems``: NAME -> FIGURES over all test queries, and ``level``; ``validation`` and
+          ``validation_cost_usd``, means over the validation queries; ``spec``, see `System`; ``calls``, share of the
+          queries a candidate; ``over_tasks``, FIGURES as means over tasks; ``by_domain`` and ``by_task``, FIGURES over
+          the queries of each.
+        - FIGURES: ``performance`` with ``ci95``, ``cost_usd``, ``tokens`` (in and out), ``judge`` and ``latency_s`` are
+          means a query; ``vs_best_single`` (difference, se, low, high) and ``cost_ratio`` (ratio, low, high) compare
+          with best single on the queries that both have; ``gap_recovered`` with ``gap_recovered_ci95`` is the share of
+          what the per-query oracle has above best single; ``queries`` that have a score.
+        - ``best_per_task``: TASK -> ``system``, ``level``, ``validation``, ``validation_queries``, ``test``,
+          ``test_ci95``, ``best_single_test``, ``vs_best_single``, ``cost_ratio``; {} without validation.
+        - ``pairs``: ``systems`` in order, ``win`` and ``tie``: shares of the queries on which the one of the row beats,
+          or ties with, that of the column.
+        - ``hulls``: corners of the hull of the ``singles`` and of ``all`` systems but the oracle.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)

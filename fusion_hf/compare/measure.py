@@ -1,6 +1,6 @@
 """Figures of every system: on average, per domain and per task, each beside the best single LLM."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -97,17 +97,18 @@ class _Sums:
         """A dict a system, over all queries of the tasks in `which`."""
         which = np.asarray(which)
         total, plain = self.sums[which].sum(0), self.plain_sums[which].sum(0)
-        return self._figures(lambda name: _ratio(total, self.places[name]), lambda n: _ratio(plain, self.plain[n]))
+        found = self._figures(lambda name: _ratio(total, self.places[name]), lambda n: _ratio(plain, self.plain[n]))
+        counts = [count for _, count in self.places["performance"]]
+        return [entry | {"queries": int(total[0, c])} for entry, c in zip(found, counts, strict=True)]
 
     def figures_over_tasks(self) -> list[dict]:
         """The same as means over tasks, so that a task with many queries does not decide alone."""
         return self._figures(
             lambda name: mean(_ratio(self.sums, self.places[name]), 0),
             lambda name: mean(_ratio(self.plain_sums, self.plain[name]), 0),
-            of_queries=False,
         )
 
-    def _figures(self, average, plain, of_queries: bool = True) -> list[dict]:
+    def _figures(self, average: Callable, plain: Callable) -> list[dict]:
         """`average(name)` and `plain(name)` give means [1 + draws, systems] and [1, systems]."""
         performance, gap, cost = average("performance"), average("gap"), average("cost")
         with np.errstate(invalid="ignore", divide="ignore"):

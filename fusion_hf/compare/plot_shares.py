@@ -25,7 +25,8 @@ def wins(result: dict):
         for k in ("win", "tie")
     )
     loss = win.T
-    figure = figure_of(2.6 + 0.78 * len(names), 2.2 + 0.56 * len(names))
+    longest = max(map(len, names))
+    figure = figure_of(1.4 + 0.07 * longest + 0.84 * len(names), 1.2 + 0.04 * longest + 0.5 * len(names))
     axes = figure.add_subplot()
     net = np.ma.masked_invalid(win - loss)
     image = axes.imshow(net, cmap="RdBu", vmin=-0.6, vmax=0.6, aspect="auto")
@@ -80,7 +81,8 @@ def calls(result: dict):
     kept = sorted(
         (c for c in total if total[c] > SHARE_SHOWN), key=lambda c: (-sum(r.get(c, 0) for r in rows.values()), c)
     )
-    figure = figure_of(11, 1.6 + max(0.36 * len(rows), 0.17 * len(kept)))
+    words = max(map(len, rows)) + max(map(len, [*kept, "others"]))
+    figure = figure_of(7.6 + 0.065 * words, 1.6 + max(0.36 * len(rows), 0.17 * len(kept)))
     axes = figure.add_subplot()
     left = np.zeros(len(rows))
     for k, candidate in enumerate([*kept, None]):

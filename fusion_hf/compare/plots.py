@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ COLOURS = {
 }  # fmt: skip
 MARKS = {"single": "o", "anchor": "D", "query": "s", "thought": "^", "model": "v", "combined": "P"}
 HULLS = (("singles", "hull of single LLMs", "#a3a9b0", "--"), ("all", "hull of all systems", "#7a4fa0", "-"))
+TIGHT = {"bbox_inches": "tight", "pad_inches": 0.12}  # no label is cut off
 MOST_AXES = 20  # of a radar
 
 
@@ -45,9 +47,9 @@ def draw(result: dict, out: Path) -> dict[str, Picture]:
             if figure is None:
                 path.unlink(missing_ok=True)
                 continue
-            figure.savefig(path, dpi=120, metadata={"Software": None})
+            figure.savefig(path, dpi=120, metadata={"Software": None}, **TIGHT)
             svg = io.StringIO()
-            figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+            figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None}, **TIGHT)
             drawn[name] = Picture(title, note, path, svg.getvalue())
     return drawn
 
@@ -57,12 +59,17 @@ def frontier(result: dict):
     systems = {n: s for n, s in result["systems"].items() if None not in (s["cost_usd"], s["performance"])}
     if not systems:
         return None
+    import matplotlib.ticker
+
     figure = figure_of(11, 6.8)
     axes = figure.add_subplot()
     costs = np.array([1000 * s["cost_usd"] for s in systems.values()])
     wide = costs.min() > 0 and costs.max() > 20 * costs.min()
     if wide:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+        axes.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
     end = costs.max() * (1.15 if wide else 1.0) + (0.0 if wide else 0.04 * np.ptp(costs))
     hulls = (
         ("singles", "hull of single LLMs", COLOURS["single"], "--"),
@@ -71,9 +78,10 @@ def frontier(result: dict):
     for name, label, colour, style in hulls:
         points = result["hulls"][name]
         if points:
-            x = [1000 * p["cost_usd"] for p in points]
-            y = [p["performance"] for p in points]
-            axes.plot([*x, end], [*y, y[-1]], style, color=colour, lw=1.6, alpha=0.85, label=label, zorder=1)
+            x = [*(1000 * p["cost_usd"] for p in points), end]
+            y = [*(p["performance"] for p in points), points[-1]["performance"]]
+            fine = np.unique(np.concatenate([np.linspace(a, b, 60) for a, b in pairwise(x)]))  # bent if logarithmic
+            axes.plot(fine, np.interp(fine, x, y), style, color=colour, lw=1.6, alpha=0.85, label=label, zorder=1)
     seen: set[str] = set()
     for name, s in systems.items():
         level = s["level"]
