@@ -3,8 +3,8 @@
     python benchmarks/compare_sample.py --out runs/compare            # the same command resumes
 
 Thought level: the reader with templates by every rule and pool. Model level: the reader, taught by the answers that
-every rule chooses. Query level: routers over the logged LLMs. All answer partial_test and test; students and templates
-know train only. Rules, pools, the judge and the training are those of `distill_evidence.py`, with one seed.
+every rule chooses; both in think mode. Query level: routers over the logged LLMs. All answer partial_test and test;
+students and templates know train only. Rules, pools, judge and training are those of `distill_evidence.py`, one seed.
 """
 
 import argparse
@@ -18,7 +18,6 @@ import torch
 from distill_evidence import LEARNING_RATE, STEPS, Setting, make_data, train, with_rule_judge
 
 from fusion_hf.bench.data import RoutingData
-from fusion_hf.bench.modes import PLAIN_MODES
 from fusion_hf.bench.sample import pool_path, reader_path, sample_path
 from fusion_hf.bench.select import small_llms
 from fusion_hf.bench.store import read_log
@@ -32,7 +31,7 @@ BASE, ENCODER, SPLITS = "tiny-small", "offline", ("partial_test", "test")
 RULES = ("perf", "judge", "hybrid")
 K = 1  # chosen on partial_test by thought_evidence.py
 STUDENTS = {"perf5": ("perf", 5, "full"), "judge5": ("judge", 5, "full"), "hybrid5": ("hybrid", 5, "full"),
-            "perf10": ("perf", 10, "full"), "small5": ("perf", 5, "small")}  # fmt: skip
+            "small5": ("perf", 5, "small")}  # fmt: skip
 ROUTERS = ("fusion", "knn", "mlp")
 
 
@@ -70,7 +69,7 @@ def students(out: Path) -> tuple[list[str], list[str]]:
             folder.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(out / "work" / name / "model", folder)
         llm = student_llm(folder, BASE, load_pool(pool_path()))
-        ask_student(sample_path(), llm, log, SPLITS, PLAIN_MODES)
+        ask_student(sample_path(), llm, log, SPLITS, ["think"])
         found.append(f"model {name}={log}")
         folders.append(str(folder))
     return found, folders

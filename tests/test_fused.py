@@ -11,13 +11,14 @@ import pytest
 from loopback_llm import Act, LoopbackLLM
 from thought_toys import template_table
 from tiny_bert import tiny_bert
-from toy_fused import toy_pool, toy_splits
+from toy_fused import toy_bench, toy_pool, toy_splits
 from toy_log import FORMS
 
 from fusion_hf.cards import check_metadata
 from fusion_hf.errors import UserError
-from fusion_hf.fused import FusedSystem, Thoughts, write_fused
+from fusion_hf.fused import FusedSystem, Thoughts, collect_candidate, write_fused
 from fusion_hf.fused.card import write_fused_card
+from fusion_hf.llms.logs import load_log
 from fusion_hf.llms.pool import save_pool
 from fusion_hf.routers import train_router
 from fusion_hf.thoughts import TemplateIndex
@@ -193,6 +194,22 @@ def test_think_mode_is_asked_behind_the_last_message(fused):
         chats([chat[:1]], "think")
     with pytest.raises(UserError, match="mode 'thought' needs thought templates"):
         chats(["How?"], "thought")
+
+
+def test_a_candidate_is_collected_once_behind_templates(parts, tmp_path):
+    bench = toy_bench(tmp_path / "bench")
+    with LoopbackLLM() as server:
+        bee = toy_pool(server.url)["bee"]
+        collected = [
+            collect_candidate(bench, bee, "thought", tmp_path / "log", ["partial_test"], parts[1], progress=False)
+            for _ in range(2)
+        ]
+        assert [(c.read, c.kept) for c in collected] == [(60, 60), (0, 0)] and len(server.seen) == 60
+    assert all(s.prompt.count("Guideline:") == 2 and s.prompt.endswith("step by step.") for s in server.seen)
+    rows = load_log(tmp_path / "log").to_pylist()
+    assert {(r["llm"], r["mode"]) for r in rows} == {("bee", "thought")}
+    asked = {r["query_id"]: r["query"] for r in rows}
+    assert asked == dict(zip(toy_splits()["partial_test"].query_ids, toy_splits()["partial_test"].queries, strict=True))
 
 
 def test_another_pool_may_reach_its_llms(folder, tmp_path):

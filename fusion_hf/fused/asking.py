@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..llms.collect import Summary, collect
 from ..llms.pool import LLM, Pool
 from ..llms.requests import Messages, Request
+from ..llms.shards import latest_rows
 from ..routers.chats import Chat, as_texts
 
 QUERY = ["query_id", "task", "source_id", "query", "ground_truth", "metric"]
@@ -66,6 +67,8 @@ def chats(
         mode: ``direct``, ``think`` or ``thought``; the last one needs `thoughts`.
         ids: For `Thoughts.prompts`.
     """
+    if not queries:
+        return []
     whole = [[{"role": "user", "content": q}] if isinstance(q, str) else [dict(m) for m in q] for q in queries]
     for number, chat in enumerate(whole):
         if not chat or chat[-1].get("role") != "user":
@@ -91,6 +94,8 @@ def collect_candidate(
 ) -> Summary:
     """Ask one LLM in one mode the queries of a FusionBench, and keep the answers in `out`; the same call resumes.
 
+    What is answered there already is left out of the summary.
+
     Args:
         bench: FusionBench folder or Hub id.
         splits: Its splits whose queries are asked.
@@ -98,7 +103,11 @@ def collect_candidate(
         **options: See `fusion_hf.llms.collect.collect_async`.
     """
     table = pa.concat_tables([read_log(bench, split, columns=QUERY) for split in splits])
-    rows = list({row["query_id"]: row for row in table.to_pylist()}.values())
+    todo = {row["query_id"]: row for row in table.to_pylist()}
+    for row in latest_rows(out):  # their prompts would have to be retrieved again
+        if (row["llm"], row["mode"]) == (llm.name, mode) and row.get("error") is None:
+            todo.pop(row["query_id"], None)
+    rows = list(todo.values())
     asked = chats([row["query"] for row in rows], mode, thoughts, [row["query_id"] for row in rows])
     requests = [Request(**row, llm=llm.name, mode=mode, messages=chat) for row, chat in zip(rows, asked, strict=True)]
     return collect(Pool([llm]), requests, out, **options)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..bench.schema import split_candidate
-from ..errors import UserError, hub_reason
+from ..errors import UserError
 from ..llms.collect import collect
 from ..llms.pool import Pool, load_pool
 from ..llms.shards import latest_rows
+from ..pushable import Pushable
 from ..routers import Router, load_router
 from ..routers.chats import Chat, as_texts
 from ..thoughts.ask import Chat as Asked
@@ -47,7 +48,7 @@ class FusedAnswer:
         return {**vars(self), "decision": self.decision.to_dict()}
 
 
-class FusedSystem:
+class FusedSystem(Pushable):
     """Routes every query to the configuration that won on its task, and answers it through a pool of LLMs.
 
     Load one with `from_pretrained`; ``fusion-hf autofuse`` makes one.
@@ -259,29 +260,6 @@ class FusedSystem:
         target = Path(save_directory)
         if target.resolve() != self.folder.resolve():
             shutil.copytree(self.folder, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".cache", ".git*"))
-
-    def push_to_hub(self, repo_id: str, private: bool = False, commit_message: str | None = None, **kwargs: Any) -> str:
-        """Upload the folder in one commit, with a card, and return the commit's URL.
-
-        ``fusion-hf push`` does more: it resumes, opens pull requests, and checks what arrived.
-
-        Args:
-            **kwargs: What ``HfApi.upload_folder`` takes too (``revision``, ``create_pr``, ``token``).
-        """
-        from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-        from .card import write_fused_card
-
-        write_fused_card(self.folder, repo_id)
-        api = HfApi(token=kwargs.pop("token", None))
-        try:
-            api.create_repo(repo_id, private=private, exist_ok=True)
-            message = commit_message or "Upload fused system with fusion_hf"
-            done = api.upload_folder(repo_id=repo_id, folder_path=self.folder, commit_message=message, **kwargs)
-        except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
-            raise UserError(f"{repo_id}: nothing was pushed: {hub_reason(error)}") from error
-        return str(done.commit_url)
 
 
 def _answer(chosen: FusedDecision, row: dict[str, Any] | None) -> FusedAnswer:
