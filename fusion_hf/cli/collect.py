@@ -16,7 +16,8 @@ def arguments(add) -> None:
     add("--templates", help="thought templates (folder or Hub id) that mode thought puts before each query")
     add("-k", type=int, default=3, help="mode thought: templates before a query (default: 3)")
     add("--max-words", type=int, help="mode thought: drop the least similar templates of a longer prompt")
-    add("--source", help="folder with <task>.jsonl or .parquet in the source's schema, instead of the Hub")
+    add("--source", help="rows in the columns of the task's source, instead of the Hub: a file, or a folder of files "
+        "named by split (test.jsonl); for several tasks a folder with one of these in <task>/")  # fmt: skip
     add("--out", required=True, help="folder of append-only shards; the same command resumes")
     add("--seed", type=int, default=0)
     add("--max-usd", type=float, help="stop before this much is spent")
