@@ -7,8 +7,10 @@ import hub_double
 import pytest
 from conftest import make_rows
 from hub_client import Client
+from test_fused import PLAN, QUERIES, make, parts  # noqa: F401  a fixture
 from thought_toys import template_table, unit
 
+from fusion_hf.bench.card import write_card
 from fusion_hf.bench.data import RoutingData
 from fusion_hf.bench.schema import rows_to_table, validate
 from fusion_hf.bench.store import read_log, write_bench
@@ -279,6 +281,7 @@ def test_what_is_there_already_is_not_sent_again(bench, writer, tmp_path):
     # A task that the folder no longer holds goes from the repository; files of other origin stay.
     hub_double.new_commit(repo, "main", repo["files"] | {"notes.md": (b"mine", False)}, "by hand")
     shutil.rmtree(tmp_path / "bench" / "data" / "squad")
+    write_card(tmp_path / "bench", "FusionBench")
     pushed(writer, tmp_path / "bench", "user/again")
     assert not [f for f in repo["files"] if "squad" in f] and {"notes.md", "README.md"} <= set(repo["files"])
 
@@ -320,6 +323,16 @@ def test_only_what_belongs_to_the_folder_is_pushed(router, writer, tmp_path):
     assert not [name for name in files if name.startswith("outside")]
 
 
+def test_a_card_that_promises_missing_files_is_refused(bench, writer, tmp_path):
+    import shutil
+
+    shutil.copytree(bench, tmp_path / "bench")
+    shutil.rmtree(tmp_path / "bench" / "tasks")
+    status, _, err = writer.cli("push", tmp_path / "bench", "user/promise")
+    assert status == 2 and "config 'tasks' reads tasks/train-*.parquet, and no file fits" in err
+    assert ("datasets", "user/promise") not in hub_double.REPOS
+
+
 @pytest.mark.parametrize("secret", ["hf_" + "A1" * 17, "hf_" + "x" * 20])
 def test_a_token_is_never_pushed(router, writer, tmp_path, secret):
     import shutil
@@ -341,3 +354,19 @@ def test_kinds(bench, router, templates, tmp_path):
         push(tmp_path / "none", "user/x")
     with pytest.raises(UserError, match="expected a Hub id such as user/name"):
         push(router, "not an id")
+
+
+def test_a_fused_system_is_pushed_whole(writer, reader, parts, tmp_path):  # noqa: F811
+    folder = make(tmp_path / "fused", parts)
+    assert kind_of(folder) == ("fused", "model")
+    (folder / "routers" / "old").mkdir()
+    (folder / "routers" / "old" / "config.json").write_text("{}")
+    pushed(writer, folder, "user/whole", "--private")
+    repo = hub_double.REPOS["models", "user/whole"]
+    assert "routers/old/config.json" in repo["files"] and repo["private"]
+    (folder / "routers" / "old" / "config.json").unlink()
+    pushed(writer, folder, "user/whole")
+    assert "routers/old/config.json" not in repo["files"]
+    code = f"import sys; sys.argv = ['', %r, {json.dumps(QUERIES)!r}]\n{PLAN}"
+    assert reader.out(code % "user/whole") == reader.out(code % str(folder)) != ""
+    assert run_snippet(reader, card_of("models", "user/whole"))

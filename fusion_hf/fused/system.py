@@ -158,12 +158,18 @@ class FusedSystem(Pushable):
             raise UserError(
                 f"unknown task {unknown[0]!r}: expected one of {', '.join(self.tasks)}, or None to have it recognised"
             )
-        open_ = [i for i, task in enumerate(given) if task is None]
-        for i, task in zip(open_, self.recognise([texts[i] for i in open_]), strict=True):
-            given[i] = task
-        return given
+        recognised = iter(self.recognise([text for text, task in zip(texts, given, strict=True) if task is None]))
+        return [next(recognised) if task is None else task for task in given]
 
-    def _decide(self, name, texts, tasks, scenario, max_cost, candidates) -> list[FusedDecision]:
+    def _decide(
+        self,
+        name: str,
+        texts: list[str],
+        tasks: list[str],
+        scenario: str | None,
+        max_cost: float | None,
+        candidates: Collection[str] | None,
+    ) -> list[FusedDecision]:
         """Decisions of one configuration for queries of the tasks that it won."""
         spec = self.config["systems"][name]
         entries = [self.config["tasks"][task] for task in tasks]

@@ -70,9 +70,24 @@ def stage(folder: Path, out: Path, kind: str, repo_type: str, repo_id: str, base
         CARDS[kind](out, repo_id)
     if card.exists():
         text = card.read_text(encoding="utf-8").replace(PLACE, repo_id)
-        check_metadata(text, repo_type)
+        data = check_metadata(text, repo_type)
+        _check_configs(data.get("configs") or [], out)
         _write(card, text)
     return sorted({*names, *(["README.md"] if card.exists() else [])})
+
+
+def _check_configs(configs: list[dict], out: Path) -> None:
+    """That `load_dataset` will find files for every config and split of a card."""
+    for config in configs:
+        parts = config.get("data_files") or []
+        for part in parts if isinstance(parts, list) else []:
+            paths = part.get("path") if isinstance(part, dict) else part
+            for pattern in [paths] if isinstance(paths, str) else paths or []:
+                if not any(out.glob(pattern)):
+                    raise UserError(
+                        f"README.md: config {config.get('config_name')!r} reads {pattern}, and no file fits: write the "
+                        "card anew (fusion-hf build), or take the config out"
+                    )
 
 
 def _link(source: Path, target: Path) -> None:
