@@ -122,9 +122,14 @@ def _deployable(systems: Sequence[System], llms: Pool, thoughts: Any, notes: lis
                 "another name, else nobody can tell who is to be asked"
             )
         found[s.name] = s
-    if not any(s.spec["kind"] == "candidate" for s in found.values()):
+    if not any(_candidate(s) for s in found.values()):
         raise UserError(f"expected a pool with LLMs of the log, found {', '.join(llms) or 'none'}")
     return found
+
+
+def _candidate(system: System) -> str | None:
+    """Who answers everything, where it is one candidate."""
+    return None if system.spec is None else system.spec.get("candidate")
 
 
 def choose(splits: Splits, systems: Mapping[str, System]) -> dict[str, Winner]:
@@ -137,7 +142,7 @@ def choose(splits: Splits, systems: Mapping[str, System]) -> dict[str, Winner]:
     assert checked is not None
     scores, costs, standing = {}, {}, []
     for name, s in systems.items():
-        candidate = s.spec.get("candidate")
+        candidate = _candidate(s)
         if candidate in train.candidates:
             column = train.candidates.index(candidate)
             before = train.performance[:, column], train.cost[:, column]
@@ -147,7 +152,7 @@ def choose(splits: Splits, systems: Mapping[str, System]) -> dict[str, Winner]:
         scores[name] = np.concatenate([before[0], s.validation])
         costs[name] = np.concatenate([before[1], s.validation_cost])
     if not standing:  # the pool reaches no LLM of the bench itself
-        standing = [n for n, s in systems.items() if s.spec["kind"] == "candidate"]
+        standing = [n for n, s in systems.items() if _candidate(s)]
     return winners(Evidence(np.array([*train.tasks, *checked.tasks]), scores, costs, standing))
 
 
@@ -162,7 +167,7 @@ def measure_on_test(
     base = next(s for s in systems if s.name == BEST_SINGLE)
     tasks = np.array(splits.test.tasks)
     ours, paid = (_assembled(known, chosen, tasks, what) for what in ("performance", "cost"))
-    result: dict[str, Any] = {"tasks": {}, "best_single": base.spec["candidate"], BETTER: [], EVEN: [], WORSE: []}
+    result: dict[str, Any] = {"tasks": {}, "best_single": _candidate(base), BETTER: [], EVEN: [], WORSE: []}
     for task, winner in chosen.items():
         rows = tasks == task
         entry = asdict(winner) | {"level": known[winner.system].level, "test": None}
@@ -230,16 +235,20 @@ def _config(
 
 def _seen(splits: Splits, known: Mapping[str, System]) -> dict[str, dict[str, dict]]:
     """Task -> candidate -> mean performance and cost, of every candidate that can be asked."""
-    checked = np.array(splits.validation.tasks)
+    train, checked = splits.train, splits.validation
+    assert checked is not None
     result: dict[str, dict[str, dict]] = {}
-    for s in (s for s in known.values() if s.spec["kind"] == "candidate"):
-        candidate = s.spec["candidate"]
-        for task in sorted({*splits.train.tasks, *splits.validation.tasks}):
-            score, cost = s.validation[checked == task], s.validation_cost[checked == task]
-            if candidate in splits.train.candidates:
-                rows, column = np.array(splits.train.tasks) == task, splits.train.candidates.index(candidate)
-                score = np.append(score, splits.train.performance[rows, column])
-                cost = np.append(cost, splits.train.cost[rows, column])
+    for s in known.values():
+        candidate = _candidate(s)
+        if candidate is None or s.validation is None or s.validation_cost is None:
+            continue
+        for task in sorted({*train.tasks, *checked.tasks}):
+            rows = np.array(checked.tasks) == task
+            score, cost = s.validation[rows], s.validation_cost[rows]
+            if candidate in train.candidates:
+                rows, column = np.array(train.tasks) == task, train.candidates.index(candidate)
+                score = np.append(score, train.performance[rows, column])
+                cost = np.append(cost, train.cost[rows, column])
             if not np.isnan(score).all():
                 entry = {"performance": float(mean(score)), "cost_usd": number(mean(cost))}
                 result.setdefault(task, {})[candidate] = entry

@@ -11,8 +11,9 @@ import pyarrow as pa
 from ..bench.modes import PLAIN_MODES, with_mode
 from ..bench.store import read_log
 from ..errors import UserError
-from ..llms.collect import Summary, collect
+from ..llms.collect import collect
 from ..llms.pool import LLM, Pool
+from ..llms.record import Summary
 from ..llms.requests import Messages, Request
 from ..llms.shards import latest_rows
 from ..routers.chats import Chat, as_texts
