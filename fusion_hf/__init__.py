@@ -18,12 +18,14 @@ if TYPE_CHECKING:  # what `_LATER` loads when it is first used
     from .bench.data import RoutingData
     from .bench.rewards import SCENARIOS, Scenario
     from .bench.store import read_log, write_bench
+    from .fused import FusedSystem
     from .routers.train import train_router
     from .thoughts.index import TemplateIndex
 
 __version__ = "0.1.0"
 
 _LATER = {
+    "FusedSystem": "fused",
     "RoutingData": "bench.data",
     "SCENARIOS": "bench.rewards",
     "Scenario": "bench.rewards",
@@ -35,7 +37,7 @@ _LATER = {
 
 # Written out, because type checkers do not run it.
 __all__ = [
-    "KINDS", "SCENARIOS", "Router", "RoutingData", "RoutingDecision", "Scenario", "TemplateIndex",
+    "KINDS", "SCENARIOS", "FusedSystem", "Router", "RoutingData", "RoutingDecision", "Scenario", "TemplateIndex",
     "ThoughtFusionPipeline", "UserError", "read_log", "train_router", "write_bench",
 ]  # fmt: skip
 
