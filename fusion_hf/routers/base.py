@@ -74,7 +74,7 @@ class RouterConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
 
-class Router(Pushable, PreTrainedModel):
+class Router(Pushable, PreTrainedModel):  # type: ignore[misc]  # pushing goes through our cards, keyword by keyword
     """Base of all kinds. See `route` and `predict`; `train_router` makes one from a log."""
 
     config_class = RouterConfig
@@ -96,7 +96,9 @@ class Router(Pushable, PreTrainedModel):
     # -- what a kind implements
 
     @classmethod
-    def learn(cls, x: np.ndarray, targets: Targets, seed: int = 0, **options: Any) -> tuple[dict, dict[str, torch.Tensor]]:
+    def learn(
+        cls, x: np.ndarray, targets: Targets, seed: int = 0, **options: Any
+    ) -> tuple[dict, dict[str, torch.Tensor]]:
         """Learn from features x, float64 [n, d]: (plain data to keep as ``config.options``, buffers)."""
         raise NotImplementedError
 

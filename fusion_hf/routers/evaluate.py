@@ -161,7 +161,12 @@ def _scenario(
 
 def _frontier(predictions: Predictions, test: RoutingData, train: RoutingData) -> dict:
     """Operating points of the router over the price of a dollar, and what they are worth (measures.md: AIQ)."""
-    nothing: dict[str, Any] = {"frontier": [], "aiq": None, "aiq_singles": None, "cost_share_at": {str(s): None for s in SHARES}}
+    nothing: dict[str, Any] = {
+        "frontier": [],
+        "aiq": None,
+        "aiq_singles": None,
+        "cost_share_at": {str(s): None for s in SHARES},
+    }
     if np.isnan(predictions.cost).all() or np.isnan(test.cost).all():
         return nothing
     line = np.arange(len(test))

@@ -198,9 +198,7 @@ class TemplateIndex(Pushable):
         parts += [] if query_ids is None else [[self._exclusion.of_ids(ids) for ids in query_ids]]
         return merged(parts)
 
-    def _allowed(
-        self, n: int, tasks: str | Sequence[str | None] | None
-    ) -> tuple[np.ndarray, np.ndarray] | None:
+    def _allowed(self, n: int, tasks: str | Sequence[str | None] | None) -> tuple[np.ndarray, np.ndarray] | None:
         if tasks is None:
             return None
         tasks = [tasks] * n if isinstance(tasks, str) else list(tasks)
