@@ -92,8 +92,8 @@ def compare_bench(
           of each.
         - ``systems``: NAME -> FIGURES over all test queries, and ``level``; ``validation`` and
           ``validation_cost_usd``, means over the validation queries; ``spec``, see `System`; ``calls``, share of the
-          queries a candidate; ``over_tasks``, FIGURES as means over tasks; ``by_domain`` and ``by_task``, FIGURES over
-          the queries of each.
+          queries a candidate; ``rewards``, SCENARIO -> ``reward`` and ``ci95``; ``over_tasks``, FIGURES as means over
+          tasks; ``by_domain`` and ``by_task``, FIGURES over the queries of each.
         - FIGURES: ``performance`` with ``ci95``, ``cost_usd``, ``tokens`` (in and out), ``judge`` and ``latency_s`` are
           means a query; ``vs_best_single`` (difference, se, low, high) and ``cost_ratio`` (ratio, low, high) compare
           with best single on the queries that both have; ``gap_recovered`` with ``gap_recovered_ci95`` is the share of

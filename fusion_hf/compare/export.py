@@ -87,21 +87,22 @@ def write_routerarena(system: System, splits: Splits, logs: Sequence[str], out: 
     sources = [answers.source[q] for q in splits.test.query_ids]
     if len(set(sources)) < len(sources):
         sources = [f"{task}_{source}" for task, source in zip(splits.test.tasks, sources, strict=True)]
-    rows = []
+    rows, picked = [], system.picked
+    assert picked is not None  # `_chosen` sees to it
     for i, query_id in enumerate(splits.test.query_ids):
         score, cost = system.performance[i], system.cost[i]
         rows.append(
             {
                 "global index": sources[i],
                 "prompt": splits.test.queries[i],
-                "prediction": system.picked[i],
-                "generated_result": _generated(answers.rows.get((query_id, system.picked[i]))),
+                "prediction": picked[i],
+                "generated_result": _generated(answers.rows.get((query_id, picked[i]))),
                 "cost": None if np.isnan(cost) else float(cost),
                 "accuracy": None if np.isnan(score) else float(score),
             }
         )
     out.write_text(json.dumps(rows, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    models = sorted(set(system.picked.tolist()))
+    models = sorted(set(picked.tolist()))
     config = {"pipeline_params": {"router_name": out.stem, "models": models}}
     out.with_suffix(".config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return len(rows)
@@ -136,6 +137,7 @@ class _Answers:
 
 def _answers(splits: Splits, logs: Sequence[str], split: str) -> _Answers:
     """Of the queries of a split, from the bench and from other logs."""
+    assert splits.source is not None  # they were read from there
     tables = [read_log(splits.source, split, columns=_ANSWERS)]
     known = pc.unique(tables[0]["query_id"])
     for item in logs:

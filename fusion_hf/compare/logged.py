@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -109,7 +110,7 @@ def _align(data: RoutingData, place: dict[str, int], split: RoutingData) -> Rout
     """`data` on the queries of `split`; NaN where it has no row of one."""
     known = np.array([q in place for q in split.query_ids])
     rows = [place[q] for q in split.query_ids if q in place]
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for name in _SCORES:
         arrays[name] = np.full((len(split), len(data.candidates)), np.nan)
         arrays[name][known] = getattr(data, name)[rows]
@@ -174,7 +175,7 @@ def _beside(parts: Sequence[Splits]) -> Splits:
         return np.concatenate(blocks, 1)[:, order]
 
     def merged(datas: Sequence[RoutingData]) -> RoutingData:
-        arrays = {n: side_by_side([getattr(d, n) for d in datas]) for n in _SCORES}
+        arrays: dict[str, Any] = {n: side_by_side([getattr(d, n) for d in datas]) for n in _SCORES}
         return replace(datas[0], candidates=[names[i] for i in order], **arrays)
 
     took = {}
@@ -182,6 +183,7 @@ def _beside(parts: Sequence[Splits]) -> Splits:
         if any(name in p.took for p in parts):
             empty = [np.full(p.test.performance.shape, np.nan) for p in parts]
             took[name] = side_by_side([p.took.get(name, e) for p, e in zip(parts, empty, strict=True)])
-    validation = None if parts[0].validation is None else merged([p.validation for p in parts])
+    checked = [p.validation for p in parts if p.validation is not None]
+    validation = merged(checked) if checked else None
     train, test = merged([p.train for p in parts]), merged([p.test for p in parts])
     return replace(parts[0], train=train, validation=validation, test=test, took=took)

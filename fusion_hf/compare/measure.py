@@ -1,6 +1,7 @@
 """Figures of every system: on average, per domain and per task, each beside the best single LLM."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from ..bench.stats import hull
 from ..bench.tasks import TASKS
 from .resample import Columns, Resamples
 from .systems import BEST_SINGLE, ORACLE, Splits, System, best_column, luck, mean
+from .trade_offs import scenario_rewards
 
 OTHER = "Other"
 LEVEL = 0.95
@@ -16,7 +18,8 @@ LEVEL = 0.95
 def measure(systems: Sequence[System], splits: Splits) -> dict:
     """The content of ``report.json`` but for its title; see `compare_bench` for its shape."""
     tasks = splits.test.tasks
-    sums = _Sums(systems, Resamples(tasks))
+    resamples = Resamples(tasks)
+    sums, rewards = _Sums(systems, resamples), scenario_rewards(systems, splits, resamples)
     domains = domains_of(sums.tasks)
     queries, over_tasks = sums.figures(sums.everything()), sums.figures_over_tasks()
     by_domain = {d: sums.figures([t in members for t in sums.tasks]) for d, members in domains.items()}
@@ -29,6 +32,7 @@ def measure(systems: Sequence[System], splits: Splits) -> dict:
             "validation_cost_usd": None if s.validation_cost is None else number(mean(s.validation_cost)),
             "spec": s.spec,
             "calls": s.calls(),
+            "rewards": rewards[i],
             "over_tasks": over_tasks[i],
             "by_domain": {d: f[i] for d, f in by_domain.items()},
             "by_task": {t: f[i] for t, f in by_task.items()},
@@ -53,7 +57,7 @@ def domains_of(tasks: Sequence[str]) -> dict[str, list[str]]:
     return {d: [t for t in tasks if named[t] == d] for d in order if d in named.values()}
 
 
-def number(value: float) -> float | None:
+def number(value: Any) -> float | None:
     """A finite number for JSON; None where there is none."""
     return float(value) if np.isfinite(value) else None
 
@@ -95,8 +99,8 @@ class _Sums:
 
     def figures(self, which: Sequence[bool]) -> list[dict]:
         """A dict a system, over all queries of the tasks in `which`."""
-        which = np.asarray(which)
-        total, plain = self.sums[which].sum(0), self.plain_sums[which].sum(0)
+        rows = np.asarray(which)
+        total, plain = self.sums[rows].sum(0), self.plain_sums[rows].sum(0)
         found = self._figures(lambda name: _ratio(total, self.places[name]), lambda n: _ratio(plain, self.plain[n]))
         counts = [count for _, count in self.places["performance"]]
         return [entry | {"queries": int(total[0, c])} for entry, c in zip(found, counts, strict=True)]
@@ -169,12 +173,12 @@ def choose(systems: Sequence[System], splits: Splits, by_task: dict[str, list[di
     """
     if splits.validation is None:
         return {}
-    usable = [(i, s) for i, s in enumerate(systems) if s.validation is not None and s.spec is not None]
+    usable = [(i, s, s.validation) for i, s in enumerate(systems) if s.validation is not None and s.spec is not None]
     base = next(i for i, s in enumerate(systems) if s.name == BEST_SINGLE)
     tasks, result = np.array(splits.validation.tasks), {}
     for task in sorted(set(splits.test.tasks) & set(splits.validation.tasks)):
         rows = tasks == task
-        scored = [(i, s, float(mean(s.validation[rows]))) for i, s in usable]
+        scored = [(i, s, float(mean(values[rows]))) for i, s, values in usable]
         scored = [entry for entry in scored if not np.isnan(entry[2])]
         if not scored:
             continue
@@ -205,7 +209,8 @@ def win_shares(systems: Sequence[System]) -> dict:
     """
     scores = np.stack([s.performance for s in systems], 1)
     known = ~np.isnan(scores)
-    win, tie = [], []
+    win: list[list] = []
+    tie: list[list] = []
     for i in range(len(systems)):
         own, common = scores[:, i : i + 1], (known & known[:, i : i + 1]).sum(0)
         for table, hits in ((win, own > scores), (tie, own == scores)):

@@ -1,5 +1,7 @@
 """Pictures of shares: who beats whom, and whom each system asks (extra ``plots``)."""
 
+from typing import Any
+
 import numpy as np
 
 from .systems import BEST_SINGLE, LEVELS, ORACLE
@@ -9,14 +11,14 @@ MOST_WINS = 14  # systems in the matrix of wins; more cannot be read
 SHARE_SHOWN = 0.02  # a candidate that nobody asks more often stands under "others"
 
 
-def figure_of(width: float, height: float):
+def figure_of(width: float, height: float) -> Any:
     """An empty figure, in inches, that makes room for what stands beside its axes."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def wins(result: dict):
+def wins(result: dict) -> Any:
     """Win, tie and loss shares between the systems that matter most."""
     names = _contenders(result)
     places = [result["pairs"]["systems"].index(n) for n in names]
@@ -49,7 +51,7 @@ def wins(result: dict):
     return figure
 
 
-def _square(place: int):
+def _square(place: int) -> Any:
     from matplotlib.patches import Rectangle
 
     return Rectangle((place - 0.5, place - 0.5), 1, 1, facecolor="#e3e6e9", edgecolor="none")
@@ -57,7 +59,7 @@ def _square(place: int):
 
 def _contenders(result: dict) -> list[str]:
     """Best single, best per task, the levels' own and then the best on test, at most `MOST_WINS`; best first."""
-    systems = {}
+    systems: dict[str, dict] = {}
     for name, s in result["systems"].items():
         twin = s["level"] == "single" and any(s["spec"] == other["spec"] for other in systems.values())
         if s["performance"] is not None and name != "random" and not twin:
@@ -69,7 +71,7 @@ def _contenders(result: dict) -> list[str]:
     return sorted(kept, key=lambda n: -systems[n]["performance"])
 
 
-def calls(result: dict):
+def calls(result: dict) -> Any:
     """Whom each system that chooses asks, and how often; None where no system chooses."""
     rows = {n: s["calls"] for n, s in result["systems"].items() if s["calls"] and len(s["calls"]) > 1}
     if not rows:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def draw(result: dict, out: Path) -> dict[str, Picture]:
     return drawn
 
 
-def frontier(result: dict):
+def frontier(result: dict) -> Any:
     """Cost against performance of every system, with the hulls of the single LLMs and of everything."""
     systems = {n: s for n, s in result["systems"].items() if None not in (s["cost_usd"], s["performance"])}
     if not systems:
@@ -85,14 +86,14 @@ def frontier(result: dict):
     seen: set[str] = set()
     for name, s in systems.items():
         level = s["level"]
-        label = None if level in seen else LEVELS[level]
+        first = None if level in seen else LEVELS[level]
         seen.add(level)
         colour = COLOURS.get(name, COLOURS[level])
         x, y = 1000 * s["cost_usd"], s["performance"]
         if name in _named(result):
             low, high = s["ci95"]
             axes.errorbar(x, y, yerr=[[max(0, y - low)], [max(0, high - y)]], color=colour, lw=1, capsize=2, zorder=2)
-        axes.plot([x], [y], MARKS[level], color=colour, ms=6, ls="", mec="white", mew=0.5, label=label,
+        axes.plot([x], [y], MARKS[level], color=colour, ms=6, ls="", mec="white", mew=0.5, label=first,
                   zorder=3 + (level != "single"))  # fmt: skip
     _label_right(axes, [(1000 * systems[n]["cost_usd"], systems[n]["performance"], n) for n in _named(result)])
     axes.set_xlabel("USD per 1,000 queries" + (" (logarithmic)" if wide else ""))
@@ -115,7 +116,7 @@ def _named(result: dict) -> list[str]:
     return sorted(kept.values(), key=lambda n: -systems[n]["performance"])
 
 
-def _label_right(axes, points: Sequence[tuple[float, float, str]]) -> None:
+def _label_right(axes: Any, points: Sequence[tuple[float, float, str]]) -> None:
     """Names in a column beside the axes, each with a thin line to its point, so that none covers another."""
     low, high = axes.get_ylim()
     height = high - low
@@ -138,7 +139,7 @@ def _label_right(axes, points: Sequence[tuple[float, float, str]]) -> None:
     axes.set_ylim(low, high)
 
 
-def domains(result: dict):
+def domains(result: dict) -> Any:
     """A radar of the domains, or of the tasks where there are fewer than three domains; None where neither fits."""
     key = "by_domain" if len(result["domains"]) > 2 else "by_task"
     names = list(result["systems"][BEST_SINGLE][key])
@@ -169,7 +170,7 @@ def domains(result: dict):
     return figure
 
 
-def tasks(result: dict):
+def tasks(result: dict) -> Any:
     """Performance per task, with intervals, of best single, one system a level and the oracle."""
     names = columns_shown(result)
     rows = list(result["systems"][BEST_SINGLE]["by_task"])

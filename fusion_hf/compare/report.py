@@ -3,11 +3,15 @@
 import base64
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jinja2
 
 from ..errors import MissingPackage
-from .tables import Table, averages, by_group, by_level, choice, facts, names_of, verdicts
+from .tables import Table, averages, by_group, by_level, choice, facts, names_of, rewards, verdicts
+
+if TYPE_CHECKING:
+    from .plots import Picture
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
@@ -18,23 +22,24 @@ def write_report(result: dict, out: Path) -> None:
     Without matplotlib there are no pictures, and a line in ``result["notes"]`` says how to get them.
     """
     out.mkdir(parents=True, exist_ok=True)
+    pictures: dict[str, Picture] = {}
     try:
         from .plots import draw
 
         pictures = draw(result, out)
     except MissingPackage as error:
-        pictures = {}
         result["notes"].append(f"without pictures: {error}")
     (out / "report.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     (out / "report.md").write_text(markdown(result, pictures), encoding="utf-8")
     (out / "report.html").write_text(html(result, pictures), encoding="utf-8")
 
 
-def markdown(result: dict, pictures: dict[str, "object"]) -> str:
+def markdown(result: dict, pictures: dict[str, "Picture"]) -> str:
     """The report as Markdown; `pictures` are those that `plots.draw` wrote beside it."""
     lines = [f"# {result['title']}", "", *(line for fact in facts(result) for line in (fact, ""))]
     shown = {name: [f"![{picture.title}]({picture.path.name})", ""] for name, picture in pictures.items()}
     lines += shown.get("frontier", []) + [line for table in averages(result) for line in _table(table)]
+    lines += _table(rewards(result))
     lines += _table(by_level(result, "by_domain", "domain")) + shown.get("domains", [])
     lines += _table(by_level(result, "by_task", "task")) + shown.get("tasks", []) + _honest(result)
     chosen = choice(result)
@@ -59,7 +64,7 @@ def _honest(result: dict) -> list[str]:
     return [*lines, ""]
 
 
-def html(result: dict, pictures: dict[str, "object"]) -> str:
+def html(result: dict, pictures: dict[str, "Picture"]) -> str:
     """The report as one HTML file that needs nothing else: styles, script and pictures are inside."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
@@ -68,6 +73,7 @@ def html(result: dict, pictures: dict[str, "object"]) -> str:
         pictures={name: _inline(picture) for name, picture in pictures.items()},
         tables={
             "averages": averages(result),
+            "rewards": rewards(result),
             "domain": by_level(result, "by_domain", "domain"),
             "task": by_level(result, "by_task", "task"),
             "choice": choice(result),
@@ -78,6 +84,6 @@ def html(result: dict, pictures: dict[str, "object"]) -> str:
     )
 
 
-def _inline(picture) -> dict:
+def _inline(picture: "Picture") -> dict:
     data = base64.b64encode(picture.svg.encode("utf-8")).decode("ascii")
     return {"title": picture.title, "note": picture.note, "source": f"data:image/svg+xml;base64,{data}"}

@@ -44,7 +44,7 @@ class Resamples:
 class Columns:
     """Columns [n] side by side, equal ones once: most systems share their masks and many share more."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.columns: list[np.ndarray] = []
         self._places: dict[bytes, int] = {}
 

@@ -66,7 +66,8 @@ def _followed(name: str, router: Router, splits: Splits) -> list[System]:
         result.append(
             System(
                 f"{name} ({scenario}, cascade)", "query", test.performance, test.cost, nothing, nothing, nothing,
-                validation=checked and checked.performance, validation_cost=checked and checked.cost,
+                validation=None if checked is None else checked.performance,
+                validation_cost=None if checked is None else checked.cost,
             )
         )  # fmt: skip
     return result
@@ -111,7 +112,7 @@ def _routed(
     names, (called, trade) = splits.test.candidates, scenario
     chosen = None
     if isinstance(validation, list):
-        chosen = np.zeros(len(splits.validation), np.int64)
+        chosen = np.zeros(sum(len(rows) for rows, _ in validation), np.int64)
         for rows, part in validation:
             chosen[rows] = picks(part, trade, names)
     elif validation is not None:

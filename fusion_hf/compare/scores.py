@@ -95,8 +95,8 @@ class _Means:
                 "gain_at_r": number(v["accuracy"] / v["random"] - 1),
                 "gain_at_b": number(v["accuracy"] / v["single"] - 1),
                 "gap_at_o": number(1 - v["accuracy"] / v["oracle"]),
-                "cost_save": number(saved.max()) if len(saved) else None,
-                "perf_gain": number(known.max() / v["single"] - 1) if len(known) else None,
+                "cost_save": number(float(saved.max())) if len(saved) else None,
+                "perf_gain": number(float(known.max() / v["single"] - 1)) if len(known) else None,
                 "arena_score": arena_score(float(v["accuracy"]), 1000 * float(v["cost"])),
             }
 

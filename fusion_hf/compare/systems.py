@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -153,7 +154,7 @@ def picked_system(
     return System(name, level, **measured, validation=checked, validation_cost=price, spec=spec, picked=who)
 
 
-def mean(values: np.ndarray, axis: int | None = None):
+def mean(values: np.ndarray, axis: int | None = None) -> Any:
     """Mean of what was measured along `axis`; NaN where nothing was."""
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..bench.rewards import get_scenario
 from .systems import BEST_SINGLE, LEVELS, ORACLE
 
 FUSED = [level for level in LEVELS if level not in ("anchor", "single")]
@@ -122,6 +123,23 @@ def _without_unmeasured(header: list[str], rows: list[list[Cell]]) -> tuple[list
     return [header[i] for i in kept], [[r[i] for i in kept] for r in rows]
 
 
+def rewards(result: dict) -> Table:
+    """The reward of every system in every scenario."""
+    systems = result["systems"]
+    scenarios = list(systems[BEST_SINGLE]["rewards"])
+    rows = []
+    for name, s in systems.items():
+        found = ({"performance": f["reward"], "ci95": f["ci95"]} for f in s["rewards"].values())
+        rows.append([Cell(name), *(interval(f) for f in found)])
+    what = {n: get_scenario(n) for n in scenarios}
+    formulas = "; ".join(
+        f"{name}: {t.score}" if not t.beta else f"{name}: {t.alpha:g} * {t.score} - {t.beta:g} * cost"
+        for name, t in what.items()
+    )
+    note = f"{formulas}; each scaled by its least and largest value in the task's train rows. Means over all queries."
+    return Table("Reward in each scenario", note, ["system", *scenarios], rows)
+
+
 def by_group(result: dict, key: str, what: str) -> Table:
     """Performance of every system (rows) in every domain or task (columns)."""
     groups = list(result["systems"][BEST_SINGLE][key])
@@ -183,8 +201,8 @@ def facts(result: dict) -> list[str]:
         f"Queries: {sizes}. Everything is measured on test; brackets are 95 % bootstrap intervals over the queries of "
         "each task, paired wherever two systems are compared.",
         f"Best single LLM, chosen on train: `{result['best_single']}`.",
-        f"The per-query oracle would score {result['oracle_by_luck']:.3f} by luck alone, if every candidate guessed "
-        "independently at its task's accuracy.",
+        f"The per-query oracle picks the best candidate of the bench for each query. It would score "
+        f"{result['oracle_by_luck']:.3f} by luck alone, if each guessed independently at its task's accuracy.",
     ]
     if result["in_train_and_test"]:
         lines.append(f"**{result['in_train_and_test']} queries stand in both train and test.**")
