@@ -7,6 +7,7 @@ import hub_double
 import pytest
 from conftest import make_rows
 from hub_client import Client
+from huggingface_hub import ModelCard
 from test_fused import PLAN, QUERIES, make, parts  # noqa: F401  a fixture
 from thought_toys import template_table, unit
 
@@ -127,6 +128,19 @@ print(data.library_name, data.tags, len(data.eval_results), data.eval_results[0]
     assert metadata == f"fusion_hf ['fusion_hf', 'llm-routing'] 7 {first}"
 
 
+def test_a_log_from_the_hub_is_named_on_the_card(bench, writer, tmp_path):
+    pushed(writer, bench, "user/named-bench")
+    for argv in (
+        ["train-router", "user/named-bench", "--kind", "linear", "--encoder", "none", "--out", tmp_path / "r"],
+        ["eval-router", tmp_path / "r", "user/named-bench", "--json", tmp_path / "r" / "eval.json"],
+        ["push", tmp_path / "r", "user/named-router"],
+    ):
+        status, _, err = writer.cli(*argv)
+        assert status == 0, err
+    data = ModelCard(card_of("models", "user/named-router")).data
+    assert data.datasets == ["user/named-bench"] and data.eval_results[0].dataset_type == "user/named-bench"
+
+
 def test_figures_of_another_router_do_not_get_onto_a_card(router, bench, tmp_path, capsys):
     import shutil
 
@@ -222,6 +236,11 @@ def test_a_pipeline_round_trips(templates, writer, reader, tmp_path):
     assert kind_of(tmp_path / "thinker") == ("pipeline", "model")
     pushed(writer, tmp_path / "thinker", "user/thinker")
     run_snippet(reader, card_of("models", "user/thinker"))
+    load = "import fusion_hf; from transformers import pipeline\n"
+    load += f"p = pipeline('thought-fusion', {str(tmp_path / 'thinker')!r})"
+    assert "/commit/" in writer.out(load + "; print(p.push_to_hub('user/thinker2'))")
+    repos = [hub_double.REPOS["models", f"user/{name}"]["files"] for name in ("thinker", "thinker2")]
+    assert set(repos[0]) == set(repos[1]) > {"thought_templates/embeddings.safetensors"}
     code = "import fusion_hf; from transformers import pipeline\nask = 'What is 7 * 8?'\n" + "\n".join(
         f"print(repr(pipeline('thought-fusion', model={where!r}, device='cpu')(ask, k=2, do_sample=False, "
         "max_new_tokens=9, return_prompt=True)))"

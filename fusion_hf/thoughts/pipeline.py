@@ -14,6 +14,7 @@ from transformers.pipelines.text_generation import ReturnType
 from transformers.utils.chat_template_utils import Chat
 
 from ..errors import UserError
+from ..pushable import Pushable
 from ..remote_code import save_code
 from .files import FOLDER, find_index
 from .index import Hit, TemplateIndex
@@ -31,7 +32,7 @@ _NO_LIMIT = 10**9
 _SEARCH = {"k": 3, "min_similarity": 0.0, "leak_exclusion": True, "diversity": 0.0, "filter_tasks": False}
 
 
-class ThoughtFusionPipeline(TextGenerationPipeline):
+class ThoughtFusionPipeline(Pushable, TextGenerationPipeline):
     """Text generation in which the most similar thought templates stand before the query.
 
     ``pipeline("thought-fusion", model=…, templates=…)`` takes what ``text-generation`` takes: strings, chats (the
@@ -104,7 +105,9 @@ class ThoughtFusionPipeline(TextGenerationPipeline):
         ``trust_remote_code=True`` where fusion_hf is missing.
         """
         if kwargs.get("push_to_hub"):
-            raise UserError("push_to_hub=True would leave the index behind: save, then  fusion-hf push DIR REPO_ID")
+            raise UserError(
+                "push_to_hub=True would leave the index behind: call push_to_hub(REPO_ID), or save and  fusion-hf push DIR REPO_ID"
+            )
         self.model.save_pretrained(save_directory, **kwargs)
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(save_directory, **kwargs)
