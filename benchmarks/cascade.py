@@ -96,7 +96,8 @@ def main():
         held = cross_validated(kind, train, encoder, at, args.folds)
         points = held if test is None else measured(trained(kind, train, encoder), test, at)
         row = {"unmeasured": int(np.isnan(points[0]).any(0).sum())}
-        row["aiq"] = aiq(np.nanmean(points[1], 1), np.nanmean(points[0], 1), np.nanmax(np.nanmean(shown.data.cost, 0)))
+        usd = np.nanmean(points[1], 1)
+        row["aiq"] = aiq(usd, np.nanmean(points[0], 1), max(usd.max(), np.nanmax(np.nanmean(shown.data.cost, 0))))
         for share in SHARES:
             draws[kind, share] = resampled(*points, *single, share)
             chosen = cheapest(*held, train.data.performance[:, best], share)

@@ -19,6 +19,7 @@ from .anchors import ANCHORS, choices, figures, mean, number
 from .base import Router
 from .cross import cross_validate, fold_of
 from .decisions import TIE, Predictions
+from .operating_points import prices
 from .report import format_cv, format_evaluation
 
 SHARES = (0.95, 0.99, 1.0)
@@ -38,7 +39,9 @@ def evaluate_on_bench(router: str, bench: str, split: str = "test", scenario: st
     data = {s: RoutingData.from_table(t) for s, t in tables.items()}
     result = evaluate_router(model, data[split], data["train"], None if scenario == "all" else [scenario], split=split)
     result["seconds"]["load"] = load
-    result |= {"bench": str(bench), "router": fingerprint(router)}
+    # Of a folder the name only: figures are published, and a path is nobody's business.
+    name = Path(bench).resolve().name if Path(bench).exists() else str(bench)
+    result |= {"bench": name, "router": fingerprint(router)}
     result["leaked_queries"] = 0 if split == "train" else query_overlap(tables["train"], tables[split])
     if getattr(model, "has_plans", False) and set(model.candidates) <= set(data[split].candidates):
         result["cascade"] = _followed(model, bench, split, data, None if scenario == "all" else [scenario])
@@ -170,17 +173,16 @@ def _frontier(predictions: Predictions, test: RoutingData, train: RoutingData) -
     if np.isnan(predictions.cost).all() or np.isnan(test.cost).all():
         return nothing
     line = np.arange(len(test))
-    unit = max(float(mean(predictions.cost)), 1e-12)
+    best = int(np.nanargmax(mean(train.performance, 0)))
     points = set()
-    for price in [0.0, *np.geomspace(1e-4, 1e3, 60), 1e6]:
-        expected = predictions.performance - price / unit * predictions.cost
+    for price in prices(test.cost[:, best]):
+        expected = predictions.performance - price * predictions.cost
         picks = pick(expected, predictions.cost, test.candidates, tolerance=TIE)
         points.add((float(mean(test.cost[line, picks])), float(mean(test.performance[line, picks]))))
     cost, quality = (np.array(v) for v in zip(*sorted(points), strict=True))
     singles = mean(test.cost, 0), mean(test.performance, 0)
     kept = ~np.isnan(singles[0]) & ~np.isnan(singles[1])
     end = max(cost.max(), singles[0][kept].max())
-    best = int(np.nanargmax(mean(train.performance, 0)))
     share = {}
     for s in SHARES:
         good = cost[quality >= s * singles[1][best] - 1e-12]

@@ -11,10 +11,13 @@ def prices(cost: np.ndarray, points: int = 80) -> np.ndarray:
     """Prices of a dollar, in performance, that lead from the dearest choices to the cheapest ones.
 
     Args:
-        cost: USD of the best single candidate, [n]; NaN where not measured.
+        cost: USD of the best single candidate, [n]; NaN where not measured. One that costs nothing counts as a
+            millionth of a dollar.
         points: How many, apart from 0.
     """
-    return np.concatenate([[0.0], np.geomspace(3e-3, 1e3, points) / np.nanmean(cost)])
+    known = cost[~np.isnan(cost)]
+    unit = float(known.mean()) if len(known) else 0.0
+    return np.concatenate([[0.0], np.geomspace(3e-3, 1e3, points) / (unit or 1e-6)])
 
 
 def curves(follow: Callable, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
