@@ -133,7 +133,7 @@ def rewards(result: dict) -> Table:
         rows.append([Cell(name), *(interval(f) for f in found)])
     what = {n: get_scenario(n) for n in scenarios}
     formulas = "; ".join(
-        f"{name}: {t.score}" if not t.beta else f"{name}: {t.alpha:g} * {t.score} - {t.beta:g} * cost"
+        f"{name}: {t.score} alone" if not t.beta else f"{name}: {t.alpha:g} * {t.score} - {t.beta:g} * cost"
         for name, t in what.items()
     )
     note = f"{formulas}; each scaled by its least and largest value in the task's train rows. Means over all queries."
