@@ -172,7 +172,6 @@ class FusedSystem(Pushable):
     ) -> list[FusedDecision]:
         """Decisions of one configuration for queries of the tasks that it won."""
         spec = self.config["systems"][name]
-        entries = [self.config["tasks"][task] for task in tasks]
         if spec["kind"] == "router":
             router = self._router(spec["router"])
             allowed = [c for c in router.candidates if candidates is None or c in candidates]
@@ -182,16 +181,19 @@ class FusedSystem(Pushable):
                     FusedDecision(task, name, d.candidate, d.performance, d.cost)
                     for task, d in zip(tasks, chosen, strict=True)
                 ]
-        found = []
-        for task, entry in zip(tasks, entries, strict=True):
-            plain = None
-            if spec["kind"] == "candidate" and scenario is None:
-                plain = decision(task, name, spec["candidate"], entry)
-                dear = max_cost is not None and (plain.cost is None or plain.cost > max_cost)
-                if dear or (candidates is not None and plain.candidate not in candidates):
-                    plain = None
-            found.append(plain or from_log(task, entry, scenario, max_cost, candidates))
-        return found
+        by_task = {task: self._of_task(task, name, scenario, max_cost, candidates) for task in set(tasks)}
+        return [by_task[task] for task in tasks]
+
+    def _of_task(
+        self, task: str, name: str, scenario: str | None, max_cost: float | None, candidates: Collection[str] | None
+    ) -> FusedDecision:
+        """The candidate that a configuration asks, if that keeps to what is asked for, else by the log."""
+        entry, chosen = self.config["tasks"][task], self.config["systems"][name].get("candidate")
+        if chosen is not None and scenario is None and (candidates is None or chosen in candidates):
+            plain = decision(task, name, chosen, entry)
+            if max_cost is None or (plain.cost is not None and plain.cost <= max_cost):
+                return plain
+        return from_log(task, entry, scenario, max_cost, candidates)
 
     def _router(self, path: str) -> Router:
         if path not in self._routers:
