@@ -28,6 +28,7 @@ def require(module: str, extra: str) -> ModuleType:
 
 # Upload addresses are signed in their query.
 _QUERY = re.compile(r"\?\S+")
+_TROUBLE = "the Hub has trouble: try again later"
 _ADVICE = {
     400: "it does not accept what was sent",
     401: "no such repository for this token: set HF_TOKEN, or log in with  hf auth login",
@@ -52,7 +53,7 @@ def hub_reason(error: BaseException) -> str:
             text = f"{text} ({chain[-1] or type(chain[-1]).__name__}): the connection was cut, or there is none"
         return _QUERY.sub("", text)[:600]
     said = response.headers.get("X-Error-Message") or getattr(chain[-1], "server_message", None) or ""
-    advice = _ADVICE.get(response.status_code, "the Hub has trouble: try again later" if response.is_error else "")
+    advice = _ADVICE.get(response.status_code, _TROUBLE if response.status_code >= 500 else "")
     wait = response.headers.get("Retry-After")
     if response.status_code == 429 and wait:
         advice = f"too many requests: try again in {wait} s"

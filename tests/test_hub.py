@@ -15,6 +15,7 @@ from fusion_hf.bench.card import write_card
 from fusion_hf.bench.data import RoutingData
 from fusion_hf.bench.schema import rows_to_table, validate
 from fusion_hf.bench.store import read_log, write_bench
+from fusion_hf.cards import untouched
 from fusion_hf.errors import UserError
 from fusion_hf.hub import kind_of, planned, push, write_adapter_card, write_router_card
 from fusion_hf.thoughts import TemplateIndex
@@ -315,6 +316,8 @@ def test_a_card_that_somebody_changed_is_kept(router, writer, tmp_path):
     pushed(writer, tmp_path / "mine", "user/mine")
     assert "# The best router" in card_of("models", "user/mine")
     assert 'from_pretrained("user/mine")' in card_of("models", "user/mine")
+    # One that nobody changed is signed again with the repository's name in it.
+    assert untouched(card_of("datasets", "user/bench")) and "user/bench" in card_of("datasets", "user/bench")
     card.write_text("---\nbase_model: /home/me/encoder\n---\n# Mine\n")
     status, _, err = writer.cli("push", tmp_path / "mine", "user/mine")
     assert status == 2 and "base_model: expected a Hub id such as user/name, found '/home/me/encoder'" in err
@@ -350,6 +353,16 @@ def test_a_card_that_promises_missing_files_is_refused(bench, writer, tmp_path):
     status, _, err = writer.cli("push", tmp_path / "bench", "user/promise")
     assert status == 2 and "config 'tasks' reads tasks/train-*.parquet, and no file fits" in err
     assert ("datasets", "user/promise") not in hub_double.REPOS
+
+
+def test_templates_that_only_this_machine_could_search_are_refused(templates, writer, tmp_path):
+    import shutil
+
+    shutil.copytree(templates, tmp_path / "templates")
+    file = tmp_path / "templates" / "thought_templates" / "index_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"encoder": str(tmp_path)}))
+    status, _, err = writer.cli("push", tmp_path / "templates", "user/mine-only")
+    assert status == 2 and "the encoder of its templates is a folder of this machine" in err
 
 
 @pytest.mark.parametrize("secret", ["hf_" + "A1" * 17, "hf_" + "x" * 20])

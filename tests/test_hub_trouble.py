@@ -78,6 +78,9 @@ def test_too_many_requests_wait_as_long_as_the_hub_asks(push):
     assert status == 0, err
     waits = [float(line.split()[1]) for line in out.splitlines() if line.startswith("wait")]
     assert waits == [7.0, 9.0] and "config.json" in files_in("user/t429")
+    hub_double.trouble("POST .*/commit/", 429, ratelimit='"api";r=0;t=11')
+    out = push("user/t429a")[1]
+    assert "wait 12.0" in out and "config.json" in files_in("user/t429a")
     hub_double.trouble("POST .*/commit/", 429, times=99, Retry_After="60")
     refused(push("user/t429b"), "429", "try again in 60 s", "the same command goes on")
 

@@ -82,8 +82,7 @@ def _results(evaluation: dict | None) -> list:
 
     if evaluation is None:
         return []
-    bench = str(evaluation.get("bench") or "FusionBench")
-    bench = Path(bench).name if Path(bench).exists() or bench.startswith((".", "/", "~")) else bench
+    bench = evaluation.get("bench") or "FusionBench"
     figures = [
         (f"{what}, trade-off {name}", what, scenario[what])
         for name, scenario in evaluation["scenarios"].items()

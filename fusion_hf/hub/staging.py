@@ -7,7 +7,7 @@ import shutil
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from ..cards import PLACE, check_metadata, untouched
+from ..cards import PLACE, check_metadata, sign, untouched
 from ..errors import UserError
 from .cards import CARDS
 
@@ -43,17 +43,15 @@ def _ignored(name: str) -> bool:
     return name != ".gitattributes" and any(fnmatchcase(name, pattern) for pattern in IGNORED)
 
 
-def stage(folder: Path, out: Path, kind: str, repo_type: str, repo_id: str, base_model: str | None = None) -> list[str]:
+def stage(folder: Path, out: Path, kind: str, repo_type: str, repo_id: str, base_model: str | None = None) -> None:
     """Lay out in `out` what is pushed of `folder`: links to its files, and a card that names the repository.
 
     The folder itself stays as it is. A card that nobody changed is written anew from what was measured since.
 
-    Returns:
-        The files, as paths inside `out`.
-
     Raises:
         UserError: Nothing to push; a file that seems to hold an access token; a card whose metadata the Hub cannot
-            read; an adapter whose base model is a folder of this machine, without `base_model`.
+            read, or that promises files that are not there; an adapter whose base model is a folder of this machine,
+            without `base_model`; templates whose encoder is one.
     """
     names, links = files_of(folder)
     if not names:
@@ -64,16 +62,27 @@ def stage(folder: Path, out: Path, kind: str, repo_type: str, repo_id: str, base
         _link(folder / name, out / name)
     if kind in ("adapter", "model"):
         _without_local_names(folder, out, base_model)
+    index = out / "thought_templates" / "index_config.json"
+    if index.exists() and _is_local(json.loads(index.read_text(encoding="utf-8"))["encoder"]):
+        raise UserError(
+            f"{folder}: the encoder of its templates is a folder of this machine, and nobody else could search them: "
+            "make them with  --encoder offline  or a Hub id"
+        )
     card = out / "README.md"
     if kind in CARDS and (not card.exists() or untouched(card.read_text(encoding="utf-8"))):
         card.unlink(missing_ok=True)
         CARDS[kind](out, repo_id)
     if card.exists():
-        text = card.read_text(encoding="utf-8").replace(PLACE, repo_id)
-        data = check_metadata(text, repo_type)
+        _name_place(card, repo_id)
+        data = check_metadata(card.read_text(encoding="utf-8"), repo_type)
         _check_configs(data.get("configs") or [], out)
-        _write(card, text)
-    return sorted({*names, *(["README.md"] if card.exists() else [])})
+
+
+def _name_place(card: Path, repo_id: str) -> None:
+    """Put the repository's id where a card says where it lies."""
+    text = card.read_text(encoding="utf-8")
+    named = text.replace(PLACE, repo_id)
+    _write(card, sign(named) if untouched(text) else named)
 
 
 def _check_configs(configs: list[dict], out: Path) -> None:

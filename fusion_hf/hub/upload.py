@@ -181,6 +181,13 @@ def _url(error: Exception) -> str:
 
 
 def _asked_to_wait(error: Exception) -> float | None:
+    """Seconds, by Retry-After or by the rate limit that the Hub reports."""
+    from huggingface_hub.utils import parse_ratelimit_headers
+
     response = getattr(error, "response", None)
-    asked = response.headers.get("Retry-After", "") if response is not None else ""
+    if response is None:
+        return None
+    asked, limit = response.headers.get("Retry-After", ""), parse_ratelimit_headers(response.headers)
+    if not asked.isdecimal() and limit is not None and limit.remaining == 0:
+        asked = str(limit.reset_in_seconds + 1)
     return min(float(asked), LONGEST_WAIT) if asked.isdecimal() else None

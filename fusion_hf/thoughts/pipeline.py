@@ -105,9 +105,7 @@ class ThoughtFusionPipeline(Pushable, TextGenerationPipeline):
         ``trust_remote_code=True`` where fusion_hf is missing.
         """
         if kwargs.get("push_to_hub"):
-            raise UserError(
-                "push_to_hub=True would leave the index behind: call push_to_hub(REPO_ID), or save and  fusion-hf push DIR REPO_ID"
-            )
+            raise UserError("push_to_hub=True would leave the index behind: call push_to_hub(ID), or  fusion-hf push")
         self.model.save_pretrained(save_directory, **kwargs)
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(save_directory, **kwargs)
