@@ -28,12 +28,12 @@ import pyarrow as pa
 import torch
 
 from fusion_hf.bench.modes import PLAIN_MODES as MODES
+from fusion_hf.bench.near import NEAR
 from fusion_hf.bench.sample import pool_path, reader_path, sample_path
 from fusion_hf.bench.select import small_llms
 from fusion_hf.bench.store import read_log
 from fusion_hf.bench.tasks import TASKS
 from fusion_hf.distill import Choice, sft, sft_dataset
-from fusion_hf.distill.copies import NEAR
 from fusion_hf.distill.select import Drops, drop_excluded
 from fusion_hf.distill.student import ask_student, student_llm
 from fusion_hf.llms.collect import finish

@@ -183,6 +183,14 @@ def test_one_llm_under_two_names_by_text_and_by_score():
     assert finding["candidate"] == "ant & ant-turbo"
 
 
+def test_a_mode_that_changes_nothing_is_no_second_llm():
+    rows = choice_log()
+    for mode in ("think", "thought"):
+        same = [row | {"mode": mode} for row in rows if row["llm"] == "ant"]
+        (finding,) = only(run(rows + same), "coinciding candidates")
+        assert (finding["candidate"], finding["severity"]) == (f"ant & ant_{mode}", "info")
+
+
 def test_gold_letters_that_cannot_be_right():
     rows = choice_log()
     for row in rows:

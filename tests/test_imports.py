@@ -108,3 +108,10 @@ def test_lazy_names_are_written_out():
     assert set(fusion_hf.thoughts._LATER) <= set(fusion_hf.thoughts.__all__)
     for module in (fusion_hf, fusion_hf.thoughts):
         assert all(getattr(module, name) is not None for name in module.__all__)
+
+
+def test_the_command_line_names_the_same_encoder():
+    """It spells the name out, because its --help should not wait for torch."""
+    from fusion_hf import cli, encoder
+
+    assert cli.DEFAULT_ENCODER == encoder.DEFAULT_ENCODER

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from .audit import EXAMPLES, Finding, candidates, examples
 from .audit_scores import ERROR_RATE, wilson
 from .graders import GRADERS, grade_table
+from .modes import split_candidate
 from .schema import encode
 
 ENOUGH = 30
@@ -51,8 +52,8 @@ def _text_codes(column: pa.ChunkedArray) -> np.ndarray:
 
 def _own_words(grid: np.ndarray, names: list[str], i: int, j: int) -> np.ndarray:
     """bool [queries]: no third LLM wrote what i or j wrote."""
-    pair = {names[i].removesuffix("_think"), names[j].removesuffix("_think")}
-    third = [k for k, name in enumerate(names) if name.removesuffix("_think") not in pair]
+    llm = [split_candidate(name)[0] for name in names]
+    third = [k for k in range(len(names)) if llm[k] not in (llm[i], llm[j])]
     others = grid[:, third]
     return ~((others == grid[:, [i]]) | (others == grid[:, [j]])).any(1)
 
@@ -80,7 +81,7 @@ def _alike(grid, names, ids, split, telling, what, least) -> list[Finding]:
             share = same.sum() / n
             if wilson(int(same.sum()), n, ERROR_RATE / tests)[0] <= least:
                 continue
-            modes = names[i] == names[j].removesuffix("_think")
+            modes = split_candidate(names[i])[0] == split_candidate(names[j])[0]
             findings.append(
                 Finding(
                     "coinciding candidates", "info" if modes else "warning",

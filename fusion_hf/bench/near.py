@@ -9,12 +9,13 @@ import numpy as np
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 WORDS = 3  # words of a shingle
+NEAR = 0.8  # Jaccard similarity of the shingles from which two texts are one
 BANDS, ROWS = 20, 4  # a pair of Jaccard similarity 0.8 is missed once in 30,000 times: (1 - 0.8^4)^20
 MAX_BUCKET = 200  # texts that share a band; beyond it only neighbours are compared, so that one form is not quadratic
 
 
 def near_duplicates(
-    texts: Sequence[str], threshold: float = 0.8, common: float = 0.02, seed: int = 0
+    texts: Sequence[str], threshold: float = NEAR, common: float = 0.02, seed: int = 0
 ) -> list[tuple[int, int, float]]:
     """Pairs of texts whose sets of three-word shingles have a Jaccard similarity of at least `threshold`.
 

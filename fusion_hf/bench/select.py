@@ -16,7 +16,7 @@ from ..errors import UserError
 from .schema import candidate_id, encode
 
 RULES = ("perf", "judge", "hybrid")
-HYBRID_POOL, HYBRID_KEEP = 5, 3
+HYBRID_POOL = 5
 TIES = ("cost", "length")
 SIZES = ("small", "medium", "large")
 SMALL_BILLIONS = 12.0  # the published small pool ends with Mistral-NeMo 12B

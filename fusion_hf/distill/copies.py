@@ -4,10 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..bench.near import near_duplicates, shingles
+from ..bench.near import NEAR, near_duplicates, shingles
 from ..bench.schema import encode
-
-NEAR = 0.8
 
 
 def answer_codes(texts: pa.ChunkedArray) -> np.ndarray:

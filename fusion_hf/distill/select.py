@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..bench.modes import MODES, PLAIN_MODES
+from ..bench.near import NEAR
 from ..bench.schema import encode
 from ..bench.select import RULES as ANSWER_RULES
 from ..bench.select import TIES, Answers, as_measured, rank_answers
 from ..errors import UserError
-from .copies import NEAR, answer_codes, answer_groups, near_queries
+from .copies import answer_codes, answer_groups, near_queries
 from .quota import quotas, within
 
 RULES = (*ANSWER_RULES, "baseline")

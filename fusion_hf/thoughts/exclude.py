@@ -11,9 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from ..bench.modes import THINK_SUFFIX
-from ..bench.near import shingles
+from ..bench.near import NEAR, shingles
 
-NEAR = 0.8  # Jaccard similarity of three-word shingles from which two queries are one
 COMMON = 0.02  # a shingle that stands in a larger share of the templates' queries is the form of the question
 SAMPLE = 2_000  # queries that the form is learned from
 NOTHING = np.empty(0, np.int64)

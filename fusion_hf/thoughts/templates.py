@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
+from ..encoder import DEFAULT_ENCODER
 from ..errors import UserError
 from .extract import ExtractiveSummariser
 from .files import COLUMNS
@@ -144,7 +145,7 @@ def build_templates(
     pool: str | Path | None = None,
     select: str = "perf",
     top_k: int = 3,
-    encoder: str = "sentence-transformers/all-MiniLM-L6-v2",
+    encoder: str = DEFAULT_ENCODER,
     split: str = "train",
     threshold: float = 0.5,
     llms: Collection[str] | None = None,
