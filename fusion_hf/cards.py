@@ -3,6 +3,7 @@
 import hashlib
 import re
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import yaml
@@ -17,7 +18,7 @@ _SIGNATURE = re.compile(r"\n<!-- written by fusion_hf, (\w+); change a word and 
 _CLASSES = {"model": "ModelCard", "dataset": "DatasetCard", "space": "SpaceCard"}
 
 
-def render_card(template: str, header, **values) -> str:
+def render_card(template: str, header: Any, **values: Any) -> str:
     """Render ``model_cards/<template>.md.jinja``; a missing value is an error, and so is metadata the Hub cannot read.
 
     Args:
@@ -71,7 +72,8 @@ def check_metadata(text: str, repo_type: str, where: str = "README.md") -> dict:
             `base_model` are no ids of the Hub.
     """
     import huggingface_hub
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     try:
         data = getattr(huggingface_hub, _CLASSES[repo_type])(text).data.to_dict()

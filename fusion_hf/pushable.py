@@ -6,6 +6,7 @@ hub is looked up by name when it is asked for, and nothing is imported before.
 
 import importlib
 import tempfile
+from typing import Any
 
 from .errors import MissingPackage
 
@@ -22,7 +23,7 @@ class Pushable:
         token: str | bool | None = None,
         revision: str | None = None,
         create_pr: bool = False,
-        **saving,
+        **saving: Any,
     ) -> str:
         """Save, push with a card, and return the URL of the commit; see `fusion_hf.hub.push`.
 
@@ -39,7 +40,7 @@ class Pushable:
         except ImportError as error:
             raise MissingPackage(f"push_to_hub needs fusion_hf, which cannot be imported here ({error})") from error
         with tempfile.TemporaryDirectory(prefix="fusion_hf-save-") as folder:
-            self.save_pretrained(folder, **saving)
+            self.save_pretrained(folder, **saving)  # type: ignore[attr-defined]
             return hub.push(
                 folder, repo_id, private=private, message=commit_message, revision=revision,
                 pull_request=create_pr, token=token,

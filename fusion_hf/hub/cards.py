@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from ..cards import PLACE, render_card
 from ..distill.report import REPORT, write_adapter_card
@@ -63,7 +64,7 @@ def _kept_evaluation(folder: Path) -> dict | None:
     return kept
 
 
-def _router_header(config: dict, kind: str, evaluation: dict | None, encoder: str | None):
+def _router_header(config: dict, kind: str, evaluation: dict | None, encoder: str | None) -> Any:
     from huggingface_hub import ModelCardData
 
     results = _results(evaluation)

@@ -6,6 +6,7 @@ import re
 import shutil
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from ..cards import PLACE, check_metadata, sign, untouched
 from ..errors import UserError
@@ -146,6 +147,6 @@ def _is_local(name: str) -> bool:
     return Path(name).exists() or name.startswith((".", "/", "~"))
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """The last part of a path on this machine; anything else as it is."""
     return Path(value).name if isinstance(value, str) and "/" in value and _is_local(value) else value

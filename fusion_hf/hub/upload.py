@@ -3,11 +3,18 @@
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..errors import UserError, hub_reason
 from .kinds import kind_of
 from .staging import files_of, stage
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitInfo, HfApi
+
+T = TypeVar("T")
 
 # Seconds before huggingface_hub's single attempts are made again; what it repeats by itself is not repeated here.
 WAITS = (1.0, 2.0, 4.0)
@@ -24,9 +31,9 @@ def planned(path: str | Path) -> dict:
     """What `push` would send: ``kind``, ``repo_type``, ``files`` (path, mb), ``mb``, ``links`` (left out)."""
     kind, repo_type = kind_of(path)
     names, links = files_of(Path(path))
-    files = [{"path": name, "mb": (Path(path) / name).stat().st_size / 1e6} for name in names]
-    total = sum(file["mb"] for file in files)
-    return {"kind": kind, "repo_type": repo_type, "files": files, "mb": total, "links": links}
+    sizes = [(Path(path) / name).stat().st_size / 1e6 for name in names]
+    files = [{"path": name, "mb": size} for name, size in zip(names, sizes, strict=True)]
+    return {"kind": kind, "repo_type": repo_type, "files": files, "mb": sum(sizes), "links": links}
 
 
 def push(
@@ -58,7 +65,8 @@ def push(
         UserError: The folder cannot be pushed as it is (see `stage`), or the Hub refused, with its reason in one line.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     kind, repo_type = kind_of(path)
     if pull_request and revision is not None:
@@ -89,7 +97,7 @@ def push(
     return str(commit.pr_url or commit.commit_url)
 
 
-def _asked(call: Callable, repo_id: str, state: str):
+def _asked(call: Callable[[], T], repo_id: str, state: str) -> T:
     """`call`, with what the Hub refuses in one line."""
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -105,18 +113,28 @@ def _asked(call: Callable, repo_id: str, state: str):
         raise UserError(f"{repo_id}: {state}: {hub_reason(error)}") from error
 
 
-def _make(api, repo_id: str, repo_type: str, private: bool | None, revision: str | None) -> None:
+def _make(api: "HfApi", repo_id: str, repo_type: str, private: bool | None, revision: str | None) -> None:
     """Make the repository and the branch where they are missing."""
-    space = {"space_sdk": "gradio"} if repo_type == "space" else {}
-    patiently(lambda: api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, **space), _always)
+    sdk = "gradio" if repo_type == "space" else None
+    create = partial(api.create_repo, repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=sdk)
+    patiently(create, _always)
     if private and not api.repo_info(repo_id, repo_type=repo_type).private:
         raise UserError(f"{repo_id}: it exists and is public: make it private on the Hub, or push without private")
     if revision not in (None, "main") and not revision.startswith("refs/"):
         patiently(lambda: api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True), _always)
 
 
-def _upload(api, folder: str, repo_id: str, repo_type: str, kind: str, message, revision, pull_request: bool):
-    def upload():
+def _upload(
+    api: "HfApi",
+    folder: str,
+    repo_id: str,
+    repo_type: str,
+    kind: str,
+    message: str | None,
+    revision: str | None,
+    pull_request: bool,
+) -> "CommitInfo":
+    def upload() -> "CommitInfo":
         return api.upload_folder(
             repo_id=repo_id, repo_type=repo_type, folder_path=folder, revision=revision, create_pr=pull_request,
             commit_message=message or f"Upload {kind} with fusion_hf", delete_patterns=STALE.get(kind),
@@ -126,7 +144,7 @@ def _upload(api, folder: str, repo_id: str, repo_type: str, kind: str, message, 
     return patiently(upload, _of_a_commit if not pull_request else _was_not_looked_at)
 
 
-def _verify(api, folder: Path, repo_id: str, repo_type: str, commit) -> None:
+def _verify(api: "HfApi", folder: Path, repo_id: str, repo_type: str, commit: "CommitInfo") -> None:
     """Compare what the commit holds with what was sent, file by file, by checksum."""
     check = api.verify_repo_checksums(repo_id, repo_type=repo_type, revision=commit.oid, local_dir=folder)
     wrong = [*check.extra_paths, *(m["path"] for m in check.mismatches)]
@@ -137,7 +155,7 @@ def _verify(api, folder: Path, repo_id: str, repo_type: str, commit) -> None:
         )
 
 
-def patiently(call: Callable, repeat: Callable[[Exception], bool]):
+def patiently(call: Callable[[], T], repeat: Callable[[Exception], bool]) -> T:
     """`call`, again after a while where `repeat` says so of its error and the trouble may pass."""
     for wait in (*WAITS, None):
         try:
@@ -175,14 +193,14 @@ def _lost(error: Exception) -> bool:
 def _url(error: Exception) -> str:
     response = getattr(error, "response", None)
     try:
-        return str((error if response is None else response).request.url)
+        return str((cast(Any, error) if response is None else response).request.url)
     except (AttributeError, RuntimeError):
         return ""
 
 
 def _asked_to_wait(error: Exception) -> float | None:
     """Seconds, by Retry-After or by the rate limit that the Hub reports."""
-    from huggingface_hub.utils import parse_ratelimit_headers
+    from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
 
     response = getattr(error, "response", None)
     if response is None:

@@ -115,7 +115,9 @@ def rewarded(
     }
 
 
-def _places(data: RoutingData, names: list[str], picks, query_ids) -> tuple[list[int], np.ndarray]:
+def _places(
+    data: RoutingData, names: list[str], picks: Sequence[str], query_ids: Sequence[str]
+) -> tuple[list[int], np.ndarray]:
     """Row of each query and column of each pick."""
     if len(picks) != len(query_ids) or not len(picks):
         raise UserError(f"expected a pick for each of at least one query, found {len(picks)} for {len(query_ids)}")

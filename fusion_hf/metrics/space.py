@@ -2,9 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 
-def interface(script: str | Path, example: dict, config: str | None = None):
+def interface(script: str | Path, example: dict, config: str | None = None) -> Any:
     """A gradio form over a metric: its inputs and options as one JSON object, its result as JSON.
 
     Args:
@@ -13,9 +14,9 @@ def interface(script: str | Path, example: dict, config: str | None = None):
         config: The metric's config at first; None for a metric without configs.
     """
     import evaluate
-    import gradio
+    import gradio  # type: ignore[import-not-found]
 
-    def compute(arguments: str, config: str):
+    def compute(arguments: str, config: str) -> dict:
         metric = evaluate.load(str(script), config or None, keep_in_memory=True)
         return metric.compute(**json.loads(arguments))
 
