@@ -51,6 +51,8 @@ def hub_reason(error: BaseException) -> str:
     if response is None:
         if type(chain[-1]).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2", "requests"):
             text = f"{text} ({chain[-1] or type(chain[-1]).__name__}): the connection was cut, or there is none"
+        if "xet-write-token" in text:
+            text += ": a Hub without Xet storage needs HF_HUB_DISABLE_XET=1"
         return _QUERY.sub("", text)[:600]
     said = response.headers.get("X-Error-Message") or getattr(chain[-1], "server_message", None) or ""
     advice = _ADVICE.get(response.status_code, _TROUBLE if response.status_code >= 500 else "")

@@ -214,6 +214,13 @@ print(len(fusion_hf.TemplateIndex.from_pretrained("user/warm-templates")))
         offline.close()
 
 
+def test_a_hub_without_xet_is_named_as_such(writer, bench):  # noqa: F811
+    pytest.importorskip("hf_xet")
+    xet = "import huggingface_hub.constants as c; c.HF_HUB_DISABLE_XET = False\n"
+    status, _, err = writer.run(xet + f"from fusion_hf.hub import push\npush({str(bench)!r}, 'user/no-xet')")
+    assert status == 1 and "not all of it was pushed" in err and "needs HF_HUB_DISABLE_XET=1" in err.splitlines()[-1]
+
+
 def test_no_hub_there(writer, router):  # noqa: F811
     nobody = "import huggingface_hub.constants as c; c.ENDPOINT = 'http://127.0.0.1:9'\n"  # the port of `discard`
     status, _, err = writer.run(nobody + IMPATIENT + f"from fusion_hf.hub import push\npush({str(router)!r}, 'user/x')")
