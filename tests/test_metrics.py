@@ -9,6 +9,7 @@ import hub_double
 import numpy as np
 import pytest
 from conftest import make_rows
+from hub_client import Client
 from test_hub import endpoint, reader, writer  # noqa: F401  fixtures
 
 from fusion_hf import metrics
@@ -187,6 +188,28 @@ def test_every_metric_goes_through_a_space(writer, reader):  # noqa: F811
         assert reader.out(snippet) == reader.out(here) != ""
     status, _, err = writer.cli("push", metrics.path("fusion_grade"), "user/other_name")
     assert status == 2 and "expected a repository called fusion_grade" in err
+
+
+def test_a_private_space_and_one_that_was_loaded_before(writer, reader):  # noqa: F811
+    """As datasets: a private one needs the token, and what is in the cache works offline."""
+    assert writer.cli("push", metrics.path("fusion_grade"), "user/fusion_grade", "--revision", "try")[0] == 0
+    hub_double.REPOS["spaces", "user/fusion_grade"]["private"] = True
+    load = "import evaluate; m = evaluate.load('user/fusion_grade', 'gsm8k'{})\n"
+    load += "print(m.compute(predictions=['#### 42'], references=[['42']])['fusion_grade'])"
+    assert reader.out(load.format(", revision='try'")).strip() == "1.0"
+    offline = Client(reader.endpoint, reader.home, offline=True)
+    try:
+        start = len(hub_double.REQUESTS)
+        assert offline.out(load.format(""), token=None).strip() == "1.0"
+        assert hub_double.REQUESTS[start:] == []
+    finally:
+        offline.close()
+    stranger = Client(reader.endpoint, reader.home.parent / "stranger")
+    try:
+        status, _, err = stranger.run(load.format(""), token=None)
+        assert status == 1 and "doesn't exist on the Hugging Face Hub" in err  # evaluate's own words
+    finally:
+        stranger.close()
 
 
 def test_the_sample_in_the_space_exists():
