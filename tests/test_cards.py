@@ -14,7 +14,7 @@ from fusion_hf.bench.sample import sample_path
 from fusion_hf.bench.schema import rows_to_table, validate
 from fusion_hf.bench.store import read_log, write_bench
 from fusion_hf.cards import PLACE, check_metadata, render_card, sign, untouched
-from fusion_hf.distill.report import write_adapter_card
+from fusion_hf.distill.report import write_adapter_card, write_report
 from fusion_hf.errors import UserError, hub_reason
 from fusion_hf.hub import write_router_card
 from fusion_hf.hub.cards import write_pipeline_card
@@ -109,6 +109,21 @@ def test_what_a_template_has_is_shown_only_when_it_was_measured(cards):
     assert "3 steps on 2 processes, 61 s, final loss 0.5000" in cards["adapter"]
     assert "7 rows, from ant, bee" in cards["adapter"] and "learning_rate: 0.003" in cards["adapter"]
     assert "Measured on" not in cards["bare router"] and "Measured on the split `test`" in cards["router"]
+
+
+def test_a_relative_folder_is_no_id_of_the_hub(tmp_path, monkeypatch):
+    (tmp_path / "models" / "base").mkdir(parents=True)
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path)
+    report = {
+        "dataset": "user/sft", "teachers": [], "rows": 7, "model": "models/base", "method": "lora", "world_size": 1,
+        "steps": 3, "final_loss": None, "seconds": None, "settings": {},
+    }  # fmt: skip
+    write_report("out", report)
+    monkeypatch.chdir("/")
+    write_adapter_card(tmp_path / "out")
+    data = ModelCard(_text(tmp_path / "out")).data
+    assert data.base_model is None and data.datasets == ["user/sft"]
 
 
 def test_metadata_is_what_the_hub_understands(cards):

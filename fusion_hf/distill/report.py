@@ -73,6 +73,8 @@ def write_report(folder: str | Path, report: dict) -> None:
     # The Trainer's pickled arguments say nothing that the report does not, and a pickle must not be published.
     (Path(folder) / "training_args.bin").unlink(missing_ok=True)
     (Path(folder) / RESULTS).unlink(missing_ok=True)
+    # Said now: from another folder a relative path looks like an id of the Hub.
+    report = {**report, "local": [key for key in ("model", "dataset") if _hub_id(report[key]) is None]}
     (Path(folder) / REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     write_adapter_card(folder)
 
@@ -83,10 +85,10 @@ def write_adapter_card(folder: str | Path, repo_id: str = PLACE) -> None:
     `RESULTS` is what `fusion_hf.distill.student.measure` returns.
     """
     folder = Path(folder)
-    report = {"rows_by_task": {}, "eval_losses_by_domain": {}}
+    report = {"rows_by_task": {}, "eval_losses_by_domain": {}, "local": []}
     report |= json.loads((folder / REPORT).read_text(encoding="utf-8"))
     results = json.loads((folder / RESULTS).read_text(encoding="utf-8")) if (folder / RESULTS).exists() else []
-    hub = {key: _hub_id(report[key]) for key in ("model", "dataset")}
+    hub = {key: None if key in report["local"] else _hub_id(report[key]) for key in ("model", "dataset")}
     text = render_card(
         "adapter",
         _header(report, results, hub),

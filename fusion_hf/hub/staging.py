@@ -138,7 +138,8 @@ def _without_local_names(folder: Path, out: Path, base_model: str | None) -> Non
     report = out / "train_report.json"
     if report.exists():
         data = json.loads(report.read_text(encoding="utf-8"))
-        data["model"] = base_model or data["model"]
+        if base_model is not None:
+            data |= {"model": base_model, "local": [key for key in data.get("local", []) if key != "model"]}
         data["settings"] = {k: _plain(v) for k, v in data.get("settings", {}).items()}
         _write(report, json.dumps({k: _plain(v) for k, v in data.items()}, indent=1) + "\n")
 
