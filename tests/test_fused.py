@@ -85,6 +85,14 @@ def test_the_folder_holds_all_that_it_needs_and_no_path_of_this_machine(folder, 
     assert not [p for p in folder.rglob("*") if p.suffix in (".pkl", ".pt", ".bin")]
 
 
+def test_it_may_be_written_to_a_relative_path(parts, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make("here", parts)
+    assert "model: ./models/reader" in (tmp_path / "here" / "pool.yaml").read_text()
+    monkeypatch.chdir("/")
+    assert FusedSystem.from_pretrained(tmp_path / "here").pool["cat"].model == str(tmp_path / "here/models/reader")
+
+
 def test_every_query_goes_to_the_system_of_its_task(fused):
     plan = fused.plan(QUERIES)
     assert [d.task for d in plan] == ["sums", "code", "capitals"]

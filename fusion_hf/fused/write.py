@@ -34,7 +34,7 @@ def write_fused(
     Raises:
         UserError: The pool lacks an LLM, or a thing to copy is missing.
     """
-    out = Path(out)
+    out = Path(out).resolve()  # the pool file tells models in its folder by their absolute paths
     if out.exists() and any(out.iterdir()) and not (out / CONFIG_FILE).is_file():
         raise UserError(
             f"{out}: expected an empty folder or an old fused system, found other files: give another --out"
