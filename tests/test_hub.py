@@ -10,6 +10,7 @@ from hub_client import Client
 from huggingface_hub import ModelCard
 from test_fused import PLAN, QUERIES, make, parts  # noqa: F401  a fixture
 from thought_toys import template_table, unit
+from tiny_bert import tiny_bert
 
 from fusion_hf.bench.card import write_card
 from fusion_hf.bench.data import RoutingData
@@ -226,6 +227,27 @@ print(torch.equal(a, b), not torch.allclose(a, base))
 """
     assert reader.out(code).split() == ["True", "True"]
     run_snippet(reader, card)
+
+
+def test_an_adapter_of_a_relative_folder_needs_its_base_named(writer, tmp_path):
+    """From here `models/base` looks like an id of the Hub; the report says that it was a folder."""
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "models/base"}))
+    report = {"model": "models/base", "dataset": "user/sft", "local": ["model"], "settings": {}}
+    (tmp_path / "train_report.json").write_text(json.dumps(report))
+    status, _, err = writer.cli("push", tmp_path, "user/relative")
+    assert status == 2 and "its base model 'models/base' is a folder of this machine" in err
+
+
+def test_a_router_says_nothing_about_the_machine_that_trained_it(bench, tmp_path):
+    from fusion_hf.encoder import load_encoder
+    from fusion_hf.routers import train_router
+
+    encoder = load_encoder(tiny_bert(tmp_path / "encoder"))
+    encoder.model.name_or_path = "a-small-bert"
+    router = train_router("knn", RoutingData.from_table(read_log(bench, "train")), encoder=encoder)
+    router.save_pretrained(tmp_path / "router")
+    for file in (tmp_path / "router").glob("*.json"):
+        assert str(tmp_path) not in file.read_text(), file.name
 
 
 def test_a_pipeline_round_trips(templates, writer, reader, tmp_path):

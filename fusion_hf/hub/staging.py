@@ -61,7 +61,7 @@ def stage(folder: Path, out: Path, kind: str, repo_type: str, repo_id: str, base
     for name in names:
         _refuse_secrets(folder / name)
         _link(folder / name, out / name)
-    if kind in ("adapter", "model"):
+    if kind in ("adapter", "model", "fused"):
         _without_local_names(folder, out, base_model)
     index = out / "thought_templates" / "index_config.json"
     if index.exists() and _is_local(json.loads(index.read_text(encoding="utf-8"))["encoder"]):
@@ -124,24 +124,29 @@ def _refuse_secrets(path: Path) -> None:
 
 
 def _without_local_names(folder: Path, out: Path, base_model: str | None) -> None:
-    """Folders of this machine, which name the base model and the data, become the base's Hub id and plain names."""
+    """Folders of this machine, which name a base model or data, become the base's Hub id and plain names."""
+    for report in out.rglob("train_report.json"):
+        data = json.loads(report.read_text(encoding="utf-8"))
+        if report.parent == out and base_model is not None:
+            data |= {"model": base_model, "local": [key for key in data.get("local", []) if key != "model"]}
+        data["settings"] = {k: _plain(v) for k, v in data.get("settings", {}).items()}
+        _write(report, json.dumps({k: _plain(v) for k, v in data.items()}, indent=1) + "\n")
     config = out / "adapter_config.json"
     if config.exists():
         data = json.loads(config.read_text(encoding="utf-8"))
         base = data.get("base_model_name_or_path")
-        if base_model is None and (not base or _is_local(base)):
+        if base_model is None and (not base or _is_local(base) or _was_local(out)):
             raise UserError(
                 f"{folder}: its base model {base!r} is a folder of this machine, and an adapter loads with its base "
                 "only: push the base, and name it with  --base-model user/base"
             )
         _write(config, json.dumps(data | {"base_model_name_or_path": base_model or base}, indent=2) + "\n")
+
+
+def _was_local(out: Path) -> bool:
+    """Whether an adapter was trained on a folder, by its report; from elsewhere a relative one looks like a Hub id."""
     report = out / "train_report.json"
-    if report.exists():
-        data = json.loads(report.read_text(encoding="utf-8"))
-        if base_model is not None:
-            data |= {"model": base_model, "local": [key for key in data.get("local", []) if key != "model"]}
-        data["settings"] = {k: _plain(v) for k, v in data.get("settings", {}).items()}
-        _write(report, json.dumps({k: _plain(v) for k, v in data.items()}, indent=1) + "\n")
+    return report.exists() and "model" in json.loads(report.read_text(encoding="utf-8")).get("local", [])
 
 
 def _is_local(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -135,10 +136,13 @@ def _upload(
     pull_request: bool,
 ) -> "CommitInfo":
     def upload() -> "CommitInfo":
-        return api.upload_folder(
-            repo_id=repo_id, repo_type=repo_type, folder_path=folder, revision=revision, create_pr=pull_request,
-            commit_message=message or f"Upload {kind} with fusion_hf", delete_patterns=STALE.get(kind),
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            # Templates lie in the repositories of the models that use them.
+            warnings.filterwarnings("ignore", message="It seems that you are about to commit a data file")
+            return api.upload_folder(
+                repo_id=repo_id, repo_type=repo_type, folder_path=folder, revision=revision, create_pr=pull_request,
+                commit_message=message or f"Upload {kind} with fusion_hf", delete_patterns=STALE.get(kind),
+            )  # fmt: skip
 
     # A commit whose answer was lost may have been made: repeated, it finds nothing new. A pull request would be double.
     return patiently(upload, _of_a_commit if not pull_request else _was_not_looked_at)

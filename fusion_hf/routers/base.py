@@ -281,6 +281,9 @@ class Router(Pushable, PreTrainedModel):  # type: ignore[misc]  # pushing goes t
         if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank():
             return
         self.config.auto_map = auto_map(type(self), self.config_class)
+        if self.encoder is not None:
+            # Not the folder that it was read from: what is saved may be published.
+            self.config.encoder_config._name_or_path = self.config.encoder_name
         super().save_pretrained(save_directory, **kwargs)
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(save_directory)
