@@ -21,6 +21,10 @@ from fusion_hf.bench.data import RoutingData
 from fusion_hf.bench.sample import pool_path, reader_path, sample_path
 from fusion_hf.bench.select import small_llms
 from fusion_hf.bench.store import read_log
+from fusion_hf.compare import gather
+from fusion_hf.compare.autofuse import autofuse, format_fusion
+from fusion_hf.compare.measure import measure
+from fusion_hf.compare.report import write_report
 from fusion_hf.distill import Choice
 from fusion_hf.distill.student import ask_student, student_llm
 from fusion_hf.fused import Thoughts, collect_candidate
@@ -98,14 +102,16 @@ def main(argv: list[str] | None = None) -> int:
     model, folders = students(args.out)
     if args.collect:
         return 0
-    from fusion_hf.compare import compare_bench
-    from fusion_hf.compare.autofuse import autofuse, format_fusion
-
+    report = args.out / "report"
+    report.mkdir(exist_ok=True)
     logs = [*thought, *model]
-    compare_bench(sample_path(), routed, logs, args.out / "report", title="Every configuration on the embedded sample")
+    gathered = systems, splits, notes = gather(sample_path(), routed, logs, "fusion", report)
+    title = "Every configuration on the embedded sample"
+    write_report(measure(systems, splits) | {"title": title, "notes": notes}, report)
     result = autofuse(
-        sample_path(), routed, logs, args.out / "fused", pool_path(), thoughts=thoughts, students=folders, base=BASE
-    )
+        sample_path(), routed, logs, args.out / "fused", pool_path(), thoughts=thoughts, students=folders, base=BASE,
+        gathered=gathered,
+    )  # fmt: skip
     (args.out / "autofuse.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(format_fusion(result))
     return 0

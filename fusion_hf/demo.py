@@ -13,8 +13,10 @@ from pathlib import Path
 from .bench.data import RoutingData
 from .bench.sample import pool_path, reader_path, sample_path
 from .bench.store import read_log
-from .compare import compare_bench
+from .compare import gather
 from .compare.autofuse import autofuse, format_fusion
+from .compare.measure import measure
+from .compare.report import write_report
 from .distill.student import student_llm
 from .errors import require
 from .fused import FusedSystem, Thoughts, collect_candidate
@@ -57,9 +59,9 @@ def run_demo(out: Path) -> dict:
     with step(5, "the reader answers with templates, and with the adapter"):
         logs = answer(bench, out)
     with step(6, f"comparison: {out}/report.html"):
-        result = make_report(bench, out, logs)
+        result, gathered = make_report(bench, out, logs)
     with step(7, f"the configuration of each task as one system: {out}/fused"):
-        fuse(bench, out, logs)
+        fuse(bench, out, logs, gathered)
     print(f"\nDone in {time.time() - start:.0f} s. Open {out}/report.html (or read {out}/report.md).")
     return result
 
@@ -157,22 +159,30 @@ def answer(bench: Path, out: Path) -> dict[str, Path]:
     return logs
 
 
-def make_report(bench: Path, out: Path, logs: dict[str, Path]) -> dict:
-    """Every system on the same test queries: report.md, report.html, report.json and the pictures."""
-    result = compare_bench(
-        bench, [f"router={out / 'router'}"], [f"{name}={path}" for name, path in logs.items()], out,
-        title="Three levels on the embedded sample", combine="fusion",
-    )  # fmt: skip
+def make_report(bench: Path, out: Path, logs: dict[str, Path]) -> tuple:
+    """Every system on the same test queries: report.html, report.md, report.json and pictures.
+
+    Returns:
+        (the content of report.json, what `gather` gave).
+    """
+    systems, splits, notes = gathered = gather(bench, *_inputs(out, logs), "fusion", out)
+    result = measure(systems, splits) | {"title": "Three levels on the embedded sample", "notes": notes}
+    write_report(result, out)
     print((out / "report.md").read_text(encoding="utf-8"))
-    return result
+    return result, gathered
 
 
-def fuse(bench: Path, out: Path, logs: dict[str, Path]) -> None:
+def _inputs(out: Path, logs: dict[str, Path]) -> tuple[list[str], list[str]]:
+    """Routers and logs as `compare` takes them."""
+    return [f"router={out / 'router'}"], [f"{name}={path}" for name, path in logs.items()]
+
+
+def fuse(bench: Path, out: Path, logs: dict[str, Path], gathered: tuple) -> None:
     """The configuration of each task as one system; it answers with what ships, the reader and its adapter."""
     shown = Thoughts(str(out / "templates"), **SHOWN)
     result = autofuse(
-        bench, [f"router={out / 'router'}"], [f"{name}={path}" for name, path in logs.items()], out / "fused",
-        pool=pool_path(), thoughts=shown, students=[str(out / "adapter")], base=READER,
+        bench, *_inputs(out, logs), out / "fused", pool_path(), thoughts=shown, students=[str(out / "adapter")],
+        base=READER, gathered=gathered,
     )  # fmt: skip
     print(format_fusion(result))
     fused = FusedSystem.from_pretrained(out / "fused")

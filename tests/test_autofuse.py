@@ -166,6 +166,20 @@ def test_another_log_is_chosen_where_it_gains_and_asked_as_its_pool_says(bench, 
         autofuse(bench, [], [f"student={log}", f"again={log}"], tmp_path / "twice", more)
 
 
+def test_a_router_over_all_levels_may_win_and_what_was_gathered_is_not_measured_again(bench, router, tmp_path):
+    near = [f"near={router}"]
+    gathered = systems, splits, _ = gather(bench, near, [], "knn", tmp_path)
+    sure = [replace(s, validation=np.ones(60)) if s.name == "combined (cost)" else s for s in systems]
+    result = autofuse(bench, near, [], tmp_path / "fused", toy_pool(), gathered=(sure, splits, []))
+    assert {e["system"] for e in result["tasks"].values()} == {"combined (cost)"}
+    fused = FusedSystem.from_pretrained(tmp_path / "fused")
+    assert fused.config["systems"]["combined (cost)"]["router"] == "routers/combined"
+    test = next(s for s in systems if s.name == "combined (cost)")
+    assert [d.candidate for d in fused.plan(splits.test.queries)] == test.picked.tolist()
+    again = autofuse(bench, near, [], tmp_path / "again", toy_pool(), gathered=gathered)
+    assert again == autofuse(bench, near, [], tmp_path / "anew", toy_pool(), combine="knn")
+
+
 def test_nothing_is_chosen_without_validation(tmp_path):
     tables = {s: validate(rows_to_table(rows_of(d))) for s, d in toy_splits().items() if s != "partial_test"}
     bench = write_bench(tables, tmp_path / "bench")

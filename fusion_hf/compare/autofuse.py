@@ -36,6 +36,7 @@ def autofuse(
     students: Sequence[str] = (),
     base: str | None = None,
     combine: str | None = None,
+    gathered: tuple[list[System], Splits, list[str]] | None = None,
 ) -> dict[str, Any]:
     """Choose on train and validation, write the fused system, and measure it on test.
 
@@ -48,6 +49,8 @@ def autofuse(
         thoughts: What mode ``thought`` puts before a query, by LLM, or for every LLM.
         students: Folders that `fusion_hf.distill` wrote.
         base: Name of their base in the pool; None reads it from each folder.
+        gathered: What `gather` gave for the same bench, routers and logs, to measure nothing twice; then `combine` is
+            not read.
 
     Returns:
         ``{"tasks": {TASK: {"system", "level", "standing", "performance", "queries", "gain", "gain_se", "gain_seen",
@@ -60,11 +63,12 @@ def autofuse(
     Raises:
         UserError: There is no validation split, or no configuration can be reached.
     """
-    splits = Splits.read(bench)
+    splits = Splits.read(bench) if gathered is None else gathered[1]
     if splits.validation is None:
         raise UserError(f"{bench}: expected a split partial_test to choose on, found none: nothing is chosen on test")
     with tempfile.TemporaryDirectory() as temporary:
-        systems, _, notes = gather(splits, routers, logs, combine, temporary)
+        systems, _, notes = gathered or gather(splits, routers, logs, combine, temporary)
+        notes = list(notes)
         llms = _all_llms(pool, logs, students, base)
         known = _deployable(systems, llms, thoughts, notes)
         chosen = choose(splits, known)
