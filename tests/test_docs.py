@@ -1,0 +1,72 @@
+"""What README, guides and pages say exists: commands, options, kinds, targets. (CI runs the examples themselves.)"""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from fusion_hf.cli import VERBS, make_parser
+from fusion_hf.routers import KINDS
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"]
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
+BLOCK = re.compile(r"```(\w*)[^\n]*\n(.*?)```", re.S)
+COMMAND = re.compile(r"fusion-hf ([a-z][\w-]*)((?:[ \t]+(?:\\\n)?[^\n`#|]*)*)")
+pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="docs/ is not in an installed wheel")
+
+
+def options_of(verb):
+    """The flags that a verb knows."""
+    (verbs,) = (a for a in make_parser()._actions if a.dest == "verb")
+    return set(verbs.choices[verb]._option_string_actions)
+
+
+def commands(text):
+    """(verb, flags) of every command in a page, continued lines included."""
+    for match in COMMAND.finditer(text.replace("\\\n", " ")):
+        yield match[1], re.findall(r"(?<![\w-])(--[a-z][\w-]*|-k)\b", match[2])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_commands_and_options_exist(page):
+    for verb, flags in commands(page.read_text(encoding="utf-8")):
+        assert verb in VERBS, f"fusion-hf {verb}"
+        unknown = set(flags) - options_of(verb)
+        assert not unknown, f"fusion-hf {verb} has no {', '.join(sorted(unknown))}"
+
+
+def test_the_check_sees_wrong_commands():
+    text = "`fusion-hf nope` and\n```bash\nfusion-hf route router \\\n    --wrong 3 --scenario cost   # --not-this\n```"
+    assert list(commands(text)) == [("nope", []), ("route", ["--wrong", "--scenario"])]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_python_blocks_are_python(page):
+    for language, code in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if language == "python":
+            ast.parse(code)
+
+
+def test_every_verb_is_documented():
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    missing = [verb for verb in VERBS if not re.search(rf"`(fusion-hf )?{verb}\b|^fusion-hf {verb}\b", text, re.M)]
+    assert not missing, f"in neither README nor docs: {', '.join(missing)}"
+
+
+def test_every_kind_is_documented():
+    text = (ROOT / "docs" / "guides" / "route.md").read_text(encoding="utf-8")
+    missing = [kind for kind in KINDS if f"`{kind}`" not in text]
+    assert not missing, f"not in the guide: {', '.join(missing)}"
+
+
+def test_every_page_is_in_the_navigation():
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert all(str(p.relative_to(ROOT / "docs")) in nav for p in PAGES if "docs" in p.relative_to(ROOT).parts)
+
+
+def test_make_targets_are_all_explained():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.search(r"\.PHONY: (.*)", makefile)[1].split()) - {"help"}
+    assert set(re.findall(r"^# make (\w+) ", makefile, re.M)) == targets
