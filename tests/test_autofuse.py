@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from loopback_llm import LoopbackLLM
 from toy_fused import rows_of, toy_bench, toy_pool, toy_splits
 
 from fusion_hf.bench.data import RoutingData
@@ -207,3 +208,15 @@ def test_the_command(bench, router, tmp_path, capsys):
     assert capsys.readouterr().out.startswith("cat\tcode, by ")
     assert main(["ask", out, "hello", "--plan", "--task", "poems"]) == 2
     assert "unknown task 'poems': expected one of capitals, code, sums" in capsys.readouterr().err
+
+
+def test_the_command_that_asks(made, tmp_path, capsys):
+    with LoopbackLLM() as server:
+        pool = str(save_pool(toy_pool(server.url), tmp_path / "pool.yaml"))
+        argv = ["ask", str(made[1]), "What is 2 + 3 * 4?", "--pool", pool, "--candidates", "bee", "--task", "sums"]
+        assert main([*argv, "--json", str(tmp_path / "answers.json")]) == 0
+    assert capsys.readouterr().out == "[bee] It is 42.\n"
+    (answer,) = json.loads((tmp_path / "answers.json").read_text())
+    assert answer["text"] == "It is 42." and answer["decision"]["task"] == "sums" and answer["output_tokens"] == 5
+    assert main([*argv[:3], "--candidates", "eel"]) == 2
+    assert "unknown candidate 'eel': this system knows bee, cat, dog" in capsys.readouterr().err
