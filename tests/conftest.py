@@ -7,6 +7,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
+from hub_client import endpoint, reader, writer  # noqa: F401  fixtures
 from thought_toys import index, rng  # noqa: F401  fixtures
 
 from fusion_hf.bench.schema import query_id, rows_to_table, validate

@@ -11,6 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hub_double
+import pytest
+
 TOKEN = "hf_" + "x" * 20  # of `user`, who may write; see hub_double.TOKENS
 LIBRARIES = ("torch", "transformers", "datasets", "evaluate", "peft", "fusion_hf", "fusion_hf.hub", "fusion_hf.cli")
 
@@ -52,6 +55,30 @@ class Client:
         self.process.stdin.close()
         self.process.stdout.close()
         self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def endpoint():
+    """A loopback Hub for the whole run."""
+    server = hub_double.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def writer(endpoint, tmp_path_factory):
+    """Who pushes."""
+    client = Client(endpoint, tmp_path_factory.mktemp("writer"))
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def reader(endpoint, tmp_path_factory):
+    """Who loads: its cache never saw what the writer has on disk."""
+    client = Client(endpoint, tmp_path_factory.mktemp("reader"))
+    yield client
+    client.close()
 
 
 def _serve() -> None:

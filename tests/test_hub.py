@@ -6,7 +6,6 @@ import re
 import hub_double
 import pytest
 from conftest import make_rows
-from hub_client import Client
 from huggingface_hub import ModelCard
 from test_fused import PLAN, QUERIES, make, parts  # noqa: F401  a fixture
 from thought_toys import template_table, unit
@@ -22,28 +21,6 @@ from fusion_hf.hub import kind_of, planned, push, write_adapter_card, write_rout
 from fusion_hf.thoughts import TemplateIndex
 
 SNIPPET = re.compile(r"```python\n(.*?)```", re.S)
-
-
-@pytest.fixture(scope="module")
-def endpoint():
-    server = hub_double.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def writer(endpoint, tmp_path_factory):
-    client = Client(endpoint, tmp_path_factory.mktemp("writer"))
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="module")
-def reader(endpoint, tmp_path_factory):
-    """Its cache never saw what the writer has on disk."""
-    client = Client(endpoint, tmp_path_factory.mktemp("reader"))
-    yield client
-    client.close()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import shutil
 import hub_double
 import pytest
 from hub_client import TOKEN, Client
-from test_hub import bench, endpoint, router, templates, writer  # noqa: F401  fixtures
+from test_hub import bench, router, templates  # noqa: F401  fixtures
 
 SMALL = "import fusion_hf.hub.upload as upload; upload.WAITS = (0.05, 0.05, 0.05)\n"
 # huggingface_hub repeats some requests itself, five times, and waits half a minute for a lasting failure.

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from conftest import make_rows
 from hub_client import Client
-from test_hub import endpoint, reader, writer  # noqa: F401  fixtures
 
 from fusion_hf import metrics
 from fusion_hf.bench.graders import GRADERS, grade
@@ -173,7 +172,7 @@ def test_metrics_combine(load):
     assert found["strict_fusion_grade"] == 1.0 and found["cem_fusion_grade"] == 1.0
 
 
-def test_every_metric_goes_through_a_space(writer, reader):  # noqa: F811
+def test_every_metric_goes_through_a_space(writer, reader):
     for name in metrics.METRICS:
         status, _, err = writer.cli("push", metrics.path(name), f"user/{name}")
         assert status == 0, err
@@ -190,7 +189,7 @@ def test_every_metric_goes_through_a_space(writer, reader):  # noqa: F811
     assert status == 2 and "expected a repository called fusion_grade" in err
 
 
-def test_a_private_space_and_one_that_was_loaded_before(writer, reader):  # noqa: F811
+def test_a_private_space_and_one_that_was_loaded_before(writer, reader):
     """As datasets: a private one needs the token, and what is in the cache works offline."""
     assert writer.cli("push", metrics.path("fusion_grade"), "user/fusion_grade", "--revision", "try")[0] == 0
     hub_double.REPOS["spaces", "user/fusion_grade"]["private"] = True
