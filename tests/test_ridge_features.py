@@ -39,6 +39,16 @@ def test_ridge_with_missing_targets_is_the_ridge_on_the_measured_rows():
     assert np.isnan(Ridge(x).solve(np.full((200, 1), np.nan), 1.0)[1]).all()
 
 
+def test_columns_without_a_gap_do_not_feel_those_with_gaps():
+    rng = np.random.default_rng(3)
+    x, y = rng.standard_normal((30, 4)), rng.standard_normal((30, 3))
+    y[:20, 1] = np.nan
+    weights, intercept = Ridge(x).solve(y, 0.5)
+    for column in range(3):
+        alone = Ridge(x).solve(y[:, [column]], 0.5)
+        assert np.allclose(weights[:, [column]], alone[0]) and np.allclose(intercept[[column]], alone[1])
+
+
 def test_group_means_over_measured_cells():
     y = np.array([[1.0, np.nan, np.nan], [3.0, 4.0, np.nan], [8.0, np.nan, np.nan]])
     onehot = np.eye(2)[[0, 0, 1]]

@@ -40,6 +40,12 @@ class Ridge:
         missing = np.isnan(y)
         if not missing.any():
             return self._solve(y, penalty)
+        holes = missing.any(0)
+        if not holes.all():  # columns do not depend on each other: those without a gap are solved once
+            weights, intercept = np.empty((self.x.shape[1], y.shape[1])), np.empty(y.shape[1])
+            weights[:, ~holes], intercept[~holes] = self._solve(y[:, ~holes], penalty)
+            weights[:, holes], intercept[holes] = self.solve(y[:, holes], penalty, rounds)
+            return weights, intercept
         empty = missing.all(0)
         measured = np.maximum((~missing).sum(0), 1)
         y = np.where(missing, np.where(missing, 0, y).sum(0) / measured, y)
