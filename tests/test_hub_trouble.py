@@ -5,6 +5,7 @@ import shutil
 import hub_double
 import pytest
 from hub_client import TOKEN, Client
+from test_fused import make, parts  # noqa: F401  a fixture
 from test_hub import bench, router, templates  # noqa: F401  fixtures
 
 SMALL = "import fusion_hf.hub.upload as upload; upload.WAITS = (0.05, 0.05, 0.05)\n"
@@ -52,6 +53,16 @@ def test_without_or_with_a_wrong_token(push):
     for token in (None, "hf_" + "w" * 20):
         refused(push("user/t401", token=token), "nothing was pushed", "401", "set HF_TOKEN", "hf auth login")
     assert ("models", "user/t401") not in hub_double.REPOS
+
+
+def test_a_login_does_what_the_variable_does(push, writer):
+    (writer.home / "token").write_text(TOKEN)  # what  hf auth login  writes
+    try:
+        assert push("user/logged-in", token=None)[0] == 0 and "config.json" in files_in("user/logged-in")
+        # The variable goes before the login.
+        refused(push("user/logged-in", "--message", "x", token="hf_" + "w" * 20), "401", "HF_TOKEN")
+    finally:
+        (writer.home / "token").unlink()
 
 
 def test_without_the_right_to_write(push, router, tmp_path):  # noqa: F811
@@ -188,9 +199,10 @@ def test_reading_what_is_private_needs_the_token(writer, bench, templates):  # n
         assert writer.run(code)[0] == 0
 
 
-def test_offline_with_a_warm_cache(writer, router, bench, templates):  # noqa: F811
-    for folder, name in ((router, "user/warm-router"), (bench, "user/warm-bench"), (templates, "user/warm-templates")):
-        assert writer.cli("push", folder, name)[0] == 0
+def test_offline_with_a_warm_cache(writer, router, bench, templates, parts, tmp_path):  # noqa: F811
+    folders = {"router": router, "bench": bench, "templates": templates, "fused": make(tmp_path / "fused", parts)}
+    for name, folder in folders.items():
+        assert writer.cli("push", folder, f"user/warm-{name}")[0] == 0
     load = """
 import fusion_hf
 from transformers import AutoModel
@@ -199,6 +211,8 @@ print(AutoModel.from_pretrained("user/warm-router").route(["how many apples are 
 print(len(load_dataset("user/warm-bench", "gsm8k", split="train")))
 print(fusion_hf.read_log("user/warm-bench", "test").num_rows)
 print(len(fusion_hf.TemplateIndex.from_pretrained("user/warm-templates")))
+from fusion_hf.fused import FusedSystem
+print([d.to_dict() for d in FusedSystem.from_pretrained("user/warm-fused").plan(["What is 7 + 8?", "def f():"])])
 """
     expected = writer.out(load)
     offline = Client(writer.endpoint, writer.home, offline=True)
