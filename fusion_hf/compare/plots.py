@@ -134,7 +134,7 @@ def _label_right(axes: Any, points: Sequence[tuple[float, float, str]]) -> None:
         axes.annotate(
             name, xy=(x, y), xycoords="data", xytext=(1.015, (place - low) / height), textcoords="axes fraction",
             fontsize=8, va="center", annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": "#b9bec4", "lw": 0.6, "shrinkA": 0, "shrinkB": 3},
+            arrowprops={"arrowstyle": "-", "color": "#b9bec4", "lw": 0.6, "relpos": (0, 0.5), "shrinkA": 0},
         )  # fmt: skip
     axes.set_ylim(low, high)
 
