@@ -11,6 +11,7 @@ from test_fused import PLAN, QUERIES, make, parts  # noqa: F401  a fixture
 from thought_toys import template_table, unit
 from tiny_bert import tiny_bert
 
+from fusion_hf import metrics
 from fusion_hf.bench.card import write_card
 from fusion_hf.bench.data import RoutingData
 from fusion_hf.bench.schema import rows_to_table, validate
@@ -379,6 +380,8 @@ def test_kinds(bench, router, templates, tmp_path):
     assert kind_of(bench) == ("dataset", "dataset")
     assert kind_of(router) == ("router", "model")
     assert kind_of(templates) == ("templates", "dataset")
+    for name in metrics.METRICS:
+        assert kind_of(metrics.path(name)) == ("metric", "space")
     with pytest.raises(UserError, match="found an empty folder"):
         kind_of(tmp_path)
     with pytest.raises(UserError, match="nothing there"):

@@ -22,7 +22,7 @@ def kind_of(path: str | Path) -> tuple[str, str]:
     path = Path(path)
     if not path.is_dir():
         raise UserError(f"{path}: expected a folder with {KNOWN}, found nothing there")
-    if (path / f"{path.resolve().name}.py").is_file() and (path / "README.md").is_file():
+    if (path / f"{path.resolve().name}.py").is_file() and (path / "app.py").is_file():
         return "metric", "space"
     for mark, kind, repo_type in MARKS:
         if (path / mark).exists():

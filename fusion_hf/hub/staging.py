@@ -54,12 +54,15 @@ def stage(folder: Path, out: Path, kind: str, repo_type: str, repo_id: str, base
             read, or that promises files that are not there; an adapter whose base model is a folder of this machine,
             without `base_model`; templates whose encoder is one.
     """
+    from huggingface_hub import get_token
+
     names, links = files_of(folder)
     if not names:
         left = f"only links, which are not followed: {', '.join(links[:3])}" if links else "none"
         raise UserError(f"{folder}: expected files to push, found {left}")
+    token = get_token()
     for name in names:
-        _refuse_secrets(folder / name)
+        _refuse_secrets(folder / name, token)
         _link(folder / name, out / name)
     if kind in ("adapter", "model", "fused"):
         _without_local_names(folder, out, base_model)
@@ -93,7 +96,7 @@ def _check_configs(configs: list[dict], out: Path) -> None:
         for part in parts if isinstance(parts, list) else []:
             paths = part.get("path") if isinstance(part, dict) else part
             for pattern in [paths] if isinstance(paths, str) else paths or []:
-                if not any(out.glob(pattern)):
+                if not pattern.startswith(("/", "hf:", "http")) and not any(out.glob(pattern)):
                     raise UserError(
                         f"README.md: config {config.get('config_name')!r} reads {pattern}, and no file fits: write the "
                         "card anew (fusion-hf build), or take the config out"
@@ -114,12 +117,12 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _refuse_secrets(path: Path) -> None:
+def _refuse_secrets(path: Path, own: str | None) -> None:
+    """Refuse a text file that holds the user's own token, or what looks like anybody's."""
     if path.suffix not in TEXT or path.stat().st_size > LARGEST_TEXT:
         return
     text = path.read_text(encoding="utf-8", errors="replace")
-    token = os.environ.get("HF_TOKEN")
-    if SECRET.search(text) or (token and token in text):
+    if SECRET.search(text) or (own and own in text):
         raise UserError(f"{path}: it seems to hold an access token: nothing was pushed; take the token out first")
 
 
