@@ -22,9 +22,10 @@ from fusion_hf.bench.sample import pool_path, reader_path, sample_path
 from fusion_hf.bench.select import small_llms
 from fusion_hf.bench.store import read_log
 from fusion_hf.compare import gather
-from fusion_hf.compare.autofuse import autofuse, format_fusion
+from fusion_hf.compare.autofuse import autofuse
 from fusion_hf.compare.measure import measure
 from fusion_hf.compare.report import write_report
+from fusion_hf.compare.verdicts import format_fusion
 from fusion_hf.distill import Choice
 from fusion_hf.distill.student import ask_student, student_llm
 from fusion_hf.fused import Thoughts, collect_candidate
@@ -44,26 +45,25 @@ def small() -> list[str]:
     return small_llms({llm.name: llm.size for llm in load_pool(pool_path()).values()})
 
 
-def readers(out: Path) -> tuple[list[str], dict[str, Thoughts]]:
-    """The reader answers behind the templates of every rule and pool: (logs, thoughts by LLM)."""
+def readers(out: Path) -> list[str]:
+    """The reader answers behind the templates of every rule and pool: logs."""
     log, base = with_rule_judge(read_log(sample_path(), "train")), load_pool(pool_path()).get_llm(BASE)
-    found, thoughts = [], {}
+    found = []
     for pool in ("full", "small"):
         for rule in RULES if pool == "full" else RULES[:1]:  # the small pool is one LLM: every rule gives the same
             name, folder = f"{BASE}-{rule}-{pool}", out / "templates" / f"{rule}-{pool}"
             if not folder.exists():
                 made = make_templates(log, "extractive", rule, llms=small() if pool == "small" else None)
                 TemplateIndex.build(made.dataset, ENCODER).save_pretrained(folder)
-            thoughts[name] = Thoughts(str(folder), k=K, asked="think")
-            llm = replace(base, name=name)
-            collect_candidate(sample_path(), llm, "thought", out / "logs" / name, SPLITS, thoughts[name])
+            shown = Thoughts(str(folder), k=K, asked="think")
+            collect_candidate(sample_path(), replace(base, name=name), "thought", out / "logs" / name, SPLITS, shown)
             found.append(f"thought {rule} {pool}={out / 'logs' / name}")
-    return found, thoughts
+    return found
 
 
-def students(out: Path) -> tuple[list[str], list[str]]:
-    """The reader is taught and asked: (logs, folders of the students)."""
-    found, folders = [], []
+def students(out: Path) -> list[str]:
+    """The reader is taught and asked: logs."""
+    found = []
     for name, (rule, k, pool) in STUDENTS.items():
         folder, log = out / "students" / name, out / "logs" / name
         if not folder.exists():
@@ -75,8 +75,7 @@ def students(out: Path) -> tuple[list[str], list[str]]:
         llm = student_llm(folder, BASE, load_pool(pool_path()))
         ask_student(sample_path(), llm, log, SPLITS, ["think"])
         found.append(f"model {name}={log}")
-        folders.append(str(folder))
-    return found, folders
+    return found
 
 
 def routers(out: Path) -> list[str]:
@@ -98,20 +97,15 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     routed = routers(args.out)
-    thought, thoughts = readers(args.out)
-    model, folders = students(args.out)
+    logs = [*readers(args.out), *students(args.out)]
     if args.collect:
         return 0
     report = args.out / "report"
     report.mkdir(exist_ok=True)
-    logs = [*thought, *model]
     gathered = systems, splits, notes = gather(sample_path(), routed, logs, "fusion", report)
     title = "Every configuration on the embedded sample"
     write_report(measure(systems, splits) | {"title": title, "notes": notes}, report)
-    result = autofuse(
-        sample_path(), routed, logs, args.out / "fused", pool_path(), thoughts=thoughts, students=folders, base=BASE,
-        gathered=gathered,
-    )  # fmt: skip
+    result = autofuse(sample_path(), routed, logs, args.out / "fused", pool_path(), gathered=gathered)
     (args.out / "autofuse.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(format_fusion(result))
     return 0

@@ -14,9 +14,10 @@ from .bench.data import RoutingData
 from .bench.sample import pool_path, reader_path, sample_path
 from .bench.store import read_log
 from .compare import gather
-from .compare.autofuse import autofuse, format_fusion
+from .compare.autofuse import autofuse
 from .compare.measure import measure
 from .compare.report import write_report
+from .compare.verdicts import format_fusion
 from .distill.student import student_llm
 from .errors import require
 from .fused import FusedSystem, Thoughts, collect_candidate
@@ -179,11 +180,7 @@ def _inputs(out: Path, logs: dict[str, Path]) -> tuple[list[str], list[str]]:
 
 def fuse(bench: Path, out: Path, logs: dict[str, Path], gathered: tuple) -> None:
     """The configuration of each task as one system; it answers with what ships, the reader and its adapter."""
-    shown = Thoughts(str(out / "templates"), **SHOWN)
-    result = autofuse(
-        bench, *_inputs(out, logs), out / "fused", pool_path(), thoughts=shown, students=[str(out / "adapter")],
-        base=READER, gathered=gathered,
-    )  # fmt: skip
+    result = autofuse(bench, *_inputs(out, logs), out / "fused", pool_path(), gathered=gathered)
     print(format_fusion(result))
     fused = FusedSystem.from_pretrained(out / "fused")
     rows = [

@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from loopback_llm import LoopbackLLM
+from loopback_llm import Act, LoopbackLLM
+from thought_toys import template_table
+from tiny_bert import tiny_bert
 from toy_fused import rows_of, toy_bench, toy_pool, toy_splits
 
 from fusion_hf.bench.data import RoutingData
@@ -13,12 +15,14 @@ from fusion_hf.bench.schema import rows_to_table, validate
 from fusion_hf.bench.store import read_log, write_bench
 from fusion_hf.cli import main
 from fusion_hf.compare import Splits, gather
-from fusion_hf.compare.autofuse import autofuse, choose, format_fusion
+from fusion_hf.compare.autofuse import autofuse, choose
+from fusion_hf.compare.verdicts import format_fusion
 from fusion_hf.compare.winners import CAUTION, DOUBT, Evidence, shrink, winners
 from fusion_hf.errors import UserError
-from fusion_hf.fused import FusedSystem
+from fusion_hf.fused import FusedSystem, Thoughts, collect_candidate
 from fusion_hf.llms.pool import save_pool
 from fusion_hf.routers import train_router
+from fusion_hf.thoughts import TemplateIndex
 
 
 def test_gains_are_shrunk_as_computed_by_hand():
@@ -165,6 +169,22 @@ def test_another_log_is_chosen_where_it_gains_and_asked_as_its_pool_says(bench, 
     assert fused.plan(["What is 2 + 3 * 4? Answer with a number."])[0].candidate == "cat+sums"
     with pytest.raises(UserError, match=r"student and again are the same candidate|again and student are the same"):
         autofuse(bench, [], [f"student={log}", f"again={log}"], tmp_path / "twice", more)
+
+
+def test_a_log_says_which_templates_its_answers_had(bench, tmp_path):
+    """bee behind templates is always right; the fused system asks it as the log was collected."""
+    TemplateIndex.build(template_table(9), tiny_bert(tmp_path / "bert")).save_pretrained(tmp_path / "plans")
+    with LoopbackLLM(lambda prompt, times: Act("?")) as server:
+        pool = toy_pool(server.url)
+        shown = Thoughts(str(tmp_path / "plans"), k=2, asked="think")
+        collect_candidate(bench, pool["bee"], "thought", tmp_path / "log", thoughts=shown, progress=False)
+        sent = {s.prompt for s in server.seen}
+        result = autofuse(bench, [], [f"thought={tmp_path / 'log'}"], tmp_path / "fused", pool)
+        assert {e["system"] for e in result["tasks"].values()} == {"thought"} and result["test"]["performance"] == 1.0
+        server.seen.clear()
+        queries = toy_splits()["test"].queries[:6]
+        assert [a.text for a in FusedSystem.from_pretrained(tmp_path / "fused")(queries)] == ["?"] * 6
+        assert len(server.seen) == 6 and {s.prompt for s in server.seen} <= sent
 
 
 def test_a_router_over_all_levels_may_win_and_what_was_gathered_is_not_measured_again(bench, router, tmp_path):

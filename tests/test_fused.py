@@ -17,6 +17,7 @@ from toy_log import FORMS
 from fusion_hf.cards import check_metadata
 from fusion_hf.errors import UserError
 from fusion_hf.fused import FusedSystem, Thoughts, collect_candidate, write_fused
+from fusion_hf.fused.asking import recall
 from fusion_hf.fused.card import write_fused_card
 from fusion_hf.llms.logs import load_log
 from fusion_hf.llms.pool import save_pool
@@ -214,6 +215,9 @@ def test_a_candidate_is_collected_once_behind_templates(parts, tmp_path):
         ]
         assert [(c.read, c.kept) for c in collected] == [(60, 60), (0, 0)] and len(server.seen) == 60
     assert all(s.prompt.count("Guideline:") == 2 and s.prompt.endswith("step by step.") for s in server.seen)
+    assert recall(tmp_path / "log") == {"bee": parts[1]} and recall(tmp_path) == {}
+    with pytest.raises(UserError, match=r"log holds answers of bee with Thoughts\(.*k=2.*found Thoughts\(.*k=1"):
+        collect_candidate(bench, bee, "thought", tmp_path / "log", ["partial_test"], Thoughts(parts[1].templates, k=1))
     rows = load_log(tmp_path / "log").to_pylist()
     assert {(r["llm"], r["mode"]) for r in rows} == {("bee", "thought")}
     asked = {r["query_id"]: r["query"] for r in rows}

@@ -28,12 +28,17 @@ def arguments(add) -> None:
 
 def run(args):
     from ..bench.tasks import TASKS
+    from ..fused.asking import Thoughts, remember
     from ..llms.collect import collect_tasks
     from ..llms.pool import load_pool
 
     tasks = list(TASKS) if args.tasks == "all" else args.tasks.split(",")
+    pool, modes = load_pool(args.pool), args.modes.split(",")
+    if args.templates and "thought" in modes and not args.dry_run:
+        for llm in pool:
+            remember(args.out, llm, Thoughts(args.templates, args.k))
     result = collect_tasks(
-        load_pool(args.pool), tasks, split=args.split, limit=args.limit, out=args.out, modes=args.modes.split(","),
+        pool, tasks, split=args.split, limit=args.limit, out=args.out, modes=modes,
         source=args.source, seed=args.seed, max_usd=args.max_usd, concurrency=args.concurrency, dry_run=args.dry_run,
         engine=args.engine, prompts=_prompts(args),
     )  # fmt: skip

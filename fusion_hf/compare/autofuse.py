@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +9,19 @@ import numpy as np
 
 from ..bench.rewards import Scaling
 from ..bench.schema import split_candidate
-from ..bench.stats import paired
 from ..distill.student import student_llm
 from ..errors import UserError
 from ..fused import FusedSystem, Thoughts, write_fused
+from ..fused.asking import recall
 from ..fused.card import write_fused_card
 from ..llms.pool import Pool, load_pool
 from ..routers import Router, load_router
 from ..routers.train import train_router
 from . import gather
 from .measure import number
-from .systems import BEST_SINGLE, Splits, System, mean
+from .systems import Splits, System, mean
+from .verdicts import measure_on_test
 from .winners import Evidence, Winner, winners
-
-BETTER, EVEN, WORSE = "better", "not separated", "worse"
 
 
 def autofuse(
@@ -46,7 +44,8 @@ def autofuse(
         out: Folder of the fused system.
         pool: How the LLMs are reached. LLMs that it lacks are taken from the pools that the collector left beside its
             logs; configurations that need an LLM which is in none are left out, and the notes say so.
-        thoughts: What mode ``thought`` puts before a query, by LLM, or for every LLM.
+        thoughts: What mode ``thought`` puts before a query, by LLM, or for every LLM; else as the folders of the logs
+            say it was when they were collected.
         students: Folders that `fusion_hf.distill` wrote.
         base: Name of their base in the pool; None reads it from each folder.
         gathered: What `gather` gave for the same bench, routers and logs, to measure nothing twice; then `combine` is
@@ -70,13 +69,13 @@ def autofuse(
         systems, _, notes = gathered or gather(splits, routers, logs, combine, temporary)
         notes = list(notes)
         llms = _all_llms(pool, logs, students, base)
-        known = _deployable(systems, llms, thoughts, notes)
+        shown = _all_thoughts(thoughts, logs, llms)
+        known = _deployable(systems, llms, shown, notes)
         chosen = choose(splits, known)
         recogniser = train_router("best-per-task", splits.train, encoder="none", progress=False)
         result = measure_on_test(splits, systems, known, chosen, _recognised(recogniser, splits.test.queries))
         config = _config(bench, splits, known, chosen, result)
-        settings = dict.fromkeys(llms, thoughts) if isinstance(thoughts, Thoughts) else dict(thoughts or {})
-        write_fused(out, config, llms, recogniser, settings)
+        write_fused(out, config, llms, recogniser, shown)
     write_fused_card(out)
     FusedSystem.from_pretrained(out)  # what cannot be read back was not made
     return result | {"notes": notes}
@@ -95,7 +94,18 @@ def _all_llms(pool: Pool | str | Path, logs: Sequence[str], students: Sequence[s
     return Pool(found.values())
 
 
-def _deployable(systems: Sequence[System], llms: Pool, thoughts: Any, notes: list[str]) -> dict[str, System]:
+def _all_thoughts(given: Mapping[str, Thoughts] | Thoughts | None, logs: Sequence[str], llms: Pool) -> dict:
+    if isinstance(given, Thoughts):
+        return dict.fromkeys(llms, given)
+    found: dict[str, Thoughts] = {}
+    for item in logs:
+        found |= recall(item.partition("=")[2])
+    return found | dict(given or {})
+
+
+def _deployable(
+    systems: Sequence[System], llms: Pool, thoughts: Mapping[str, Thoughts], notes: list[str]
+) -> dict[str, System]:
     """Configurations that can be rebuilt, by the name that they get in the fused system."""
     found: dict[str, System] = {}
 
@@ -103,8 +113,7 @@ def _deployable(systems: Sequence[System], llms: Pool, thoughts: Any, notes: lis
         llm, mode = split_candidate(candidate)
         if llm not in llms:
             return f"the pool has no {llm}"
-        shown = isinstance(thoughts, Thoughts) or llm in (thoughts or {})
-        return None if mode != "thought" or shown else f"no templates were given for {llm}"
+        return None if mode != "thought" or llm in thoughts else f"no templates were given for {llm}"
 
     routed: dict[str, list[str]] = {}
     for s in systems:
@@ -160,54 +169,6 @@ def choose(splits: Splits, systems: Mapping[str, System]) -> dict[str, Winner]:
     return winners(Evidence(np.array([*train.tasks, *checked.tasks]), scores, costs, standing))
 
 
-def measure_on_test(
-    splits: Splits,
-    systems: Sequence[System],
-    known: Mapping[str, System],
-    chosen: Mapping[str, Winner],
-    recognised: Sequence[str],
-) -> dict[str, Any]:
-    """What the choice scores on test beside the best single LLM, with the tasks given and with those `recognised`."""
-    base = next(s for s in systems if s.name == BEST_SINGLE)
-    tasks = np.array(splits.test.tasks)
-    ours, paid = (_assembled(known, chosen, tasks, what) for what in ("performance", "cost"))
-    result: dict[str, Any] = {"tasks": {}, "best_single": _candidate(base), BETTER: [], EVEN: [], WORSE: []}
-    for task, winner in chosen.items():
-        rows = tasks == task
-        entry = asdict(winner) | {"level": known[winner.system].level, "test": None}
-        if rows.any():
-            gap = paired(ours[rows], base.performance[rows])
-            verdict = BETTER if gap["low"] > 0 else WORSE if gap["high"] < 0 else EVEN
-            result[verdict].append(task)
-            entry["test"] = {
-                "performance": number(mean(ours[rows])), "best_single": number(mean(base.performance[rows])),
-                **{k: number(gap[k]) for k in ("difference", "low", "high")}, "verdict": verdict,
-                "cost_usd": number(mean(paid[rows])), "best_single_cost_usd": number(mean(base.cost[rows])),
-                "queries": int(rows.sum()),
-            }  # fmt: skip
-        result["tasks"][task] = entry
-    measured = [e["test"] for e in result["tasks"].values() if e["test"] is not None]
-    gap = paired(ours, base.performance)
-    blind = _assembled(known, chosen, np.array(recognised), "performance")
-    result["test"] = {
-        "queries": len(tasks), "performance": number(mean(ours)), "best_single": number(mean(base.performance)),
-        **{k: number(gap[k]) for k in ("difference", "low", "high")},
-        "over_tasks": float(np.mean([t["performance"] for t in measured])),
-        "best_single_over_tasks": float(np.mean([t["best_single"] for t in measured])),
-        "cost_usd": number(mean(paid)), "best_single_cost_usd": number(mean(base.cost)),
-        "recognised": {"tasks": float(np.mean(np.array(recognised) == tasks)), "performance": number(mean(blind))},
-    }  # fmt: skip
-    return result
-
-
-def _assembled(known: Mapping[str, System], chosen: Mapping[str, Winner], tasks: np.ndarray, what: str) -> np.ndarray:
-    """Scores or costs [n] where each query is answered by the configuration of its task."""
-    result = np.full(len(tasks), np.nan)
-    for task, winner in chosen.items():
-        result[tasks == task] = getattr(known[winner.system], what)[tasks == task]
-    return result
-
-
 def _recognised(router: Router, queries: Sequence[str]) -> list[str]:
     return [next(iter(shares)) for shares in router.predict(queries).tasks or []]
 
@@ -257,35 +218,3 @@ def _seen(splits: Splits, known: Mapping[str, System]) -> dict[str, dict[str, di
                 entry = {"performance": float(mean(score)), "cost_usd": number(mean(cost))}
                 result.setdefault(task, {})[candidate] = entry
     return result
-
-
-def format_fusion(result: dict[str, Any]) -> str:
-    """The result as Markdown."""
-    lines = [
-        f"Best single LLM, chosen on train: `{result['best_single']}`. Configurations: chosen on train and validation, "
-        "measured on test.",
-        "",
-        "| task | configuration | level | best single | fused | difference [95 %] | |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for task, entry in result["tasks"].items():
-        t = entry["test"]
-        figures = " | ".join(_figures(t) if t else ["not in test", "", "", ""])
-        lines.append(f"| {task} | {entry['system']} | {entry['level']} | {figures} |")
-    t, count = result["test"], sum(len(result[v]) for v in (BETTER, EVEN, WORSE))
-    lines += [
-        f"| **all** | | | {' | '.join(_figures(t))} |",
-        "",
-        f"Beats the best single LLM on {len(result[BETTER])} of {count} tasks"
-        + "".join(f"; {verdict}: {', '.join(result[verdict])}" for verdict in (EVEN, WORSE) if result[verdict])
-        + ".",
-        f"Without task labels {100 * t['recognised']['tasks']:.1f} % of the tasks are recognised, and it scores "
-        f"{t['recognised']['performance']:.3f}.",
-        *result.get("notes", []),
-    ]
-    return "\n".join(lines)
-
-
-def _figures(t: dict[str, Any]) -> list[str]:
-    gap = f"{t['difference']:+.3f} [{t['low']:+.3f}, {t['high']:+.3f}]"
-    return [f"{t['best_single']:.3f}", f"{t['performance']:.3f}", gap, t.get("verdict", "")]

@@ -1,7 +1,8 @@
 """How a candidate is asked: the chat that is sent in its mode, and its answers to the queries of a log."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,32 @@ class Thoughts:
         return [thought.prompt for thought in found]
 
 
+SETTINGS = "thoughts.json"
+"""Beside the shards of the collector: what mode ``thought`` put before a query, by LLM."""
+
+
+def remember(folder: str | Path, llm: str, thoughts: Thoughts) -> None:
+    """Write down beside answers how they were asked for; see `recall`.
+
+    Raises `UserError` where that LLM was asked otherwise before: its answers would be of two kinds.
+    """
+    known = recall(folder)
+    where = Path(thoughts.templates)
+    now = Thoughts(str(where.resolve()) if where.exists() else thoughts.templates, thoughts.k, thoughts.asked)
+    if known.setdefault(llm, now) != now:
+        raise UserError(f"{folder} holds answers of {llm} with {known[llm]}, found {now}: use another folder or name")
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    text = json.dumps({name: asdict(t) for name, t in known.items()}, indent=1)
+    (Path(folder) / SETTINGS).write_text(text + "\n", encoding="utf-8")
+
+
+def recall(folder: str | Path) -> dict[str, Thoughts]:
+    """What mode ``thought`` put before a query when a folder of answers was collected, by LLM; {} where not known."""
+    file = Path(folder) / SETTINGS
+    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return {llm: Thoughts(**settings) for llm, settings in known.items()}
+
+
 def chats(
     queries: Sequence[str | Chat], mode: str, thoughts: Thoughts | None = None, ids: Sequence[str] | None = None
 ) -> list[Messages]:
@@ -103,6 +130,8 @@ def collect_candidate(
         thoughts: For mode ``thought``.
         **options: See `fusion_hf.llms.collect.collect_async`.
     """
+    if mode == "thought" and thoughts is not None:
+        remember(out, llm.name, thoughts)
     table = pa.concat_tables([read_log(bench, split, columns=QUERY) for split in splits])
     todo = {row["query_id"]: row for row in table.to_pylist()}
     for row in latest_rows(out):  # their prompts would have to be retrieved again
