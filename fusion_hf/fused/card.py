@@ -8,6 +8,10 @@ from ..routers import load_router
 from .config import inside, read_config
 
 
+SHOWN = 4
+"""Candidates of a router that are named in the table; of more, their number is told."""
+
+
 def write_fused_card(folder: str | Path, repo_id: str = PLACE) -> None:
     """README.md of the fused system in `folder`, as it will be called on the Hub."""
     folder = Path(folder)
@@ -35,7 +39,7 @@ def _asked(spec: dict[str, Any], folder: Path) -> str:
     if spec["kind"] == "candidate":
         return f"`{spec['candidate']}`"
     names = load_router(inside(folder, spec["router"], "router")).candidates
-    return ", ".join(f"`{name}`" for name in names)
+    return ", ".join(f"`{name}`" for name in names) if len(names) <= SHOWN else f"one of {len(names)}"
 
 
 def _verdict(tasks: dict[str, Any]) -> str:
