@@ -7,7 +7,6 @@ from ..cards import PLACE, render_card
 from ..routers import load_router
 from .config import inside, read_config
 
-
 SHOWN = 4
 """Candidates of a router that are named in the table; of more, their number is told."""
 
