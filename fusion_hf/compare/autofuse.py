@@ -44,8 +44,8 @@ def autofuse(
         out: Folder of the fused system.
         pool: How the LLMs are reached. LLMs that it lacks are taken from the pools that the collector left beside its
             logs; configurations that need an LLM which is in none are left out, and the notes say so.
-        thoughts: What mode ``thought`` puts before a query, by LLM, or for every LLM; else as the folders of the logs
-            say it was when they were collected.
+        thoughts: What mode ``thought`` puts before a query, by LLM, or for every LLM of which the folder of its log
+            does not say how it was asked.
         students: Folders that `fusion_hf.distill` wrote.
         base: Name of their base in the pool; None reads it from each folder.
         gathered: What `gather` gave for the same bench, routers and logs, to measure nothing twice; then `combine` is
@@ -95,12 +95,12 @@ def _all_llms(pool: Pool | str | Path, logs: Sequence[str], students: Sequence[s
 
 
 def _all_thoughts(given: Mapping[str, Thoughts] | Thoughts | None, logs: Sequence[str], llms: Pool) -> dict:
-    if isinstance(given, Thoughts):
-        return dict.fromkeys(llms, given)
-    found: dict[str, Thoughts] = {}
+    told: dict[str, Thoughts] = {}
     for item in logs:
-        found |= recall(item.partition("=")[2])
-    return found | dict(given or {})
+        told |= recall(item.partition("=")[2])
+    if isinstance(given, Thoughts):
+        return dict.fromkeys(llms, given) | told
+    return told | dict(given or {})
 
 
 def _deployable(
