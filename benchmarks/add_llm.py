@@ -20,7 +20,7 @@ from fusion_hf.bench.store import read_extra, read_log
 from fusion_hf.encoder import NONE, embed_cached, load_encoder
 from fusion_hf.routers import train_router
 from fusion_hf.routers.add_llm import add_llm
-from fusion_hf.routers.cross import fold_of
+from fusion_hf.routers.cross_validation import fold_of
 from fusion_hf.routers.decisions import TIE
 
 

@@ -23,7 +23,7 @@ from fusion_hf.encoder import NONE, embed_cached, load_encoder
 from fusion_hf.routers import get_kind, train_router
 from fusion_hf.routers.answers import log_answers
 from fusion_hf.routers.calibrate import follower
-from fusion_hf.routers.cross import fold_of
+from fusion_hf.routers.cross_validation import fold_of
 from fusion_hf.routers.operating_points import cheapest, cost_share, curves, prices, resampled
 
 SHARES = (0.95, 0.99, 1.0)

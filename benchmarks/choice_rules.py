@@ -25,7 +25,7 @@ from fusion_hf.bench.stats import bootstrap_ci
 from fusion_hf.bench.store import read_log
 from fusion_hf.compare import winners as rule
 from fusion_hf.compare.winners import Evidence
-from fusion_hf.routers.cross import fold_of
+from fusion_hf.routers.cross_validation import fold_of
 from fusion_hf.routers.decisions import TIE
 from fusion_hf.routers.train import prepare, train_router
 

@@ -28,7 +28,7 @@ from fusion_hf.bench.data import RoutingData
 from fusion_hf.bench.stats import bootstrap_ci, paired
 from fusion_hf.bench.store import bench_splits, read_log
 from fusion_hf.encoder import embed_cached
-from fusion_hf.routers.cross import fold_of
+from fusion_hf.routers.cross_validation import fold_of
 from fusion_hf.thoughts import TemplateIndex
 from fusion_hf.thoughts.files import (
     COLUMNS,

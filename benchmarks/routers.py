@@ -24,7 +24,7 @@ from fusion_hf.bench.store import read_extra, read_log
 from fusion_hf.cli import read_option
 from fusion_hf.encoder import NONE, TextEncoder, embed_cached, load_encoder
 from fusion_hf.routers import KINDS, get_kind, train_router
-from fusion_hf.routers.cross import cross_validate
+from fusion_hf.routers.cross_validation import cross_validate
 from fusion_hf.routers.evaluate import evaluate_router
 from fusion_hf.routers.train import prepare
 

@@ -14,11 +14,11 @@ from fusion_hf.bench.tasks import THINK_SUFFIX, Example
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
 from fusion_hf.llms.collect import Summary, collect, collect_async, collect_examples, collect_tasks, finish
-from fusion_hf.llms.held import held_usd
 from fusion_hf.llms.pool import LLM, Pool, load_pool, save_pool
 from fusion_hf.llms.requests import make_requests, worst_case
 from fusion_hf.llms.runner import Limits, Runner
 from fusion_hf.llms.shards import latest_rows, row_key
+from fusion_hf.llms.unrecorded_spend import held_usd
 
 ROOT = Path(__file__).parents[1]
 

@@ -58,7 +58,7 @@ NEEDS = {
     "train": "from fusion_hf.distill import sft; sft.make_parser()",
     "train, on policy": "from fusion_hf.distill import on_policy; on_policy.make_parser()",
     "train, merging": "from fusion_hf.distill.merge import merge; merge('.', 'merged', base='.')",
-    "train, an encoder": "from fusion_hf.routers.tuning import tune; "
+    "train, an encoder": "from fusion_hf.routers.train_encoder import tune; "
     "tune(*[None] * 5, layers=1, epochs=1, rate=1, batch=1, max_length=1, seed=0)",
     "plots": "from fusion_hf.compare.plots import draw; draw({}, 'x')",
     "ray": "from fusion_hf.llms.collect import collect_examples; from fusion_hf.llms.pool import Pool; "

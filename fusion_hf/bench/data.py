@@ -95,7 +95,7 @@ class RoutingData:
         """
         if table.num_rows == 0:
             raise UserError("the log is empty: expected at least one row with a performance, found none")
-        ids, rows, names, columns = _places(table)
+        ids, rows, names, columns = positions(table)
         first = np.empty(len(ids), np.int64)
         first[rows[::-1]] = np.arange(len(rows) - 1, -1, -1)
         arrays = {name: _fill(table, name, rows, columns, (len(ids), len(names))) for name in _MEASURED}
@@ -113,14 +113,14 @@ def pivot(table: pa.Table, value: str = "performance") -> tuple[list[str], list[
 
     Needs query_id, llm and the column; without ``mode`` every row counts as direct mode.
     """
-    ids, rows, names, columns = _places(table)
+    ids, rows, names, columns = positions(table)
     return ids, names, _fill(table, value, rows, columns, (len(ids), len(names)))
 
 
 _MEASURED = ("performance", "cost", "judge")
 
 
-def _places(table: pa.Table) -> tuple[list[str], np.ndarray, list[str], np.ndarray]:
+def positions(table: pa.Table) -> tuple[list[str], np.ndarray, list[str], np.ndarray]:
     """(query ids in order of their first row, place of each row's query, sorted candidate ids, their place)."""
     ids, rows = encode(table["query_id"])
     names, columns = _candidates(table)

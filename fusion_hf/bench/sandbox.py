@@ -129,8 +129,3 @@ def isolation() -> dict[str, str]:
     if not result.ok:
         raise RuntimeError(f"the sandbox cannot run an empty program here: {result.reason}")
     return dict(result.walls)
-
-
-def network_isolation() -> str:
-    """``network namespace``, ``seccomp filter`` or ``blocked in Python``."""
-    return isolation()["network"]

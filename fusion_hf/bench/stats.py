@@ -1,6 +1,20 @@
-"""Intervals, paired differences and the cost-quality hull."""
+"""Means of what was measured, intervals, paired differences and the cost-quality hull."""
+
+from typing import Any
 
 import numpy as np
+
+
+def mean(values: np.ndarray, axis: int | None = None) -> Any:
+    """Mean of what was measured along `axis`; NaN where nothing was."""
+    seen = ~np.isnan(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(seen, values, 0).sum(axis) / seen.sum(axis)
+
+
+def number(value: Any) -> float | None:
+    """A finite number for JSON; None where there is none."""
+    return float(value) if np.isfinite(value) else None
 
 
 def bootstrap_ci(values: np.ndarray, n: int = 2000, seed: int = 0, level: float = 0.95) -> tuple[float, float, float]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..bench.rewards import Scaling
 from ..bench.schema import split_candidate
+from ..bench.stats import mean, number
 from ..distill.student import student_llm
 from ..errors import UserError
 from ..fused import FusedSystem, Thoughts, write_fused
@@ -18,8 +19,7 @@ from ..llms.pool import Pool, load_pool
 from ..routers import Router, load_router
 from ..routers.train import train_router
 from . import gather
-from .measure import number
-from .systems import Splits, System, mean
+from .systems import Splits, System
 from .verdicts import measure_on_test
 from .winners import Evidence, Winner, winners
 

@@ -10,8 +10,9 @@ import pyarrow as pa
 from ..bench.data import RoutingData
 from ..bench.rewards import pick
 from ..bench.schema import split_candidate
+from ..bench.stats import mean
 from ..errors import UserError
-from .systems import BEST_SINGLE, ORACLE, Splits, System, best_column, column_means, mean, picked_system, took
+from .systems import BEST_SINGLE, ORACLE, Splits, System, best_column, column_means, picked_system, took
 
 _SCORES = ("performance", "cost", "judge")
 

@@ -1,14 +1,13 @@
 """Figures of every system: on average, per domain and per task, each beside the best single LLM."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
-from ..bench.stats import hull
+from ..bench.stats import hull, mean, number
 from ..bench.tasks import TASKS
 from .resample import Columns, Resamples
-from .systems import BEST_SINGLE, ORACLE, Splits, System, best_column, luck, mean
+from .systems import BEST_SINGLE, ORACLE, Splits, System, best_column, luck
 from .trade_offs import scenario_rewards
 
 OTHER = "Other"
@@ -55,11 +54,6 @@ def domains_of(tasks: Sequence[str]) -> dict[str, list[str]]:
     order = [*dict.fromkeys(t.domain for t in TASKS.values()), OTHER]
     named = {t: TASKS[t].domain if t in TASKS else OTHER for t in tasks}
     return {d: [t for t in tasks if named[t] == d] for d in order if d in named.values()}
-
-
-def number(value: Any) -> float | None:
-    """A finite number for JSON; None where there is none."""
-    return float(value) if np.isfinite(value) else None
 
 
 class _Sums:

@@ -14,9 +14,9 @@ from ..errors import UserError
 from ..routers import Predictions, Router, get_kind, load_router
 from ..routers.answers import log_answers
 from ..routers.cascade import CascadeRouter
-from ..routers.cross import fold_of
+from ..routers.cascade_replay import AnsweredLog, Replay, replay
+from ..routers.cross_validation import fold_of
 from ..routers.decisions import TIE
-from ..routers.replay import AnsweredLog, Replay, replay
 from ..routers.train import train_router
 from .systems import Splits, System, picked_system
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..bench.rewards import pick
+from ..bench.stats import mean, number
 from ..routers import load_router
 from ..routers.decisions import TIE
 from ..routers.operating_points import prices
-from .measure import number
 from .routed import predict
-from .systems import BEST_SINGLE, ORACLE, Splits, System, mean
+from .systems import BEST_SINGLE, ORACLE, Splits, System
 
 ARENA_COSTS, ARENA_WEIGHT = (0.0044, 200.0), 0.1  # USD per 1,000 queries; weight of cost against accuracy
 AVERAGE = "average"

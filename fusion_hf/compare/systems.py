@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +10,7 @@ import pyarrow.compute as pc
 
 from ..bench.data import COLUMNS, RoutingData, pivot
 from ..bench.rewards import pick
+from ..bench.stats import mean
 from ..bench.store import bench_splits, local_path, query_overlap, read_log
 from ..errors import UserError
 
@@ -152,13 +152,6 @@ def picked_system(
         checked, price = splits.validation.performance[row, picks], splits.validation.cost[row, picks]
     who = np.array(splits.test.candidates, object)[columns]
     return System(name, level, **measured, validation=checked, validation_cost=price, spec=spec, picked=who)
-
-
-def mean(values: np.ndarray, axis: int | None = None) -> Any:
-    """Mean of what was measured along `axis`; NaN where nothing was."""
-    known = ~np.isnan(values)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(known, values, 0).sum(axis) / known.sum(axis)
 
 
 def column_means(data: RoutingData, values: np.ndarray) -> np.ndarray:

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..bench.stats import paired
-from .measure import number
-from .systems import BEST_SINGLE, Splits, System, mean
+from ..bench.stats import mean, number, paired
+from .systems import BEST_SINGLE, Splits, System
 from .winners import Winner
 
 BETTER, EVEN, WORSE = "better", "not separated", "worse"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..bench.rewards import pick
-from .systems import mean
+from ..bench.stats import mean
 
 CAUTION = 0.5  # standard errors by which an expected gain must exceed zero
 DOUBT = 0.02  # added to the variance of differences: fifty equal answers are no proof that the next is equal

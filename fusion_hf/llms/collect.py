@@ -15,13 +15,13 @@ from ..bench.tasks import Example
 from ..errors import UserError
 from .backends import LOCAL
 from .backends.vllm import ENGINE_OPTIONS
-from .held import Held, held_usd
-from .keys import KeySet
+from .key_set import KeySet
 from .pool import LLM, Pool, load_pool, recost, save_pool
 from .record import Progress, Recorder, Summary
 from .requests import Plan, Request, answer_limit, make_plan, make_requests, messages_of, worst_case
 from .runner import Budget, Limits, Runner, counted, stop_on_signal
 from .shards import ShardWriter, latest_chunks, read_rows, repair, row_key
+from .unrecorded_spend import Held, held_usd
 
 logger = logging.getLogger(__name__)
 ENGINES = ("asyncio", "ray")

@@ -3,8 +3,8 @@
 from collections import Counter
 from typing import Any
 
-from .held import Held
 from .runner import Budget
+from .unrecorded_spend import Held
 
 
 class ClusterBudget:

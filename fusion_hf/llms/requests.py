@@ -11,7 +11,7 @@ from ..bench.schema import query_id
 from ..bench.tasks import Example, get_task, with_mode
 from ..errors import UserError
 from .backends import LOCAL
-from .keys import KeySet
+from .key_set import KeySet
 from .pool import LLM, Pool
 
 CHARACTERS_PER_TOKEN = 4  # the usual rule of thumb for English; only the estimate of a dry run uses it

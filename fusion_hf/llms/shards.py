@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from .keys import Key, digest
+from .key_set import Key, digest
 
 try:
     import fcntl

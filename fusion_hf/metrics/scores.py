@@ -9,11 +9,11 @@ import pyarrow as pa
 from ..bench.data import COLUMNS, RoutingData
 from ..bench.graders import GRADERS, VERSIONS, grade_table
 from ..bench.rewards import Scaling, Scenario, get_scenario
-from ..bench.stats import aiq, bootstrap_ci, hull
+from ..bench.stats import aiq, bootstrap_ci, hull, number
 from ..bench.store import read_log
 from ..bench.tasks import TASKS
 from ..errors import UserError
-from ..routers.anchors import choices, figures, number
+from ..routers.anchors import choices, figures
 
 
 def graded(

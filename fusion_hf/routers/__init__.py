@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError, hub_reason
-from .base import Router, RouterConfig
+from .base import Router
+from .config import RouterConfig
 from .decisions import Predictions, RoutingDecision
 
 if TYPE_CHECKING:

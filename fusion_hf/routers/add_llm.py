@@ -13,8 +13,8 @@ import torch
 from ..bench.data import RoutingData
 from ..bench.schema import split_candidate
 from ..errors import UserError
+from .added import LOGARITHMIC, QUANTITIES, linear_columns
 from .base import Router
-from .extend import LOGARITHMIC, QUANTITIES, linear_columns
 
 FEWEST = 5  # scored queries below which nothing can be said
 PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0, 1e6)  # of the ridge, in queries

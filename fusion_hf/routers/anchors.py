@@ -4,6 +4,7 @@ import numpy as np
 
 from ..bench.data import RoutingData
 from ..bench.rewards import Scaling, Scenario, pick, reward
+from ..bench.stats import mean, number
 
 ANCHORS = ("random", "cheapest", "best-single", "best-per-task", "oracle")
 
@@ -25,17 +26,6 @@ def choices(
         found["best-per-task"][np.array(test.tasks) == task] = best
     found["oracle"] = pick(rewards, np.where(np.isnan(test.cost), price, test.cost), names)
     return found, rewards
-
-
-def mean(values: np.ndarray, axis: int | None = None):
-    """nanmean without its warning: NaN where nothing was measured."""
-    seen = ~np.isnan(values)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(seen, values, 0).sum(axis) / seen.sum(axis)
-
-
-def number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def figures(rewards: np.ndarray, data: RoutingData, picks: np.ndarray | None, rows=slice(None)) -> dict:

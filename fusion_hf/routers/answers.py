@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from ..bench.data import RoutingData, _places
+from ..bench.data import RoutingData, positions
 from ..bench.graders._grade import NUMBER, as_number, last_boxed, plain_money, words_only
 from ..bench.graders.cem import read_truth
 from ..bench.graders.code_eval import _blocks, read_program
@@ -189,7 +189,7 @@ def log_answers(table: pa.Table, data: RoutingData, progress: bool = False) -> n
 
     Programs run in the sandbox once; what came of it is cached on disk.
     """
-    ids, rows, names, columns = _places(table)
+    ids, rows, names, columns = positions(table)
     row_of = {name: i for i, name in enumerate(data.query_ids)}
     column_of = {name: j for j, name in enumerate(data.candidates)}
     rows = np.array([row_of.get(name, -1) for name in ids])[rows]

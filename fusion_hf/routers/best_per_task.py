@@ -7,8 +7,10 @@ it.
 import numpy as np
 import torch
 
-from .base import Router, RouterConfig, Targets
-from .ridge import Ridge, group_means
+from .base import Router, Targets
+from .clusters import group_means
+from .config import RouterConfig
+from .ridge import Ridge
 
 PENALTY = 0.3
 

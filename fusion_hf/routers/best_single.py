@@ -6,8 +6,9 @@ An anchor: a router is only worth something if it does better.
 import numpy as np
 import torch
 
-from .base import Router, RouterConfig, Targets
-from .ridge import group_means
+from .base import Router, Targets
+from .clusters import group_means
+from .config import RouterConfig
 
 
 class BestSingleRouterConfig(RouterConfig):

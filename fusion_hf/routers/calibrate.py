@@ -6,16 +6,16 @@ import numpy as np
 
 from ..bench.data import RoutingData
 from ..bench.rewards import pick
+from ..bench.stats import mean
 from ..bench.store import bench_splits, read_log
 from ..encoder import embed_cached
 from ..errors import UserError
 from . import load_router
-from .anchors import mean
 from .answers import log_answers
 from .base import Router
 from .cascade import CascadeRouter
+from .cascade_replay import AnsweredLog, replay
 from .decisions import TIE
-from .replay import AnsweredLog, replay
 
 RATIOS = np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 71), [np.inf]])  # of beta and alpha
 ROUNDS, FINER = 2, 15  # how often, and into how many points, the gap beside the chosen ratio is split

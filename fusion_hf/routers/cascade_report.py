@@ -6,12 +6,11 @@ import numpy as np
 
 from ..bench.data import RoutingData
 from ..bench.rewards import SCENARIOS, Scaling, Scenario, available_scenarios
-from ..bench.stats import aiq, bootstrap_ci, paired
-from .anchors import mean, number
+from ..bench.stats import aiq, bootstrap_ci, mean, number, paired
 from .calibrate import follower
 from .cascade import CascadeRouter
+from .cascade_replay import AnsweredLog, replay
 from .operating_points import cost_share, curves, prices
-from .replay import AnsweredLog, replay
 from .report import _cell, _table
 
 SHARES = (0.95, 0.99, 1.0)

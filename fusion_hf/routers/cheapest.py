@@ -4,8 +4,9 @@ import numpy as np
 import torch
 
 from ..errors import UserError
-from .base import Router, RouterConfig, Targets
+from .base import Router, Targets
 from .best_single import averages, everywhere
+from .config import RouterConfig
 
 
 class CheapestRouterConfig(RouterConfig):

@@ -5,14 +5,16 @@ import torch
 from torch.nn.functional import logsigmoid, normalize
 
 from ..errors import UserError
-from .base import Router, RouterConfig
+from .base import Router
+from .clusters import kmeans
+from .config import RouterConfig
 from .costs import cost_outputs, learn_costs
 from .gradient import Parameters, Whitened, descend, drop, uniform
 from .kmeans import block_weights
-from .ridge import Ridge, kmeans
-from .scores import score_outputs, score_table
+from .ridge import Ridge
+from .score_table import score_outputs, score_table
 from .targets import Targets
-from .tuning import tune
+from .train_encoder import tune
 
 SIZE, TEMPERATURE, DROPOUT = 64, 1.0, 0.5
 MOST_POSITIVE, MOST_NEGATIVE, OTHERS = 3, 3, 3
@@ -38,7 +40,7 @@ class DcRouter(Router):
     Costs are predicted apart (see `costs`).
 
     By default the encoder stays as it is and a projection of the features learns (``layers=0``); with ``layers`` given,
-    that many of the encoder's last ones, or all of it (None), go on learning with the projection by `tuning.tune`.
+    that many of the encoder's last ones, or all of it (None), go on learning with the projection (see `tune`).
     """
 
     config_class = DcRouterConfig
@@ -62,7 +64,7 @@ class DcRouter(Router):
             cluster_weight: Weight of the loss between queries.
             dropout: Share of the features that is left out of a step.
             layers: Of the encoder that learn: 0 for none, None for all.
-            epochs, tuning_rate, batch, max_length: See `tuning.tune`.
+            epochs, tuning_rate, batch, max_length: See `train_encoder.tune`.
         """
         if layers != 0 and targets.text_encoder is None:
             raise UserError("layers: expected 0 without a text encoder, or the name of an encoder to train")

@@ -4,13 +4,14 @@ import numpy as np
 import torch
 
 from ..errors import UserError
-from .base import Router, RouterConfig
+from .base import Router
+from .config import RouterConfig
 from .costs import cost_outputs, learn_costs
 from .gradient import Parameters, Whitened, descend
 from .mlp import score_loss
-from .scores import score_outputs, score_table
+from .score_table import score_outputs, score_table
 from .targets import Targets
-from .tuning import tune
+from .train_encoder import tune
 
 EPOCHS, RATE, BATCH = 2, 5e-5, 32
 HEAD_STEPS, HEAD_RATE, DECAY = 300, 3e-3, 0.1
@@ -36,7 +37,7 @@ class EncoderRouter(Router):
         cls, x: np.ndarray, targets: Targets, seed: int = 0, layers: int | None = None, epochs: float = EPOCHS,
         rate: float = RATE, batch: int = BATCH, max_length: int | None = None, policy: float = 1.0,
     ):  # fmt: skip
-        """See `Router.learn`; ``layers``, ``epochs``, ``rate``, ``batch`` and ``max_length`` as in `tuning.tune`.
+        """See `Router.learn`; ``layers``, ``epochs``, ``rate``, ``batch`` and ``max_length`` as in `tune`.
 
         `policy` is the weight of the expected reward against the cross-entropy. Raises `UserError` without an encoder.
         """

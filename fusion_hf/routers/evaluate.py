@@ -1,4 +1,4 @@
-"""How good a router is on a test split, beside every anchor. (`cross` compares kinds by cross-validation.)"""
+"""How good a router is on a test split, beside every anchor. (`cross_validation` compares kinds.)"""
 
 import hashlib
 import time
@@ -10,14 +10,14 @@ import numpy as np
 
 from ..bench.data import COLUMNS, RoutingData
 from ..bench.rewards import SCENARIOS, Scaling, Scenario, available_scenarios, get_scenario, pick
-from ..bench.stats import aiq, bootstrap_ci, paired
+from ..bench.stats import aiq, bootstrap_ci, mean, number, paired
 from ..bench.store import query_overlap, read_log
 from ..encoder import embed_cached
 from ..errors import UserError
 from . import load_router
-from .anchors import ANCHORS, choices, figures, mean, number
+from .anchors import ANCHORS, choices, figures
 from .base import Router
-from .cross import cross_validate, fold_of
+from .cross_validation import cross_validate, fold_of
 from .decisions import TIE, Predictions
 from .operating_points import prices
 from .report import format_cv, format_evaluation

@@ -2,19 +2,20 @@
 
 ``score[q, m] = sum_t p(t|q) (mean[t, m] + beyond[t, q, m])``: nearly all that can be known before an answer is which
 task a query belongs to, so that is learned first (see `grouping`), and then, task by task, what is worth knowing beyond
-it (see `beyond`).
+it (see `within_task`).
 """
 
 import numpy as np
 import torch
 
-from .base import Router, RouterConfig
-from .beyond import learn_beyond
+from .base import Router
+from .config import RouterConfig
 from .grouping import CLUSTER_PRIOR, POWER, Grouping, by_cluster, by_label, expected_scores
 from .linear import error, log_cost, smear
 from .ridge import Ridge
-from .scores import score_outputs, score_table
+from .score_table import score_outputs, score_table
 from .targets import Targets
+from .within_task import learn_beyond
 
 FOLDS = 4
 CLUSTERS = ((4, 8, 16), (32, 64, 128))  # ways to cluster queries that are tried

@@ -4,13 +4,15 @@ import numpy as np
 import torch
 from torch.nn.functional import gelu, normalize
 
-from .base import Router, RouterConfig
+from .base import Router
+from .clusters import kmeans
+from .config import RouterConfig
 from .costs import cost_outputs, learn_costs
 from .gradient import Parameters, Whitened, descend, drop, uniform
 from .kmeans import block_weights
 from .mlp import score_loss
-from .ridge import Ridge, kmeans
-from .scores import score_outputs, score_table
+from .ridge import Ridge
+from .score_table import score_outputs, score_table
 from .targets import Targets
 
 HIDDEN, DROPOUT = 32, 0.7

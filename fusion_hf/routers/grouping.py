@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .clusters import group_means, kmeans
 from .features import block_weights
-from .ridge import Ridge, group_means, kmeans
+from .ridge import Ridge
 
 PENALTY, POWER = 0.3, 3
 LABEL_PRIOR, CLUSTER_PRIOR = 1.0, 5.0

@@ -4,10 +4,11 @@ import numpy as np
 import torch
 from torch.nn.functional import softplus
 
-from .base import Router, RouterConfig, Targets
+from .base import Router, Targets
+from .config import RouterConfig
 from .costs import cost_outputs, learn_costs
 from .gradient import Parameters, Whitened, cross_entropy, descend, uniform
-from .scores import score_outputs, score_table
+from .score_table import score_outputs, score_table
 
 ABILITIES = 16
 STEPS, RATE, DECAY = 500, 3e-3, 0.1

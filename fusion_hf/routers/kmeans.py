@@ -3,10 +3,11 @@
 import numpy as np
 import torch
 
-from .base import Router, RouterConfig, Targets
+from .base import Router, Targets
+from .clusters import group_means, kmeans
+from .config import RouterConfig
 from .costs import cost_outputs, learn_costs
 from .features import block_weights
-from .ridge import group_means, kmeans
 
 CLUSTERS = (8, 16, 32, 64, 128)
 NEAREST = (1, 3)

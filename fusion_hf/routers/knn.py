@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from .base import Router, RouterConfig, Targets
+from .base import Router, Targets
+from .config import RouterConfig
 
 NEIGHBOURS = (5, 10, 20, 35, 50, 75, 100)
 

@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from .base import Router, RouterConfig, Targets
+from .base import Router, Targets
+from .config import RouterConfig
 from .ridge import Ridge
 
 PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)

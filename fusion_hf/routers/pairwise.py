@@ -6,13 +6,14 @@ import numpy as np
 import torch
 
 from ..errors import UserError
-from .base import Router, RouterConfig
+from .base import Router
 from .chats import Chat
+from .clusters import group_means
+from .config import RouterConfig
 from .costs import cost_outputs, learn_costs
 from .decisions import Predictions
 from .gradient import Parameters, Whitened, cross_entropy, descend
-from .ridge import group_means
-from .scores import score_outputs, score_table
+from .score_table import score_outputs, score_table
 from .targets import Targets
 
 STEPS, RATE, DECAY = 100, 3e-3, 1.0

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from .base import RouterConfig
+from .config import RouterConfig
 from .gradient import Parameters, descend, uniform
 from .paper import PaperRouter
 

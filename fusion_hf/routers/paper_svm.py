@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from .base import RouterConfig
+from .config import RouterConfig
 from .paper import PaperRouter
 from .ridge import Ridge
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from .base import Router, RouterConfig, Targets
+from .base import Router, Targets
 from .best_single import averages, everywhere
 from .chats import Chat, as_texts
+from .config import RouterConfig
 
 
 class RandomRouterConfig(RouterConfig):

@@ -3,10 +3,11 @@
 import numpy as np
 import torch
 
-from .base import Router, RouterConfig
+from .base import Router
+from .config import RouterConfig
 from .costs import cost_outputs, learn_costs
 from .ridge import Ridge
-from .scores import mean_picked, score_outputs, score_table
+from .score_table import mean_picked, score_outputs, score_table
 from .targets import Targets
 
 EPSILON = 0.1

@@ -20,7 +20,7 @@ from .files import FOLDER, find_index
 from .index import Hit, TemplateIndex
 from .prompt import PROMPTS, Prompts, check_style, fit_prompt, load_prompts
 from .remote_config import name_pipeline
-from .worth import Worth
+from .router_choice import Worth
 
 TASK = "thought-fusion"
 PROMPTS_FILE = "prompts.json"

@@ -7,10 +7,10 @@ import numpy as np
 
 from ..bench.data import RoutingData
 from ..bench.rewards import Scaling, available_scenarios, get_scenario, pick
-from ..bench.stats import bootstrap_ci, paired
+from ..bench.stats import bootstrap_ci, mean, number, paired
 from ..encoder import DEFAULT_ENCODER, NONE, embed_cached, load_encoder
 from ..errors import UserError
-from .anchors import ANCHORS, choices, mean, number
+from .anchors import ANCHORS, choices
 from .decisions import TIE
 from .train import prepare, train_router
 
