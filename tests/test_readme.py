@@ -28,6 +28,7 @@ def test_links_lead_somewhere():
 
 def test_folders_of_the_house_are_all_there():
     house = README.split("## The house\n\n```\n")[1].split("```")[0]
-    told = {line.split()[0] for line in house.splitlines() if line.startswith("  ")}
-    rooms = {f"{p.name}/" for p in Path(readme_tree.ROOT / "fusion_hf").iterdir() if (p / "__init__.py").exists()}
-    assert told == rooms
+    told = {name for line in house.splitlines() if line.startswith("  ") for name in re.findall(r"\w+(?:/|\.py)", line)}
+    package = Path(readme_tree.ROOT / "fusion_hf")
+    rooms = {f"{p.name}/" for p in package.iterdir() if (p / "__init__.py").exists()}
+    assert told == rooms | {p.name for p in package.glob("[a-z]*.py")}
