@@ -6,9 +6,10 @@
 
 Every kind is trained on `train` and measured on `test`, at many prices of a dollar. An operating point is chosen on
 `train`, as the cheapest that reaches the share of accuracy in cross-validation, or, as others report it, on `test`
-itself. Every call of a cascade is paid. Intervals are percentile bootstrap over test queries; points chosen on test are
-chosen anew in every resample. Queries on which the returned answer, or a paid call, has no score or cost are left out.
-With `--train test`, or without a test split, everything is measured by cross-validation, on held-out queries.
+itself; `on_hull` is the cost where a router may toss a coin between two of its points, on `test` and in
+cross-validation on `train`. Every call of a cascade is paid. Intervals are percentile bootstrap over test queries; points chosen on test
+are chosen anew in every resample. Queries on which the returned answer, or a paid call, has no score or cost are left
+out. With `--train test`, or without a test split, everything is measured by cross-validation, on held-out queries.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import json
 import numpy as np
 
 from fusion_hf.bench.data import RoutingData
-from fusion_hf.bench.stats import aiq
+from fusion_hf.bench.stats import aiq, hull, mean, number
 from fusion_hf.bench.store import bench_splits, read_log
 from fusion_hf.encoder import NONE, embed_cached, load_encoder
 from fusion_hf.routers import get_kind, train_router
@@ -72,12 +73,20 @@ def cross_validated(kind, whole, encoder, at, folds):
     return found
 
 
+def on_hull(points, single, share):
+    """Cost share at a share of the single LLM's performance, on the hull of a router's points and that LLM's."""
+    score, usd = mean(single[0]), mean(single[1])
+    x, y = hull(np.append(mean(points[1], 1), usd), np.append(mean(points[0], 1), score))
+    return number(np.interp(share * score, y, x, right=np.nan) / usd)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bench")
     parser.add_argument("--encoder", default="offline")
     parser.add_argument("--kind", action="append", help="router without answers; repeat (default: fusion)")
     parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--prices", type=int, default=80, help="prices of a dollar (default: %(default)s)")
     parser.add_argument("--train", default="train", help="split to learn from")
     parser.add_argument("--call-cost", action="append", default=[], metavar="LLM=USD", help="for a log without costs")
     parser.add_argument("--json")
@@ -87,7 +96,7 @@ def main():
     apart = args.train != "test" and "test" in bench_splits(args.bench)
     test = Bench.read(args.bench, "test", encoder, args.call_cost) if apart else None
     best = int(np.nanargmax(np.nanmean(train.data.performance, 0)))
-    at = prices(train.data.cost[:, best])
+    at = prices(train.data.cost[:, best], args.prices)
     kinds, result, draws = [*(args.kind or ["fusion"]), "cascade"], {}, {}
     shown = test or train
     single = shown.data.performance[:, best], shown.data.cost[:, best]
@@ -103,6 +112,10 @@ def main():
             chosen = cheapest(*held, train.data.performance[:, best], share)
             row[str(share)] = {
                 "chosen_on_test": cost_share(*points, *single, share),
+                "on_hull": {
+                    "test": on_hull(points, single, share),
+                    "train": on_hull(held, (train.data.performance[:, best], train.data.cost[:, best]), share),
+                },
                 "chosen_on_train": None if chosen is None else cost_share(*points, *single, share, point=chosen),
             }
         result[kind] = row
@@ -110,6 +123,7 @@ def main():
         for share in SHARES:
             for how in ("chosen_on_test", "chosen_on_train"):
                 print(f"  {100 * share:g} %, {how}: {told(row[str(share)][how])}")
+            print(f"  {100 * share:g} %, on_hull: {row[str(share)]['on_hull']}", flush=True)
     compared = {}
     for share in SHARES:
         without = [k for k in kinds[:-1] if not np.isnan(draws[k, share][0, 0])]
