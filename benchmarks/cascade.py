@@ -6,10 +6,11 @@
 
 Every kind is trained on `train` and measured on `test`, at many prices of a dollar. An operating point is chosen on
 `train`, as the cheapest that reaches the share of accuracy in cross-validation, or, as others report it, on `test`
-itself; `on_hull` is the cost where a router may toss a coin between two of its points, on `test` and in
-cross-validation on `train`. Every call of a cascade is paid. Intervals are percentile bootstrap over test queries; points chosen on test
-are chosen anew in every resample. Queries on which the returned answer, or a paid call, has no score or cost are left
-out. With `--train test`, or without a test split, everything is measured by cross-validation, on held-out queries.
+itself. `on_hull` is the cost where a router may toss a coin between two of its points, on `test` and, in
+cross-validation, on `train`. Every call of a cascade is paid. Intervals are percentile bootstrap over test queries;
+points chosen on test are chosen anew in every resample. Queries on which the returned answer, or a paid call, has no
+score or cost are left out. With `--train test`, or without a test split, everything is measured by cross-validation, on
+held-out queries.
 """
 
 import argparse
