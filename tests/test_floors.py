@@ -7,7 +7,7 @@ import fusion_hf
 
 ROOT = Path(fusion_hf.__file__).parent
 FLOORS = {
-    "errors": 0, "cards": 1, "pushable": 1,
+    "errors": 0, "reasoning": 0, "cards": 1, "pushable": 1,
     "bench": 2,
     "encoder": 3, "remote_code": 3, "llms": 3, "static_encoder": 4,
     "routers": 4, "thoughts": 4, "distill": 4,

@@ -2,12 +2,12 @@
 
 import re
 
+from ..reasoning import split_reasoning
 from .leak import leaks
 from .solved import Solved
 
 MAX_SENTENCES = 5
 MAX_WORDS = 150
-_THINK_TAGS = re.compile(r"<think>.*?(?:</think>|$)", re.S)
 _MARKER = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+|^\s*#+\s*", re.M)
 # A lower-case letter after the blank means that the full stop was an abbreviation's.
 _END = re.compile(r"(?<=[.!?])[\"')\]*`]*\s+(?=[^\sa-z])|\n+")
@@ -19,8 +19,8 @@ def sentences(text: str) -> list[str]:
 
 
 def without_thinking(text: str) -> str:
-    """The text without what stands in ``<think>`` tags."""
-    return _THINK_TAGS.sub("", text)
+    """The text without its reasoning: see `fusion_hf.reasoning`."""
+    return split_reasoning(text)[0]
 
 
 def check(reply: str, finish_reason: str | None, solved: Solved) -> tuple[str | None, str | None]:
