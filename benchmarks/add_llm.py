@@ -13,15 +13,15 @@ from copy import deepcopy
 
 import numpy as np
 
-from fusion_hf.bench.data import RoutingData
-from fusion_hf.bench.rewards import SCENARIOS, Scaling, available_scenarios, pick, reward
-from fusion_hf.bench.schema import split_candidate
-from fusion_hf.bench.store import read_extra, read_log
-from fusion_hf.encoder import NONE, embed_cached, load_encoder
+from fusion_hf.encoders.encoder import NONE, embed_cached, load_encoder
+from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.rewards import SCENARIOS, Scaling, available_scenarios, pick, reward
+from fusion_hf.logs.schema import split_candidate
+from fusion_hf.logs.store import read_extra, read_log
 from fusion_hf.routers import train_router
 from fusion_hf.routers.add_llm import add_llm
-from fusion_hf.routers.cross_validation import fold_of
 from fusion_hf.routers.decisions import TIE
+from fusion_hf.routers.measuring.cross_validation import fold_of
 
 
 def got(router, test, scaling, embeddings, scenario):

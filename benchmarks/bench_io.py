@@ -74,7 +74,7 @@ def generate(work: Path, args: argparse.Namespace) -> dict:
 
 def stage_import(work: Path) -> dict:
     """`importers.read`: JSON lines -> log tables."""
-    from fusion_hf.bench.importers import read
+    from fusion_hf.logs.importers import read
 
     def timed():
         return read("jsonl", work / "log_train.jsonl").tables["train"]
@@ -91,7 +91,7 @@ def stage_import(work: Path) -> dict:
 
 def stage_validate(work: Path) -> dict:
     """`schema.validate` of the whole table."""
-    from fusion_hf.bench.schema import validate
+    from fusion_hf.logs.schema import validate
 
     table = arrow(work)
     return measure(lambda: validate(table), lambda found: {"rows": found.num_rows})
@@ -99,7 +99,7 @@ def stage_validate(work: Path) -> dict:
 
 def stage_pivot(work: Path) -> dict:
     """`RoutingData.from_table` of the whole table in memory."""
-    from fusion_hf.bench.data import RoutingData
+    from fusion_hf.logs.arrays import RoutingData
 
     table = arrow(work)
     return measure(lambda: RoutingData.from_table(table), lambda data: {"queries": len(data)})
@@ -109,7 +109,7 @@ def stage_build(work: Path) -> dict:
     """`write_bench`: validates, sorts, writes Parquet, statistics, card and plot."""
     import matplotlib.figure  # noqa: F401  its import is not what is measured
 
-    from fusion_hf.bench.store import write_bench
+    from fusion_hf.logs.write import write_bench
 
     table = arrow(work)
 
@@ -134,7 +134,7 @@ def load(work: Path, cache: Path) -> dict:
     import numpy as np
     from datasets import load_dataset
 
-    from fusion_hf.bench.data import pivot
+    from fusion_hf.logs.arrays import pivot
 
     def timed():
         columns = ["query_id", "llm", "performance"]
@@ -147,8 +147,8 @@ def load(work: Path, cache: Path) -> dict:
 
 def stage_routing_data(work: Path) -> dict:
     """`RoutingData` from the folder: the eight columns that routers learn from."""
-    from fusion_hf.bench.data import COLUMNS, RoutingData
-    from fusion_hf.bench.store import read_log
+    from fusion_hf.logs.arrays import COLUMNS, RoutingData
+    from fusion_hf.logs.store import read_log
 
     return measure(
         lambda: RoutingData.from_table(read_log(work / "bench", "train", columns=COLUMNS)),

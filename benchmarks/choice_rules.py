@@ -1,6 +1,6 @@
 """How to choose a configuration for each task: the rule of `autofuse` against others, without any test data.
 
-    python benchmarks/choice_rules.py --log sample=fusion_hf/bench/sample:train,partial_test --log slice=FOLDER:train
+    python benchmarks/choice_rules.py --log sample=fusion_hf/logs/sample:train,partial_test --log slice=FOLDER:train
 
 Of at most 150 queries a task, a third is held out; two thirds of the rest play train and one third validation; this is
 repeated over thirds and seeds. Candidates of the log are known on train and validation. Routers, and in a second
@@ -19,14 +19,14 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from fusion_hf.bench.data import COLUMNS, RoutingData
-from fusion_hf.bench.rewards import pick
-from fusion_hf.bench.stats import bootstrap_ci
-from fusion_hf.bench.store import read_log
-from fusion_hf.compare import winners as rule
-from fusion_hf.compare.winners import Evidence
-from fusion_hf.routers.cross_validation import fold_of
+from fusion_hf.comparison import winners as rule
+from fusion_hf.comparison.winners import Evidence
+from fusion_hf.logs.arrays import COLUMNS, RoutingData
+from fusion_hf.logs.rewards import pick
+from fusion_hf.logs.stats import bootstrap_ci
+from fusion_hf.logs.store import read_log
 from fusion_hf.routers.decisions import TIE
+from fusion_hf.routers.measuring.cross_validation import fold_of
 from fusion_hf.routers.train import prepare, train_router
 
 MOST, LEAST = 150, 45  # queries a task

@@ -15,10 +15,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from fusion_hf.bench.schema import query_id
 from fusion_hf.llms.collect import collect
 from fusion_hf.llms.pool import LLM, Pool
 from fusion_hf.llms.requests import Request, messages_of
+from fusion_hf.logs.schema import query_id
 
 SERVER = Path(__file__).parents[1] / "tests" / "loopback_llm.py"
 

@@ -17,19 +17,19 @@ from pathlib import Path
 import torch
 from distill_evidence import LEARNING_RATE, STEPS, Setting, make_data, train, with_rule_judge
 
-from fusion_hf.bench.data import RoutingData
-from fusion_hf.bench.sample import pool_path, reader_path, sample_path
-from fusion_hf.bench.select import small_llms
-from fusion_hf.bench.store import read_log
-from fusion_hf.compare import gather
-from fusion_hf.compare.autofuse import autofuse
-from fusion_hf.compare.measure import measure
-from fusion_hf.compare.report import write_report
-from fusion_hf.compare.verdicts import format_fusion
+from fusion_hf.comparison import gather
+from fusion_hf.comparison.autofuse import autofuse
+from fusion_hf.comparison.measure import measure
+from fusion_hf.comparison.report import write_report
+from fusion_hf.comparison.verdicts import format_fusion
 from fusion_hf.distill import Choice
 from fusion_hf.distill.student import ask_student, student_llm
 from fusion_hf.fused import Thoughts, collect_candidate
 from fusion_hf.llms.pool import load_pool
+from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.sample import pool_path, reader_path, sample_path
+from fusion_hf.logs.select import small_llms
+from fusion_hf.logs.store import read_log
 from fusion_hf.thoughts import TemplateIndex, make_templates
 
 BASE, ENCODER, SPLITS = "tiny-small", "offline", ("partial_test", "test")

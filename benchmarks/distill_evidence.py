@@ -27,17 +27,17 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from fusion_hf.bench.modes import PLAIN_MODES as MODES
-from fusion_hf.bench.near import NEAR
-from fusion_hf.bench.sample import pool_path, reader_path, sample_path
-from fusion_hf.bench.select import small_llms
-from fusion_hf.bench.store import read_log
-from fusion_hf.bench.tasks import TASKS
 from fusion_hf.distill import Choice, sft, sft_dataset
 from fusion_hf.distill.select import Drops, drop_excluded
 from fusion_hf.distill.student import ask_student, student_llm
 from fusion_hf.llms.collect import finish
 from fusion_hf.llms.pool import load_pool
+from fusion_hf.logs.near import NEAR
+from fusion_hf.logs.sample import pool_path, reader_path, sample_path
+from fusion_hf.logs.select import small_llms
+from fusion_hf.logs.store import read_log
+from fusion_hf.tasks import TASKS
+from fusion_hf.tasks.modes import PLAIN_MODES as MODES
 
 BASE, LABELS = "zero-shot base", "gold labels only"
 STEPS, BATCH, LEARNING_RATE = 64, 32, 3e-4

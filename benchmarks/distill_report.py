@@ -5,13 +5,13 @@ import json
 import numpy as np
 from distill_evidence import BASE, DOMAINS, MODES, settings
 
-from fusion_hf.bench.data import RoutingData
-from fusion_hf.bench.sample import pool_path
-from fusion_hf.bench.select import small_llms
-from fusion_hf.bench.stats import bootstrap_ci, paired
-from fusion_hf.bench.store import read_log
-from fusion_hf.bench.tasks import TASKS
 from fusion_hf.llms.pool import load_pool
+from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.sample import pool_path
+from fusion_hf.logs.select import small_llms
+from fusion_hf.logs.stats import bootstrap_ci, paired
+from fusion_hf.logs.store import read_log
+from fusion_hf.tasks import TASKS
 
 
 class Scores:

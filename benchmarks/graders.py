@@ -22,10 +22,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from fusion_hf.bench.graders import VERSIONS, grade, grade_table
-from fusion_hf.bench.importers.routerbench import read as read_routerbench
-from fusion_hf.bench.schema import rows_to_table
-from fusion_hf.bench.tasks import TASKS
+from fusion_hf.logs.grade_table import grade_table
+from fusion_hf.logs.importers.routerbench import read as read_routerbench
+from fusion_hf.logs.schema import rows_to_table
+from fusion_hf.tasks import TASKS
+from fusion_hf.tasks.graders import VERSIONS, grade
 
 PARALLEL = 400  # answers in the measurement of how busy the cores are
 

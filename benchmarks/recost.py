@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fusion_hf.bench.schema import LOG_SCHEMA
 from fusion_hf.llms.pool import load_pool, recost
 from fusion_hf.llms.recosting import recost_log
+from fusion_hf.logs.schema import LOG_SCHEMA
 
 
 def make_log(rows: int, names: list[str]) -> pa.Table:

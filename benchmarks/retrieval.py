@@ -24,11 +24,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from fusion_hf.bench.data import RoutingData
-from fusion_hf.bench.stats import bootstrap_ci, paired
-from fusion_hf.bench.store import bench_splits, read_log
-from fusion_hf.encoder import embed_cached
-from fusion_hf.routers.cross_validation import fold_of
+from fusion_hf.encoders.encoder import embed_cached
+from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.stats import bootstrap_ci, paired
+from fusion_hf.logs.store import bench_splits, read_log
+from fusion_hf.routers.measuring.cross_validation import fold_of
 from fusion_hf.thoughts import TemplateIndex
 from fusion_hf.thoughts.files import (
     COLUMNS,

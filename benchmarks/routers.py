@@ -19,13 +19,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
-from fusion_hf.bench.data import COLUMNS, RoutingData
-from fusion_hf.bench.store import read_extra, read_log
 from fusion_hf.cli import read_option
-from fusion_hf.encoder import NONE, TextEncoder, embed_cached, load_encoder
+from fusion_hf.encoders.encoder import NONE, TextEncoder, embed_cached, load_encoder
+from fusion_hf.logs.arrays import COLUMNS, RoutingData
+from fusion_hf.logs.store import read_extra, read_log
 from fusion_hf.routers import KINDS, get_kind, train_router
-from fusion_hf.routers.cross_validation import cross_validate
-from fusion_hf.routers.evaluate import evaluate_router
+from fusion_hf.routers.measuring.cross_validation import cross_validate
+from fusion_hf.routers.measuring.evaluate import evaluate_router
 from fusion_hf.routers.train import prepare
 
 SCENARIOS = ("performance", "balance", "cost")

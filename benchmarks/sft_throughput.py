@@ -21,8 +21,8 @@ import torch
 from datasets import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM, TrainerCallback
 
-from fusion_hf.bench.sample import reader_path
 from fusion_hf.distill import sft
+from fusion_hf.logs.sample import reader_path
 
 # hidden, intermediate, layers, heads, key-value heads, vocabulary
 SHAPES = {

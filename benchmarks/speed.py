@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fusion_hf.bench.data import COLUMNS, RoutingData
-from fusion_hf.bench.store import read_log
-from fusion_hf.encoder import embed_cached, load_encoder
+from fusion_hf.encoders.encoder import embed_cached, load_encoder
+from fusion_hf.encoders.static_table import distil_static, save_static
+from fusion_hf.logs.arrays import COLUMNS, RoutingData
+from fusion_hf.logs.store import read_log
 from fusion_hf.routers import load_router, train_router
-from fusion_hf.static_encoder import distil_static, save_static
 
 IMPORTS = {
     "AutoModel": "from transformers import AutoModel; AutoModel",

@@ -1,6 +1,6 @@
 """Do templates of similar queries help a tiny model? The thought level on the embedded sample, reader by reader.
 
-    python benchmarks/thought_evidence.py --reader small=fusion_hf/bench/sample/reader \\
+    python benchmarks/thought_evidence.py --reader small=fusion_hf/logs/sample/reader \\
         --reader generalist=examples/tiny_fleet/out/generalist --json t.json --report t.md --plot t.png
 
 Each reader answers the test queries in think mode, alone and with k retrieved examples before the query: answers
@@ -33,13 +33,14 @@ from examples.tiny_fleet.contexts import AGAINST_MEMORY, TOLD, near_examples
 from examples.tiny_fleet.generators import Item, make
 from examples.tiny_fleet.log import QUERIES, log_items
 from examples.tiny_fleet.world import World
-from fusion_hf.bench.graders import grade, grade_table
-from fusion_hf.bench.sample import pool_path, sample_path
-from fusion_hf.bench.stats import bootstrap_ci, paired
-from fusion_hf.bench.store import read_log
-from fusion_hf.bench.tasks import TASKS, get_task, with_mode
 from fusion_hf.llms.backends.transformers import Backend
 from fusion_hf.llms.pool import LLM, Pool, load_pool
+from fusion_hf.logs.grade_table import grade_table
+from fusion_hf.logs.sample import pool_path, sample_path
+from fusion_hf.logs.stats import bootstrap_ci, paired
+from fusion_hf.logs.store import read_log
+from fusion_hf.tasks import TASKS, get_task, with_mode
+from fusion_hf.tasks.graders import grade
 from fusion_hf.thoughts import RULES, TemplateIndex, build_prompt, make_templates, thought_prompts
 
 ENCODER = "offline"

@@ -88,15 +88,15 @@ def main(args: argparse.Namespace) -> dict:
 
 def import_public(args: argparse.Namespace) -> dict:
     """The same repository from a public log."""
-    from fusion_hf.bench.importing import import_log
+    from fusion_hf.logs.importing import import_log
 
     return import_log(*args.imported, args.out, title=args.title)
 
 
 def load(args: argparse.Namespace, split: str) -> dict[str, list]:
     """The sample of a split: {task: examples}."""
-    from fusion_hf.bench.tasks import TASKS
-    from fusion_hf.bench.tasks.load import load_examples
+    from fusion_hf.tasks import TASKS
+    from fusion_hf.tasks.load import load_examples
 
     tasks = list(TASKS) if args.tasks == "all" else args.tasks.split(",")
     limit = {"train": args.train, "test": args.test}.get(split)
@@ -165,11 +165,12 @@ def write(args: argparse.Namespace, examples: dict[str, dict[str, list]]) -> dic
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from fusion_hf.bench.schema import query_id
-    from fusion_hf.bench.store import summary, write_bench
     from fusion_hf.llms.build import pool_rows
     from fusion_hf.llms.logs import load_log
     from fusion_hf.llms.pool import load_pool
+    from fusion_hf.logs.schema import query_id
+    from fusion_hf.logs.store import summary
+    from fusion_hf.logs.write import write_bench
 
     pool = load_pool(args.pool)
     for group in groups(examples):

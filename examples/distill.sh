@@ -8,7 +8,7 @@
 # folder that it joins (default: a copy of BENCH in OUT/bench).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-sample=$(python -c "from fusion_hf.bench.sample import sample_path; print(sample_path())")
+sample=$(python -c "from fusion_hf.logs.sample import sample_path; print(sample_path())")
 if [ $# -eq 0 ]; then
     set -- "$sample" "$sample/reader" distilled "$here/recipes/sft_small.yaml"
     : "${BASE:=tiny-small}" "${POOL:=$sample/pool.yaml}" "${LIMIT:=10}" "${CONFIG:=$here/accelerate/one_cpu.yaml}"

@@ -15,10 +15,11 @@ from .thoughts.pipeline import ThoughtFusionPipeline
 from .thoughts.pipeline import register as _register_pipeline
 
 if TYPE_CHECKING:  # what `_LATER` loads when it is first used
-    from .bench.data import RoutingData
-    from .bench.rewards import SCENARIOS, Scenario
-    from .bench.store import read_log, write_bench
     from .fused import FusedSystem
+    from .logs.arrays import RoutingData
+    from .logs.rewards import SCENARIOS, Scenario
+    from .logs.store import read_log
+    from .logs.write import write_bench
     from .routers.train import train_router
     from .thoughts.index import TemplateIndex
 
@@ -26,13 +27,13 @@ __version__ = "0.1.0"
 
 _LATER = {
     "FusedSystem": "fused",
-    "RoutingData": "bench.data",
-    "SCENARIOS": "bench.rewards",
-    "Scenario": "bench.rewards",
+    "RoutingData": "logs.arrays",
+    "SCENARIOS": "logs.rewards",
+    "Scenario": "logs.rewards",
     "TemplateIndex": "thoughts.index",
-    "read_log": "bench.store",
+    "read_log": "logs.store",
     "train_router": "routers.train",
-    "write_bench": "bench.store",
+    "write_bench": "logs.write",
 }
 
 # Written out, because type checkers do not run it.

@@ -10,7 +10,7 @@ import pytest
 from hub_client import endpoint, reader, writer  # noqa: F401  fixtures
 from thought_toys import index, rng  # noqa: F401  fixtures
 
-from fusion_hf.bench.schema import query_id, rows_to_table, validate
+from fusion_hf.logs.schema import query_id, rows_to_table, validate
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,11 +8,11 @@ import pytest
 from tiny_bert import tiny_bert
 from toy_log import GOOD, toy_data
 
-from fusion_hf.bench.data import RoutingData
-from fusion_hf.bench.schema import rows_to_table, validate
-from fusion_hf.bench.store import write_bench
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
+from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.schema import rows_to_table, validate
+from fusion_hf.logs.write import write_bench
 from fusion_hf.routers import KINDS, load_router, train_router
 from fusion_hf.routers.add_llm import add_llm, remove_llm
 

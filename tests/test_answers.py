@@ -3,10 +3,17 @@
 import numpy as np
 import pytest
 from conftest import make_rows
+from fusion_hf.routers.kinds.cascade.answers import (
+    PASSES,
+    asks_code,
+    log_answers,
+    program_answer,
+    read_answer,
+    shown_tests,
+)
 
-from fusion_hf.bench.data import RoutingData
-from fusion_hf.bench.schema import rows_to_table, validate
-from fusion_hf.routers.answers import PASSES, asks_code, log_answers, program_answer, read_answer, shown_tests
+from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.schema import rows_to_table, validate
 
 CHOICE = "What is wet?\n(A) fire\n(B) rain\n(C) sand\nAnswer with the letter."
 LIST = 'Which is it?\nA) one\nB) two\nPrint only a single choice from "A" or "B" without explanation.\nAnswer:'
@@ -110,5 +117,5 @@ def test_programs_run_once(monkeypatch, tmp_path):
     table = validate(rows_to_table(rows))
     data = RoutingData.from_table(table)
     assert log_answers(table, data)[0, 0] == PASSES
-    monkeypatch.setattr("fusion_hf.routers.answers.run_python", None)  # would fail if it were called
+    monkeypatch.setattr("fusion_hf.routers.cascade.answers.run_python", None)  # would fail if it were called
     assert log_answers(table, data)[0, 0] == PASSES

@@ -8,15 +8,15 @@ import pytest
 from conftest import make_rows
 from test_importers import needs
 
-from fusion_hf.bench.audit import audit, audit_tables
-from fusion_hf.bench.audit_scores import binomial_cdf, median_polish, wilson
-from fusion_hf.bench.graders import grader_name
-from fusion_hf.bench.importers import read
-from fusion_hf.bench.near import near_duplicates
-from fusion_hf.bench.schema import query_id, rows_to_table
-from fusion_hf.bench.store import write_bench
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
+from fusion_hf.logs.audit import audit, audit_tables
+from fusion_hf.logs.audit.scores import binomial_cdf, median_polish, wilson
+from fusion_hf.logs.importers import read
+from fusion_hf.logs.near import near_duplicates
+from fusion_hf.logs.schema import query_id, rows_to_table
+from fusion_hf.logs.write import write_bench
+from fusion_hf.tasks.graders import grader_name
 
 LLMS = ("ant", "bee", "cow", "dog", "eel")
 SKILL = dict(zip(LLMS, (0.8, 0.7, 0.6, 0.5, 0.75), strict=True))

@@ -10,17 +10,18 @@ from thought_toys import template_table
 from tiny_bert import tiny_bert
 from toy_fused import rows_of, toy_bench, toy_pool, toy_splits
 
-from fusion_hf.bench.data import RoutingData
-from fusion_hf.bench.schema import rows_to_table, validate
-from fusion_hf.bench.store import read_log, write_bench
 from fusion_hf.cli import main
-from fusion_hf.compare import Splits, gather
-from fusion_hf.compare.autofuse import autofuse, choose
-from fusion_hf.compare.verdicts import format_fusion
-from fusion_hf.compare.winners import CAUTION, DOUBT, Evidence, shrink, winners
+from fusion_hf.comparison import Splits, gather
+from fusion_hf.comparison.autofuse import autofuse, choose
+from fusion_hf.comparison.verdicts import format_fusion
+from fusion_hf.comparison.winners import CAUTION, DOUBT, Evidence, shrink, winners
 from fusion_hf.errors import UserError
 from fusion_hf.fused import FusedSystem, Thoughts, collect_candidate
 from fusion_hf.llms.pool import save_pool
+from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.schema import rows_to_table, validate
+from fusion_hf.logs.store import read_log
+from fusion_hf.logs.write import write_bench
 from fusion_hf.routers import train_router
 from fusion_hf.thoughts import TemplateIndex
 

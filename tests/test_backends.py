@@ -15,8 +15,9 @@ from loopback_llm import Act, LoopbackLLM, free_port
 from tgi_double import TGI
 from tiny_llm import make_tiny_llm
 
+from fusion_hf import plugins
 from fusion_hf.errors import MissingPackage, UserError
-from fusion_hf.llms.backends import KINDS, BackendError, backend_names, open_backend
+from fusion_hf.llms.backends import KINDS, BackendError, open_backend
 from fusion_hf.llms.backends._usage import count_usage
 from fusion_hf.llms.pool import LLM
 
@@ -52,7 +53,7 @@ TGI_APIS = {
 }
 
 
-@pytest.fixture(params=(*backend_names(), *TGI_APIS))
+@pytest.fixture(params=(*plugins.names("backends"), *TGI_APIS))
 def any_llm(request, tiny, online):
     """An LLM of each backend. A new backend needs a line here."""
     if request.param == "transformers":
@@ -84,7 +85,7 @@ def test_contract_of_errors_and_attributes(any_llm):
     asyncio.run(backend.close())  # twice does no harm
 
 
-@pytest.mark.parametrize("name", backend_names())
+@pytest.mark.parametrize("name", plugins.names("backends"))
 def test_contract_of_options(name, tiny, online):
     options = {"max_token": 3}
     llm = LLM("ant", "small", 0, 0, backend=name, model=str(tiny), base_url="http://127.0.0.1:1/v1", options=options)

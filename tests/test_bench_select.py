@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fusion_hf.bench.schema import candidate_id
-from fusion_hf.bench.select import RULES, TIES, Answers, rank_answers, small_llms
 from fusion_hf.errors import UserError
+from fusion_hf.logs.schema import candidate_id
+from fusion_hf.logs.select import RULES, TIES, Answers, rank_answers, small_llms
 
 
 def log(queries=40, seed=0):

@@ -11,14 +11,15 @@ import yaml
 from conftest import make_rows
 from datasets import get_dataset_config_names, load_dataset
 
-from fusion_hf.bench.plots import heat_map
-from fusion_hf.bench.sample import sample_path
-from fusion_hf.bench.schema import LOG_SCHEMA, rows_to_table, validate
-from fusion_hf.bench.store import ROW_GROUP, read_log, write_bench
-from fusion_hf.bench.tasks import TASKS
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
 from fusion_hf.llms.build import build
+from fusion_hf.logs.plots import heat_map
+from fusion_hf.logs.sample import sample_path
+from fusion_hf.logs.schema import LOG_SCHEMA, rows_to_table, validate
+from fusion_hf.logs.store import read_log
+from fusion_hf.logs.write import ROW_GROUP, write_bench
+from fusion_hf.tasks import TASKS
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_the_picture_is_drawn_and_without_matplotlib_the_card_is_silent(bench, t
     assert not heat_map({"a": {}}, tmp_path / "none.png")
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"
-        "from fusion_hf.bench.store import read_log, write_bench\n"
+        "from fusion_hf.logs.store import read_log\nfrom fusion_hf.logs.write import write_bench\n"
         f"write_bench({{'train': read_log({str(bench)!r}, 'train')}}, {str(tmp_path / 'b')!r})\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,11 +7,11 @@ import pytest
 from test_evaluate_routers import table_of
 from toy_log import toy_data
 
-from fusion_hf.bench.store import write_bench
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
+from fusion_hf.logs.write import write_bench
 from fusion_hf.routers import load_router, train_router
-from fusion_hf.routers.calibrate import calibrate, fixed_ratios, follower
+from fusion_hf.routers.measuring.calibrate import calibrate, fixed_ratios, follower
 
 TRAIN, HELD, TEST = toy_data(150, judge=True), *(toy_data(300, seed=s, judge=True, split="test") for s in (1, 2))
 

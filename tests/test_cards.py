@@ -9,15 +9,16 @@ from conftest import make_rows
 from huggingface_hub import DatasetCard, ModelCard
 from thought_toys import template_table, unit
 
-from fusion_hf.bench.data import RoutingData
-from fusion_hf.bench.sample import sample_path
-from fusion_hf.bench.schema import rows_to_table, validate
-from fusion_hf.bench.store import read_log, write_bench
 from fusion_hf.cards import PLACE, check_metadata, render_card, sign, untouched
 from fusion_hf.distill.report import write_adapter_card, write_report
 from fusion_hf.errors import UserError, hub_reason
 from fusion_hf.hub import write_router_card
 from fusion_hf.hub.cards import write_pipeline_card
+from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.sample import sample_path
+from fusion_hf.logs.schema import rows_to_table, validate
+from fusion_hf.logs.store import read_log
+from fusion_hf.logs.write import write_bench
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,7 +35,7 @@ def _cards(root):
     unscored = [row | {"performance": None, "cost": None} for row in make_rows(4)]
     yield "bare dataset", _text(write_bench({"train": rows_to_table(unscored)}, root / "unscored"))
     from fusion_hf.routers import train_router
-    from fusion_hf.routers.evaluate import evaluate_on_bench
+    from fusion_hf.routers.measuring.evaluate import evaluate_on_bench
 
     router = root / "router"
     train_router("knn", RoutingData.from_table(read_log(root / "bench", "train")), encoder="none").save_pretrained(

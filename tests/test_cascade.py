@@ -8,19 +8,19 @@ import sys
 
 import numpy as np
 import pytest
+from fusion_hf.routers.kinds.cascade.answers import log_answers
+from fusion_hf.routers.kinds.cascade.replay import AnsweredLog, replay
+from fusion_hf.routers.kinds.cascade.replies import Answer, apply_replies, fit_replies, reply_features
 
-from fusion_hf.bench.data import RoutingData
-from fusion_hf.bench.schema import query_id, rows_to_table, validate
-from fusion_hf.bench.store import write_bench
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
-from fusion_hf.routers import cascade_chains as chains
+from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.schema import query_id, rows_to_table, validate
+from fusion_hf.logs.write import write_bench
 from fusion_hf.routers import load_router, train_router
-from fusion_hf.routers.answers import log_answers
-from fusion_hf.routers.cascade_replay import AnsweredLog, replay
-from fusion_hf.routers.cascade_replies import Answer, apply_replies, fit_replies, reply_features
-from fusion_hf.routers.cascade_report import evaluate_cascade, format_cascade
-from fusion_hf.routers.operating_points import cheapest, cost_share
+from fusion_hf.routers.kinds.cascade import chains as chains
+from fusion_hf.routers.measuring.cascade_report import evaluate_cascade, format_cascade
+from fusion_hf.routers.measuring.operating_points import cheapest, cost_share
 
 NAMES = ["ant", "bee", "cow", "dog"]
 RIGHT = {"sums": (0.8, 0.8, 0.97, 0.5), "words": (0.5, 0.75, 0.97, 0.75)}  # by task, of each candidate

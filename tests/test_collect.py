@@ -9,8 +9,6 @@ import pytest
 from loopback_llm import Act, LoopbackLLM, free_port
 from tiny_llm import make_tiny_llm
 
-from fusion_hf.bench.schema import rows_to_table, validate
-from fusion_hf.bench.tasks import THINK_SUFFIX, Example
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
 from fusion_hf.llms.collect import Summary, collect, collect_async, collect_examples, collect_tasks, finish
@@ -19,6 +17,8 @@ from fusion_hf.llms.requests import make_requests, worst_case
 from fusion_hf.llms.runner import Limits, Runner
 from fusion_hf.llms.shards import latest_rows, row_key
 from fusion_hf.llms.unrecorded_spend import held_usd
+from fusion_hf.logs.schema import rows_to_table, validate
+from fusion_hf.tasks import THINK_SUFFIX, Example
 
 ROOT = Path(__file__).parents[1]
 

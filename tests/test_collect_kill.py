@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 # Starts a process a line: by forking, because importing everything anew takes seconds.
 SCRIPT = """
 import json, os, sys
-from fusion_hf.bench.tasks import Example
+from fusion_hf.tasks import Example
 from fusion_hf.llms.collect import collect_examples
 from fusion_hf.llms.pool import load_pool
 for line in sys.stdin:

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from conftest import make_rows
 
-from fusion_hf.bench.data import RoutingData
-from fusion_hf.bench.schema import rows_to_table, validate
-from fusion_hf.bench.stats import bootstrap_ci
-from fusion_hf.bench.store import write_bench
-from fusion_hf.compare import Splits, gather
-from fusion_hf.compare.logged import anchor_systems, single_systems
-from fusion_hf.compare.measure import choose, domains_of, measure, win_shares
-from fusion_hf.compare.resample import Columns, Resamples
-from fusion_hf.compare.systems import System
+from fusion_hf.comparison import Splits, gather
+from fusion_hf.comparison.logged import anchor_systems, single_systems
+from fusion_hf.comparison.measure import choose, domains_of, measure, win_shares
+from fusion_hf.comparison.resample import Columns, Resamples
+from fusion_hf.comparison.systems import System
+from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.schema import rows_to_table, validate
+from fusion_hf.logs.stats import bootstrap_ci
+from fusion_hf.logs.write import write_bench
 
 
 def rows_of(queries):

@@ -8,11 +8,11 @@ from html.parser import HTMLParser
 import pytest
 from conftest import make_rows
 
-from fusion_hf.bench.schema import rows_to_table, validate
-from fusion_hf.bench.store import write_bench
 from fusion_hf.cli import main
-from fusion_hf.compare import compare_bench
-from fusion_hf.compare.tables import terminal
+from fusion_hf.comparison import compare_bench
+from fusion_hf.comparison.tables import terminal
+from fusion_hf.logs.schema import rows_to_table, validate
+from fusion_hf.logs.write import write_bench
 
 PICTURES = ["report.png", "report_calls.png", "report_domains.png", "report_tasks.png", "report_wins.png"]
 TASKS = ("gsm8k", "squad", "mbpp")

@@ -7,16 +7,17 @@ import pytest
 from conftest import make_rows
 from test_cascade import SAID, TEST, TEST_SAID, TRAIN, rows_of
 
-from fusion_hf.bench.data import RoutingData
-from fusion_hf.bench.schema import rows_to_table, validate
-from fusion_hf.bench.store import read_log, write_bench
-from fusion_hf.compare import Splits, gather, read_logs
-from fusion_hf.compare.logged import join
-from fusion_hf.compare.systems import BEST_SINGLE, ORACLE
+from fusion_hf.comparison import Splits, gather, read_logs
+from fusion_hf.comparison.logged import join
+from fusion_hf.comparison.systems import BEST_SINGLE, ORACLE
 from fusion_hf.errors import UserError
 from fusion_hf.llms.logs import write_log
+from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.schema import rows_to_table, validate
+from fusion_hf.logs.store import read_log
+from fusion_hf.logs.write import write_bench
 from fusion_hf.routers import load_router, train_router
-from fusion_hf.routers.evaluate import evaluate_on_bench
+from fusion_hf.routers.measuring.evaluate import evaluate_on_bench
 
 SIZES = {"train": 60, "partial_test": 30, "test": 40}
 
@@ -181,7 +182,7 @@ def test_validation_of_a_combination_was_not_seen_in_training(tmp_path):
 
 
 def test_a_train_query_that_stands_in_validation_too_is_not_learned_from(bench, tmp_path):
-    from fusion_hf.compare.routed import _training
+    from fusion_hf.comparison.routed import _training
 
     tables = {s: read_log(bench, s) for s in SIZES}
     tables["train"] = validate(rows_to_table([*tables["train"].to_pylist(), *make_rows(4, split="partial_test")]))

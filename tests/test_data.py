@@ -5,9 +5,9 @@ import pyarrow as pa
 import pytest
 from conftest import make_rows
 
-from fusion_hf.bench.data import RoutingData, pivot
-from fusion_hf.bench.schema import rows_to_table, validate
 from fusion_hf.errors import UserError
+from fusion_hf.logs.arrays import RoutingData, pivot
+from fusion_hf.logs.schema import rows_to_table, validate
 
 
 def by_cell(data):

@@ -17,15 +17,16 @@ from conftest import make_rows
 from test_sft import data, flags, student, train  # noqa: F401  (fixtures)
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from fusion_hf.bench.data import RoutingData
-from fusion_hf.bench.schema import rows_to_table
-from fusion_hf.bench.store import bench_splits, read_extra, read_log, write_bench
 from fusion_hf.cli import main
 from fusion_hf.distill import on_policy
 from fusion_hf.distill.merge import merge
 from fusion_hf.distill.student import student_llm
 from fusion_hf.errors import UserError
 from fusion_hf.llms.pool import load_pool
+from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.schema import rows_to_table
+from fusion_hf.logs.store import bench_splits, read_extra, read_log
+from fusion_hf.logs.write import write_bench
 
 LORA = ["--use_peft", "--lora_r", 4, "--lora_alpha", 16, "--learning_rate", 2e-2, "--max_steps", 4]
 
@@ -143,7 +144,7 @@ def test_the_on_policy_recipe_parses():
 def test_one_command_leads_from_the_log_to_an_evaluated_adapter(tmp_path):
     from test_sft import ROOT
 
-    from fusion_hf.bench.sample import pool_path, reader_path, sample_path
+    from fusion_hf.logs.sample import pool_path, reader_path, sample_path
 
     examples = ROOT / "examples"
     env = os.environ | {

@@ -71,7 +71,7 @@ main(["collect", "--pool", "fusionbench", "--tasks", "capitals", "--split", "tes
       "--out", "logs", "--dry-run"])
 """,
     )
-    assert written == ["fusion_hf/bench/tasks/capitals.py"]
+    assert written == ["fusion_hf/tasks/capitals.py"]
     assert "What is the capital of Italy?" in output
     assert "found capitals 15" in output  # a domain of its own goes last
     assert '"read": 80' in output  # 20 LLMs, two queries, two modes
@@ -91,7 +91,7 @@ code = main(["eval-router", "centroid-router", sample_path().as_posix(), "--scen
 print("code", code)
 """,
     )
-    assert written == ["fusion_hf/routers/centroid.py"]
+    assert written == ["fusion_hf/routers/kinds/centroid.py"]
     assert "because looks like gsm8k" in output
     assert "CentroidRouter 0.1" in output and "code 0" in output
     assert (tmp_path / "centroid-router" / "centroid.py").is_file()  # its code travels with it
@@ -125,5 +125,5 @@ def test_a_backend(tmp_path, copy):
 def test_an_importer(tmp_path, copy):
     then = "from fusion_hf.cli.import_ import FORMATS; print(FORMATS)"
     written, output = follow("importer.md", tmp_path, copy, then)
-    assert written == ["fusion_hf/bench/importers/wide_csv.py"]
+    assert written == ["fusion_hf/logs/importers/wide_csv.py"]
     assert "'kept': 4" in output and "'wide-csv'" in output

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from toy_log import toy_data
 
-from fusion_hf.bench.rewards import SCENARIOS, Scaling, reward
-from fusion_hf.bench.schema import rows_to_table, split_candidate, validate
-from fusion_hf.bench.store import write_bench
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
+from fusion_hf.logs.rewards import SCENARIOS, Scaling, reward
+from fusion_hf.logs.schema import rows_to_table, split_candidate, validate
+from fusion_hf.logs.write import write_bench
 from fusion_hf.routers import load_router, train_router
 from fusion_hf.routers.decisions import Predictions
-from fusion_hf.routers.evaluate import (
+from fusion_hf.routers.measuring.evaluate import (
     ANCHORS,
     cross_validate,
     evaluate_on_bench,

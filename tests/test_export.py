@@ -7,16 +7,17 @@ import pandas as pd
 import pytest
 from conftest import make_rows
 
-from fusion_hf.bench import importers
-from fusion_hf.bench.data import RoutingData
-from fusion_hf.bench.schema import rows_to_table, validate
-from fusion_hf.bench.store import read_log, write_bench
 from fusion_hf.cli import main
-from fusion_hf.compare import Splits, gather
-from fusion_hf.compare.export import export
-from fusion_hf.compare.scores import arena_score, router_scores
+from fusion_hf.comparison import Splits, gather
+from fusion_hf.comparison.export import export
+from fusion_hf.comparison.scores import arena_score, router_scores
 from fusion_hf.errors import UserError
 from fusion_hf.llms.logs import write_log
+from fusion_hf.logs import importers
+from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.schema import rows_to_table, validate
+from fusion_hf.logs.store import read_log
+from fusion_hf.logs.write import write_bench
 from fusion_hf.routers import load_router, train_router
 
 
@@ -67,7 +68,7 @@ def test_routerbench_is_read_back_with_equal_scores_costs_and_texts(tmp_path, sp
 
 def _ids_as_imported(data, bench, split):
     """An id is a hash of task, source id and text; these rows carry that of another text."""
-    from fusion_hf.bench.schema import query_id
+    from fusion_hf.logs.schema import query_id
 
     source = {r["query_id"]: r["source_id"] for r in read_log(bench, split).to_pylist()}
     return [query_id(t, source[i], q) for t, i, q in zip(data.tasks, data.query_ids, data.queries, strict=True)]

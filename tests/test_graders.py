@@ -8,11 +8,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from fusion_hf.bench.graders import GRADERS, VERSIONS, grade, grade_table, grader_name
-from fusion_hf.bench.graders.code_eval import read_program
-from fusion_hf.bench.schema import rows_to_table
-from fusion_hf.bench.tasks import TASKS
 from fusion_hf.errors import UserError
+from fusion_hf.logs.grade_table import grade_table
+from fusion_hf.logs.schema import rows_to_table
+from fusion_hf.tasks import TASKS
+from fusion_hf.tasks.graders import GRADERS, VERSIONS, grade, grader_name
+from fusion_hf.tasks.graders.code_eval import read_program
 
 CASES = json.loads((Path(__file__).parent / "grader_cases.json").read_text(encoding="utf-8"))
 DATA = Path(__file__).parents[2] / "shared" / "data"

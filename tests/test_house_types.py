@@ -12,7 +12,7 @@ pytest.importorskip("mypy")
 
 GOOD = """
 from fusion_hf import RoutingData, RoutingDecision, read_log, train_router
-from fusion_hf.bench.sample import sample_path
+from fusion_hf.logs.sample import sample_path
 from fusion_hf.thoughts import TemplateIndex
 
 data: RoutingData = RoutingData.from_table(read_log(sample_path(), "train"))

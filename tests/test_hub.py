@@ -12,13 +12,14 @@ from thought_toys import template_table, unit
 from tiny_bert import tiny_bert
 
 from fusion_hf import metrics
-from fusion_hf.bench.card import write_card
-from fusion_hf.bench.data import RoutingData
-from fusion_hf.bench.schema import rows_to_table, validate
-from fusion_hf.bench.store import read_log, write_bench
 from fusion_hf.cards import untouched
 from fusion_hf.errors import UserError
 from fusion_hf.hub import kind_of, planned, push, write_adapter_card, write_router_card
+from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.card import write_card
+from fusion_hf.logs.schema import rows_to_table, validate
+from fusion_hf.logs.store import read_log
+from fusion_hf.logs.write import write_bench
 from fusion_hf.thoughts import TemplateIndex
 
 SNIPPET = re.compile(r"```python\n(.*?)```", re.S)
@@ -217,7 +218,7 @@ def test_an_adapter_of_a_relative_folder_needs_its_base_named(writer, tmp_path):
 
 
 def test_a_router_says_nothing_about_the_machine_that_trained_it(bench, tmp_path):
-    from fusion_hf.encoder import load_encoder
+    from fusion_hf.encoders.encoder import load_encoder
     from fusion_hf.routers import train_router
 
     encoder = load_encoder(tiny_bert(tmp_path / "encoder"))

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fusion_hf.bench.data import RoutingData
-from fusion_hf.bench.importers import FORMATS, read
-from fusion_hf.bench.schema import validate
 from fusion_hf.errors import UserError
+from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.importers import FORMATS, read
+from fusion_hf.logs.schema import validate
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pytest
 from test_importers import law, needs, put
 
-from fusion_hf.bench.data import RoutingData
-from fusion_hf.bench.graders import grade_table
-from fusion_hf.bench.importers import read
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
+from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.grade_table import grade_table
+from fusion_hf.logs.importers import read
 
 PRICES = {"ant": (0.2, 0.2), "deepseek-r1": (3.0, 7.0)}
 

@@ -54,13 +54,13 @@ def test_a_bare_import_takes_nothing_optional(tmp_path):
 
 
 NEEDS = {
-    "offline": "from fusion_hf.encoder import load_encoder; load_encoder('offline')",
+    "offline": "from fusion_hf.encoders.encoder import load_encoder; load_encoder('offline')",
     "train": "from fusion_hf.distill import sft; sft.make_parser()",
     "train, on policy": "from fusion_hf.distill import on_policy; on_policy.make_parser()",
     "train, merging": "from fusion_hf.distill.merge import merge; merge('.', 'merged', base='.')",
-    "train, an encoder": "from fusion_hf.routers.train_encoder import tune; "
+    "train, an encoder": "from fusion_hf.routers.learning.train_encoder import tune; "
     "tune(*[None] * 5, layers=1, epochs=1, rate=1, batch=1, max_length=1, seed=0)",
-    "plots": "from fusion_hf.compare.plots import draw; draw({}, 'x')",
+    "plots": "from fusion_hf.comparison.plots import draw; draw({}, 'x')",
     "ray": "from fusion_hf.llms.collect import collect_examples; from fusion_hf.llms.pool import Pool; "
     "collect_examples(Pool([]), {}, 'out', engine='ray')",
     "vllm": "from fusion_hf.llms.pool import LLM; from fusion_hf.llms.backends import open_backend; "
@@ -112,6 +112,7 @@ def test_lazy_names_are_written_out():
 
 def test_the_command_line_names_the_same_encoder():
     """It spells the name out, because its --help should not wait for torch."""
-    from fusion_hf import cli, encoder
+    from fusion_hf import cli
+    from fusion_hf.encoders import encoder
 
     assert cli.DEFAULT_ENCODER == encoder.DEFAULT_ENCODER

@@ -12,8 +12,6 @@ from test_collect import examples, pool_at
 from tgi_double import TGI
 from tiny_llm import make_tiny_llm
 
-from fusion_hf.bench.schema import rows_to_table, validate
-from fusion_hf.bench.store import read_log, write_bench
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
 from fusion_hf.llms import rubric
@@ -22,6 +20,9 @@ from fusion_hf.llms.judge import judge_llm, judge_log
 from fusion_hf.llms.logs import load_log
 from fusion_hf.llms.pool import LLM, Pool, save_pool
 from fusion_hf.llms.requests import worst_case
+from fusion_hf.logs.schema import rows_to_table, validate
+from fusion_hf.logs.store import read_log
+from fusion_hf.logs.write import write_bench
 
 
 def judge_at(url, name="judge", **fields):

@@ -12,12 +12,13 @@ from conftest import make_rows
 from hub_client import Client
 
 from fusion_hf import metrics
-from fusion_hf.bench.graders import GRADERS, grade
-from fusion_hf.bench.sample import sample_path
-from fusion_hf.bench.schema import rows_to_table, validate
-from fusion_hf.bench.store import read_log, write_bench
 from fusion_hf.errors import UserError
+from fusion_hf.logs.sample import sample_path
+from fusion_hf.logs.schema import rows_to_table, validate
+from fusion_hf.logs.store import read_log
+from fusion_hf.logs.write import write_bench
 from fusion_hf.metrics.scores import frontier, rewarded
+from fusion_hf.tasks.graders import GRADERS, grade
 
 CASES = json.loads((Path(__file__).parent / "grader_cases.json").read_text())
 
@@ -117,9 +118,9 @@ def test_rewards_by_hand(load, bench):
 
 
 def test_rewards_are_those_of_eval_router(load, bench):
-    from fusion_hf.bench.data import RoutingData
+    from fusion_hf.logs.arrays import RoutingData
     from fusion_hf.routers import train_router
-    from fusion_hf.routers.evaluate import evaluate_router
+    from fusion_hf.routers.measuring.evaluate import evaluate_router
 
     train, test = (RoutingData.from_table(read_log(bench, s)) for s in ("train", "test"))
     router = train_router("knn", train, encoder="none")

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from test_importers import law, needs
 
-from fusion_hf.bench.importers import read
-from fusion_hf.bench.importers._pickle_frame import read_pickled_frame
 from fusion_hf.errors import UserError
+from fusion_hf.logs.importers import read
+from fusion_hf.logs.importers._pickle_frame import read_pickled_frame
 
 # Written by pandas 2.2.2 with NumPy 1.26 (and, to the byte, by pandas 1.5.3): two rows of the authors' wide format.
 OLD = zlib.decompress(base64.b85decode(

@@ -16,12 +16,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 from transformers.pipelines.pt_utils import KeyDataset
 
 import fusion_hf
-from fusion_hf.bench.data import RoutingData
-from fusion_hf.bench.schema import query_id, rows_to_table, validate
-from fusion_hf.bench.store import read_log
 from fusion_hf.errors import UserError
 from fusion_hf.llms.pool import LLM
 from fusion_hf.llms.shards import latest_rows
+from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.schema import query_id, rows_to_table, validate
+from fusion_hf.logs.store import read_log
 from fusion_hf.routers.train import train_router
 from fusion_hf.thoughts import LLMSummariser, TemplateIndex, build_prompt, make_templates, think, think_with
 from fusion_hf.thoughts.check import sentences
@@ -449,7 +449,7 @@ def test_a_real_model_summarises_and_the_run_resumes(log_table, tmp_path):
 
 def test_a_real_model_makes_templates(log_table, tmp_path):
     """The reader of the sample, 2 million trained parameters, as summariser: what it writes becomes templates."""
-    reader = Path(fusion_hf.__file__).parent / "bench" / "sample" / "reader"
+    reader = Path(fusion_hf.__file__).parent / "logs" / "sample" / "reader"
     table = read_log(reader.parent, "train").slice(0, 150)
     llm = LLM("reader", "small", 0.1, 0.2, backend="transformers", model=str(reader),
               options={"device": "cpu", "max_tokens": 40})  # fmt: skip
@@ -465,7 +465,7 @@ def test_a_real_model_makes_templates(log_table, tmp_path):
 
 
 def test_the_templates_command(log_table, tmp_path):
-    from fusion_hf.bench.store import write_bench
+    from fusion_hf.logs.write import write_bench
     from fusion_hf.thoughts import build_templates
 
     rows = log_table.to_pylist()

@@ -6,13 +6,14 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import make_rows
 
-from fusion_hf.bench.schema import rows_to_table, validate
-from fusion_hf.bench.store import read_log, write_bench
+from fusion_hf import plugins
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
-from fusion_hf.llms.backends import backend_names
 from fusion_hf.llms.pool import LLM, Pool, load_pool, published_pools, recost, save_pool
 from fusion_hf.llms.requests import answer_limit
+from fusion_hf.logs.schema import rows_to_table, validate
+from fusion_hf.logs.store import read_log
+from fusion_hf.logs.write import write_bench
 
 ENTRY = """
   - name: {name}
@@ -47,7 +48,7 @@ def test_reads_every_field(pool_file):
         "http://127.0.0.1:1/v1", "EXAMPLE_KEY", {"max_tokens": 256, "temperature": 0},
     )  # fmt: skip
     assert ant.model_id == "ant"
-    assert {"openai", "transformers", "inference_client", "vllm"} == set(backend_names())
+    assert {"openai", "transformers", "inference_client", "vllm"} == set(plugins.names("backends"))
 
 
 @pytest.mark.parametrize(
@@ -234,5 +235,5 @@ def test_recost_refuses_what_it_cannot_write(tmp_path, capsys):
 
 def test_the_example_has_every_backend():
     pool = load_pool(Path(__file__).parents[1] / "examples" / "pool.yaml")
-    assert {llm.backend for llm in pool.values()} == set(backend_names())
+    assert {llm.backend for llm in pool.values()} == set(plugins.names("backends"))
     assert all(answer_limit(llm) for llm in pool.values())  # so that a cap in USD can hold

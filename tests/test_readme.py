@@ -3,32 +3,38 @@
 import re
 from pathlib import Path
 
-import readme_tree
+import module_list
 
-README = (readme_tree.ROOT / "README.md").read_text(encoding="utf-8")
+README = (module_list.ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_tree_is_up_to_date():
-    assert readme_tree.parts(README)[1] == readme_tree.tree(), "run: python tests/readme_tree.py"
+def test_the_list_of_modules_is_up_to_date():
+    assert module_list.PAGE.read_text(encoding="utf-8") == module_list.page(), "run: python tests/module_list.py"
 
 
 def test_every_module_says_what_it_is():
     silent = [
-        str(p.relative_to(readme_tree.ROOT))
-        for p in (readme_tree.ROOT / "fusion_hf").rglob("*.py")
-        if p.read_text(encoding="utf-8").strip() and not readme_tree.told(p)
+        str(p.relative_to(module_list.ROOT))
+        for p in (module_list.ROOT / "fusion_hf").rglob("*.py")
+        if p.read_text(encoding="utf-8").strip() and not module_list.told(p)
     ]
     assert not silent
 
 
 def test_links_lead_somewhere():
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if not link.startswith("http")]
-    assert len(links) > 4 and not [link for link in links if not (readme_tree.ROOT / link).exists()]
+    assert len(links) > 4 and not [link for link in links if not (module_list.ROOT / link).exists()]
 
 
-def test_folders_of_the_house_are_all_there():
-    house = README.split("## The house\n\n```\n")[1].split("```")[0]
-    told = {name for line in house.splitlines() if line.startswith("  ") for name in re.findall(r"\w+(?:/|\.py)", line)}
-    package = Path(readme_tree.ROOT / "fusion_hf")
-    rooms = {f"{p.name}/" for p in package.iterdir() if (p / "__init__.py").exists()}
-    assert told == rooms | {p.name for p in package.glob("[a-z]*.py")}
+def test_packages_of_the_layout_are_all_there():
+    layout = README.split("## Layout\n\n```\n")[1].split("```")[0]
+    named = {
+        name
+        for line in layout.splitlines()
+        if line.startswith("  ")
+        for name in re.findall(r"^  (\w+/)|(\w+\.py)", line)
+    }
+    named = {a or b for a, b in named}
+    package = Path(module_list.ROOT / "fusion_hf")
+    packages = {f"{p.name}/" for p in package.iterdir() if (p / "__init__.py").exists()}
+    assert named == packages | {p.name for p in package.glob("[a-z]*.py")}

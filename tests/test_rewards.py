@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from conftest import make_rows
 
-from fusion_hf.bench.data import RoutingData
-from fusion_hf.bench.rewards import SCENARIOS, Scaling, Scenario, available_scenarios, get_scenario, pick, reward
-from fusion_hf.bench.schema import rows_to_table
 from fusion_hf.errors import UserError
+from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.rewards import SCENARIOS, Scaling, Scenario, available_scenarios, get_scenario, pick, reward
+from fusion_hf.logs.schema import rows_to_table
 
 
 @pytest.fixture

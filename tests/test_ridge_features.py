@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from fusion_hf.routers import features as f
-from fusion_hf.routers.clusters import group_means, kmeans
-from fusion_hf.routers.ridge import Ridge
+from fusion_hf.routers.learning.clusters import group_means, kmeans
+from fusion_hf.routers.learning.ridge import Ridge
 
 TEXTS = ["", " ", "a", "What is 2 + 2?", "def f(x):\n    return x", "Ünï 中文 😀 \ud800", "word " * 5000, "\x00\n\n"]
 

@@ -8,9 +8,9 @@ import pytest
 from tiny_bert import tiny_bert
 from toy_log import CANDIDATES, FORMS, GOOD, toy_data
 
-from fusion_hf.bench.data import RoutingData
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
+from fusion_hf.logs.arrays import RoutingData
 from fusion_hf.routers import load_router, train_router
 
 TEST = toy_data(45, split="test")

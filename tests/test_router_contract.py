@@ -13,7 +13,7 @@ from tiny_bert import tiny_bert
 from toy_log import CANDIDATES, GOOD, toy_data
 from transformers import AutoConfig, AutoModel
 
-from fusion_hf.encoder import load_encoder
+from fusion_hf.encoders.encoder import load_encoder
 from fusion_hf.errors import UserError
 from fusion_hf.routers import KINDS, get_kind, load_router, register, train_router
 

@@ -6,14 +6,14 @@ import torch
 from tiny_bert import tiny_bert
 from toy_log import CANDIDATES, toy_data
 
-from fusion_hf.encoder import load_encoder
+from fusion_hf.encoders.encoder import load_encoder
 from fusion_hf.routers import train_router
-from fusion_hf.routers.dc import llm_loss, sample_loss
-from fusion_hf.routers.graph import _descriptions, _Graph
-from fusion_hf.routers.paper import winners
-from fusion_hf.routers.paper_svm import C, absolute_regression
-from fusion_hf.routers.ridge import Ridge
-from fusion_hf.routers.svm import support_vectors
+from fusion_hf.routers.kinds._paper import winners
+from fusion_hf.routers.kinds.dc import llm_loss, sample_loss
+from fusion_hf.routers.kinds.graph import _descriptions, _Graph
+from fusion_hf.routers.kinds.paper_svm import C, absolute_regression
+from fusion_hf.routers.kinds.svm import support_vectors
+from fusion_hf.routers.learning.ridge import Ridge
 from fusion_hf.routers.targets import Targets
 
 

@@ -7,8 +7,8 @@ import pytest
 from tiny_bert import tiny_bert
 from toy_log import CANDIDATES, GOOD, toy_data
 
-from fusion_hf.bench.rewards import SCENARIOS, pick
 from fusion_hf.errors import UserError
+from fusion_hf.logs.rewards import SCENARIOS, pick
 from fusion_hf.routers import load_router, train_router
 from fusion_hf.routers.decisions import rank
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fusion_hf.bench.sandbox import isolation, run_python
 from fusion_hf.errors import UserError
+from fusion_hf.tasks.sandbox import isolation, run_python
 
 TESTS = ["assert f(2) == 4"]
 GOOD = "def f(x):\n    return 2 * x\n"

@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from fusion_hf.bench.schema import (
+from fusion_hf.logs.schema import (
     LOG_SCHEMA,
     SchemaError,
     candidate_id,

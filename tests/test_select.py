@@ -7,13 +7,13 @@ from itertools import pairwise
 import pytest
 from conftest import make_rows
 
-from fusion_hf.bench.schema import rows_to_table
-from fusion_hf.bench.select import small_llms
-from fusion_hf.bench.tasks import THINK_SUFFIX, with_mode
 from fusion_hf.distill import RULES, Choice, hold_out, preference_dataset, save, select_answers, sft_dataset
 from fusion_hf.distill.dataset import gold_answer
 from fusion_hf.errors import UserError
 from fusion_hf.hub import kind_of
+from fusion_hf.logs.schema import rows_to_table
+from fusion_hf.logs.select import small_llms
+from fusion_hf.tasks import THINK_SUFFIX, with_mode
 
 
 def row(llm="ant", mode="direct", **values):
@@ -210,7 +210,7 @@ def test_llms_and_the_small_llms():
     ],
 )
 def test_a_gold_label_is_written_so_that_its_own_grader_accepts_it(metric, gold, query):
-    from fusion_hf.bench.graders import grade
+    from fusion_hf.tasks.graders import grade
 
     assert grade(metric, gold_answer(metric, [gold]), [gold], query).score == 1.0
 
@@ -394,9 +394,9 @@ def test_the_command_excludes_other_splits_counts_tokens_and_writes_both_forms(t
 
     from datasets import load_dataset
 
-    from fusion_hf.bench.sample import reader_path
-    from fusion_hf.bench.store import write_bench
     from fusion_hf.cli import main
+    from fusion_hf.logs.sample import reader_path
+    from fusion_hf.logs.write import write_bench
 
     train = many({"gsm8k": 8, "squad": 8})
     train += [row("c", task="gsm8k", query_id="leak", query="asked in both splits")]

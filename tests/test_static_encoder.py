@@ -6,10 +6,10 @@ from tiny_bert import tiny_bert
 from transformers import AutoModel, BertModel
 
 from fusion_hf.cli import main
-from fusion_hf.encoder import load_encoder
+from fusion_hf.encoders.encoder import load_encoder
+from fusion_hf.encoders.static_table import distil_static, save_static, token_weights
 from fusion_hf.errors import UserError
 from fusion_hf.routers import load_router
-from fusion_hf.static_encoder import distil_static, save_static, token_weights
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_a_size_that_the_teacher_has_not_is_refused(teacher):
 
 
 def test_a_router_trains_on_it_and_loads(teacher, tmp_path, log_table, capsys):
-    from fusion_hf.bench.store import write_bench
+    from fusion_hf.logs.write import write_bench
 
     write_bench({"train": log_table}, tmp_path / "bench")
     teacher_folder = teacher.model.name_or_path

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fusion_hf.bench.stats import aiq, bootstrap_ci, hull, paired
+from fusion_hf.logs.stats import aiq, bootstrap_ci, hull, paired
 
 
 def test_the_interval_covers_the_mean_about_as_often_as_it_says():

@@ -5,9 +5,10 @@ import pytest
 from conftest import make_rows
 from datasets import get_dataset_config_names, load_dataset
 
-from fusion_hf.bench.schema import SchemaError, rows_to_table, validate
-from fusion_hf.bench.store import bench_splits, query_overlap, read_log, summary, write_bench
 from fusion_hf.errors import UserError
+from fusion_hf.logs.schema import SchemaError, rows_to_table, validate
+from fusion_hf.logs.store import bench_splits, query_overlap, read_log, summary
+from fusion_hf.logs.write import write_bench
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fusion_hf.bench.graders import GRADERS
-from fusion_hf.bench.tasks import TASKS, THINK_SUFFIX, get_task, with_mode
-from fusion_hf.bench.tasks.load import load_examples
 from fusion_hf.errors import UserError
+from fusion_hf.tasks import TASKS, THINK_SUFFIX, get_task, with_mode
+from fusion_hf.tasks.graders import GRADERS
+from fusion_hf.tasks.load import load_examples
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -14,7 +14,7 @@ import thought_evidence as evidence  # noqa: E402
 from thought_report import draw_radar, markdown  # noqa: E402
 
 from examples.tiny_fleet.generators import make  # noqa: E402
-from fusion_hf.bench.schema import LOG_SCHEMA  # noqa: E402
+from fusion_hf.logs.schema import LOG_SCHEMA  # noqa: E402
 from fusion_hf.thoughts import build_prompt  # noqa: E402
 
 

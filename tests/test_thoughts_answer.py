@@ -89,10 +89,10 @@ def test_other_wording_is_data(index, rng, tmp_path):
 
 def test_the_collector_asks_in_thought_mode(tmp_path, monkeypatch, capsys):
     """`fusion-hf collect --mode thought` sends what `think` sends; its rows are a candidate of their own."""
-    from fusion_hf.bench.data import RoutingData
-    from fusion_hf.bench.select import Answers
     from fusion_hf.cli import main
     from fusion_hf.llms.collect import finish
+    from fusion_hf.logs.arrays import RoutingData
+    from fusion_hf.logs.select import Answers
 
     source = tmp_path / "gsm8k.jsonl"
     lines = [

@@ -21,11 +21,11 @@ from thought_toys import (
 )
 
 import fusion_hf
-from fusion_hf.bench.importing import import_log
-from fusion_hf.bench.schema import candidate_id
-from fusion_hf.bench.store import read_log
 from fusion_hf.errors import UserError
 from fusion_hf.llms.pool import LLM, Pool, save_pool
+from fusion_hf.logs.importing import import_log
+from fusion_hf.logs.schema import candidate_id
+from fusion_hf.logs.store import read_log
 from fusion_hf.thoughts import (
     LLMSummariser,
     TemplateIndex,
@@ -117,7 +117,7 @@ def test_an_llm_without_prices_costs_an_unknown_amount(tmp_path):
 
 KILLED = """
 import sys
-from fusion_hf.bench.store import read_log
+from fusion_hf.logs.store import read_log
 from fusion_hf.llms.pool import LLM
 from fusion_hf.thoughts import LLMSummariser, make_templates
 summariser = LLMSummariser(LLM("far", "small", 1.0, 2.0, base_url=sys.argv[1]), sys.argv[3])
@@ -161,8 +161,8 @@ def test_the_summariser_is_shown_the_best_answers_and_never_the_gold(tmp_path):
 
 
 def test_the_templates_command_prices_asks_and_resumes(tmp_path, capsys):
-    from fusion_hf.bench.store import write_bench
     from fusion_hf.cli import main
+    from fusion_hf.logs.write import write_bench
 
     rows = [answer(f"q{i}", llm, 1.0, response=f"{llm} counts them.") for i in range(6) for llm in ("tiny", "giant")]
     llms = [{"name": "tiny", "size": "7B"}, {"name": "giant", "size": "70B"}]

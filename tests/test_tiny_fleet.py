@@ -16,11 +16,11 @@ from examples.tiny_fleet.contexts import TOLD, near_examples  # noqa: E402
 from examples.tiny_fleet.generators import MAKERS, make  # noqa: E402
 from examples.tiny_fleet.mixtures import BASE, FLEET, Stream  # noqa: E402
 from examples.tiny_fleet.world import SPLITS, World  # noqa: E402
-from fusion_hf.bench.graders import grade  # noqa: E402
-from fusion_hf.bench.store import query_overlap, read_log  # noqa: E402
-from fusion_hf.bench.tasks import TASKS, get_task  # noqa: E402
+from fusion_hf.logs.store import query_overlap, read_log  # noqa: E402
+from fusion_hf.tasks import TASKS, get_task  # noqa: E402
+from fusion_hf.tasks.graders import grade  # noqa: E402
 
-SAMPLE = ROOT / "fusion_hf" / "bench" / "sample"
+SAMPLE = ROOT / "fusion_hf" / "logs" / "sample"
 needs_sample = pytest.mark.skipif(not (SAMPLE / "data").is_dir(), reason="the sample is not built")
 
 

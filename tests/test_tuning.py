@@ -10,7 +10,7 @@ import torch
 from tiny_bert import tiny_bert
 from toy_log import toy_data
 
-from fusion_hf.encoder import load_encoder
+from fusion_hf.encoders.encoder import load_encoder
 from fusion_hf.errors import UserError
 from fusion_hf.routers import load_router, train_router
 

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from loopback_llm import Act, LoopbackLLM
 
-from fusion_hf.bench.schema import query_id, rows_to_table, validate
 from fusion_hf.llms.pool import LLM
+from fusion_hf.logs.schema import query_id, rows_to_table, validate
 from fusion_hf.thoughts import (
     TemplateIndex,
 )

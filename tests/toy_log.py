@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from fusion_hf.bench.data import RoutingData
-from fusion_hf.bench.schema import query_id
+from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.schema import query_id
 
 CANDIDATES = ["bee", "cat", "dog"]
 FORMS = {

@@ -9,7 +9,7 @@ import random
 import re
 from collections.abc import Callable
 
-from fusion_hf.bench.tasks import get_task
+from fusion_hf.tasks import get_task
 from fusion_hf.thoughts.extract import worked_steps
 from fusion_hf.thoughts.solved import Solved
 

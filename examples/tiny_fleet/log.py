@@ -9,10 +9,10 @@ import pyarrow as pa
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 
-from fusion_hf.bench.store import write_bench
-from fusion_hf.bench.tasks import TASKS, Example, get_task
 from fusion_hf.llms.collect import collect_examples, finish
 from fusion_hf.llms.pool import LLM, Pool, save_pool
+from fusion_hf.logs.write import write_bench
+from fusion_hf.tasks import TASKS, Example, get_task
 
 from .generators import Item, make
 from .mixtures import FLEET

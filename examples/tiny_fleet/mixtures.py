@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass, field
 
-from fusion_hf.bench.tasks import with_mode
+from fusion_hf.tasks import with_mode
 from fusion_hf.thoughts.prompt import build_prompt
 
 from .contexts import AGAINST_MEMORY, TOLD, near_examples

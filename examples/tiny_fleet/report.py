@@ -3,8 +3,8 @@
 import numpy as np
 import pyarrow as pa
 
-from fusion_hf.bench.schema import candidate_id
 from fusion_hf.llms.pool import Pool
+from fusion_hf.logs.schema import candidate_id
 
 from .generators import MAKERS as TASKS
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from fusion_hf.bench.tasks import THINK_SUFFIX
+from fusion_hf.tasks import THINK_SUFFIX
 from fusion_hf.thoughts.prompt import build_prompt
 
 from .generators import MAKERS, make

@@ -43,10 +43,10 @@ def chosen_llms(args) -> list[str] | None:
     names = args.llms.split(",") if args.llms else None
     if not args.small:
         return names
-    from ..bench.card import llm_rows
-    from ..bench.select import small_llms
-    from ..bench.store import local_path
     from ..llms.build import pool_rows
+    from ..logs.card import llm_rows
+    from ..logs.select import small_llms
+    from ..logs.store import local_path
 
     rows = pool_rows(args.pool) if args.pool else llm_rows(local_path(args.bench))
     if not rows:

@@ -13,8 +13,8 @@ def arguments(add) -> None:
 
 
 def run(args):
-    from ..bench.data import COLUMNS, RoutingData
-    from ..bench.store import read_extra, read_log
+    from ..logs.arrays import COLUMNS, RoutingData
+    from ..logs.store import read_extra, read_log
     from ..routers import load_router
     from ..routers.add_llm import add_llm
 

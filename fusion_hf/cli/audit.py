@@ -16,7 +16,7 @@ def arguments(add) -> None:
 def run(args):
     from pathlib import Path
 
-    from ..bench.audit import audit, audit_tables
+    from ..logs.audit import audit, audit_tables
 
     options = {"regrade": None if args.regrade < 0 else args.regrade, "near": args.near}
     if any(Path(args.log).glob("shard-*.jsonl")):

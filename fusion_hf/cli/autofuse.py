@@ -25,8 +25,8 @@ def arguments(add) -> None:
 
 
 def run(args):
-    from ..compare.autofuse import autofuse
-    from ..compare.verdicts import format_fusion
+    from ..comparison.autofuse import autofuse
+    from ..comparison.verdicts import format_fusion
     from ..fused import Thoughts
 
     named = dict(item.split("=", 1) if "=" in item else ("", item) for item in args.templates)

@@ -17,8 +17,8 @@ def arguments(add) -> None:
 
 
 def run(args):
-    from ..bench.store import summary
     from ..llms.build import build
+    from ..logs.store import summary
 
     build(args.logs, args.out, split=args.split, pool=args.pool, templates=args.templates, title=args.title,
           text=args.text)  # fmt: skip

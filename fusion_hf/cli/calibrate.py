@@ -18,7 +18,7 @@ def arguments(add) -> None:
 
 def run(args):
     from ..errors import UserError
-    from ..routers.calibrate import calibrate_on_bench, format_calibration
+    from ..routers.measuring.calibrate import calibrate_on_bench, format_calibration
 
     if (args.max_cost is None) == (args.min_quality is None):
         raise UserError("expected either --max-cost or --min-quality")

@@ -27,10 +27,10 @@ def arguments(add) -> None:
 
 
 def run(args):
-    from ..bench.tasks import TASKS
     from ..fused.asking import Thoughts, remember
     from ..llms.collect import collect_tasks
     from ..llms.pool import load_pool
+    from ..tasks import TASKS
 
     tasks = list(TASKS) if args.tasks == "all" else args.tasks.split(",")
     pool, modes = load_pool(args.pool), args.modes.split(",")

@@ -25,8 +25,8 @@ def arguments(add) -> None:
 
 
 def run(args):
-    from ..compare import compare_bench
-    from ..compare.tables import facts, short_verdicts, terminal
+    from ..comparison import compare_bench
+    from ..comparison.tables import facts, short_verdicts, terminal
 
     result = compare_bench(
         args.bench, args.router, args.log, args.out, title=args.title, combine=args.combine, encoder=args.encoder

@@ -24,9 +24,9 @@ def arguments(add) -> None:
 
 
 def run(args):
-    from ..bench.data import RoutingData
-    from ..bench.store import read_extra, read_log
-    from ..routers.evaluate import cross_validate, format_cv
+    from ..logs.arrays import RoutingData
+    from ..logs.store import read_extra, read_log
+    from ..routers.measuring.evaluate import cross_validate, format_cv
 
     pool = read_extra(args.bench, "llms")
     result = cross_validate(

@@ -11,6 +11,6 @@ def arguments(add) -> None:
 
 
 def run(args):
-    from ..demo import run_demo
+    from ..demonstration import run_demo
 
     run_demo(Path(args.out))

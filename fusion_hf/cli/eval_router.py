@@ -13,7 +13,7 @@ def arguments(add) -> None:
 
 
 def run(args):
-    from ..routers.evaluate import evaluate_on_bench, format_evaluation
+    from ..routers.measuring.evaluate import evaluate_on_bench, format_evaluation
 
     result = evaluate_on_bench(args.router, args.bench, split=args.split, scenario=args.scenario)
     print(format_evaluation(result))

@@ -28,10 +28,10 @@ def arguments(add) -> None:
 
 
 def run(args):
-    from ..bench.store import local_path
     from ..distill.report import REPORT, RESULTS, write_adapter_card
     from ..distill.student import add_to_bench, ask_student, measure, student_llm
     from ..llms.pool import load_pool
+    from ..logs.store import local_path
 
     bench, student = local_path(args.bench), Path(args.student)
     llm = student_llm(student, args.base, load_pool(args.pool) if args.pool else None, args.backend)

@@ -7,7 +7,7 @@ SHOWN = ("accuracy", "gain_at_r", "gain_at_b", "gap_at_o", "cost_save", "perf_ga
 
 
 def arguments(add) -> None:
-    from ..bench.store import SPLITS
+    from ..logs.store import SPLITS
 
     formats = "routerarena (prediction file), routerbench (CSV of all candidates), llmrouterbench (figures)"
     add("format", metavar="FORMAT", help=formats)
@@ -20,7 +20,7 @@ def arguments(add) -> None:
 
 
 def run(args):
-    from ..compare.export import export
+    from ..comparison.export import export
 
     result = export(args.format, args.bench, args.out, args.router, args.log, args.system, args.split)
     for name, scores in result.get("systems", {}).items():

@@ -15,8 +15,8 @@ def arguments(add) -> None:
 
 
 def run(args):
-    from ..bench.regrade import regrade
     from ..llms.logs import load_log
+    from ..logs.regrade import regrade
 
     result = regrade(load_log(args.logs), args.grader, args.out, split=args.split)
     print_json(result)

@@ -12,7 +12,7 @@ EXAMPLE = """fusion-hf import routerbench logs/routerbench --out bench
 FIGURES = True
 FORMATS = sorted(
     file.stem.replace("_", "-")
-    for file in (Path(__file__).parent.parent / "bench" / "importers").glob("*.py")
+    for file in (Path(__file__).parent.parent / "logs" / "importers").glob("*.py")
     if not file.stem.startswith("_")
 )
 
@@ -36,7 +36,7 @@ def mapping_of(text: str | None) -> dict[str, str]:
 
 
 def run(args):
-    from ..bench.importing import import_log
+    from ..logs.importing import import_log
 
     result = import_log(
         args.format, args.path, args.out, split=args.split, task=args.task, mapping=mapping_of(args.map)

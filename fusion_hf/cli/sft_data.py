@@ -32,8 +32,8 @@ def arguments(add) -> None:
 
 
 def run(args):
-    from ..bench.store import read_log
     from ..distill import Choice, hold_out, preference_dataset, save, sft_dataset
+    from ..logs.store import read_log
 
     choice = Choice(
         select=args.select, top_k=args.top_k, hybrid_keep=args.hybrid_keep, tie=args.tie, threshold=args.threshold,
@@ -69,7 +69,7 @@ def _weight(text: str) -> tuple[str, float]:
 def _excluded(args):
     import pyarrow as pa
 
-    from ..bench.store import bench_splits, local_path, read_log
+    from ..logs.store import bench_splits, local_path, read_log
 
     columns = ["query_id", "query"]
     folder = local_path(args.bench)

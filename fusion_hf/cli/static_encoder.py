@@ -11,7 +11,7 @@ def arguments(add) -> None:
 
 
 def run(args):
-    from ..static_encoder import distil_static, save_static
+    from ..encoders.static_table import distil_static, save_static
 
     encoder = distil_static(args.encoder, args.size, progress=True)
     save_static(encoder, args.out)

@@ -24,13 +24,13 @@ def arguments(add) -> None:
 
 def run(args):
     from .. import routers
-    from ..bench.data import RoutingData
-    from ..bench.store import read_extra, read_log
+    from ..logs.arrays import RoutingData
+    from ..logs.store import read_extra, read_log
 
     table = read_log(args.bench, args.split)
     data, answers = RoutingData.from_table(table), None
     if routers.get_kind(args.kind).needs_answers:
-        from ..routers.answers import log_answers
+        from ..routers.cascade.answers import log_answers
 
         answers = log_answers(table, data, progress=True)
     pool = read_extra(args.bench, "llms")

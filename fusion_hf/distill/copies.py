@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..bench.near import NEAR, near_duplicates, shingles
-from ..bench.schema import encode
+from ..logs.near import NEAR, near_duplicates, shingles
+from ..logs.schema import encode
 
 
 def answer_codes(texts: pa.ChunkedArray) -> np.ndarray:

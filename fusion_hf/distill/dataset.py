@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..bench.select import Answers, rank_answers
-from ..bench.tasks import with_mode
 from ..errors import UserError
+from ..logs.select import Answers, rank_answers
+from ..tasks import with_mode
 from .select import (
     Choice,
     Drops,

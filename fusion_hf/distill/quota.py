@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..bench.tasks import TASKS
 from ..errors import UserError
+from ..tasks import TASKS
 
 
 def quotas(

@@ -1,6 +1,6 @@
 """Which answers of a log a student should learn from.
 
-The rules are those of FusionFactory's model level (arXiv 2507.10540) as `fusion_hf.bench.select` has them, with these
+The rules are those of FusionFactory's model level (arXiv 2507.10540) as `fusion_hf.logs.select` has them, with these
 differences to the published code: wrong, empty and truncated responses never get in, ties go to the cheaper candidate
 or the shorter answer, code answers are code that passed its tests, copies are one, and queries of a test split are out.
 """
@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..bench.modes import MODES, PLAIN_MODES
-from ..bench.near import NEAR
-from ..bench.schema import encode
-from ..bench.select import RULES as ANSWER_RULES
-from ..bench.select import TIES, Answers, as_measured, rank_answers
 from ..errors import UserError
+from ..logs.near import NEAR
+from ..logs.schema import encode
+from ..logs.select import RULES as ANSWER_RULES
+from ..logs.select import TIES, Answers, as_measured, rank_answers
+from ..tasks.modes import MODES, PLAIN_MODES
 from .copies import answer_codes, answer_groups, near_queries
 from .quota import quotas, within
 
@@ -105,7 +105,7 @@ def select_answers(table: pa.Table, choice: Choice | None = None, exclude: pa.Ta
     """Pick the answers of a log that a student should learn from. The order of the log's rows never matters.
 
     Args:
-        table: Log rows of the train split (see `fusion_hf.bench.schema`).
+        table: Log rows of the train split (see `fusion_hf.logs.schema`).
         choice: How; None means ``Choice()``.
         exclude: Log rows (a test split, say) whose queries must not be learned: same query_id, same query text, or
             nearly the same (Jaccard similarity of at least ``choice.near``).

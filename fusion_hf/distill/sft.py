@@ -16,8 +16,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from ..bench.tasks import TASKS
 from ..errors import UserError, require
+from ..tasks import TASKS
 from . import training
 from .report import REPORT, train_report, write_report
 from .training import finish, load_rows

@@ -11,14 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from ..bench.modes import MODES, PLAIN_MODES
-from ..bench.schema import KEY
-from ..bench.stats import bootstrap_ci, paired
-from ..bench.store import EXTRAS, bench_splits, read_extra, read_log, write_bench
 from ..errors import UserError
 from ..llms.collect import Summary, collect, finish
 from ..llms.pool import LLM, Pool
 from ..llms.requests import Request, messages_of
+from ..logs.schema import KEY
+from ..logs.stats import bootstrap_ci, paired
+from ..logs.store import EXTRAS, bench_splits, read_extra, read_log
+from ..logs.write import write_bench
+from ..tasks.modes import MODES, PLAIN_MODES
 from .merge import merge
 
 QUERY = ("query_id", "task", "source_id", "query", "ground_truth", "metric")

@@ -9,15 +9,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..bench.modes import PLAIN_MODES, with_mode
-from ..bench.store import read_log
 from ..errors import UserError
 from ..llms.collect import collect
 from ..llms.pool import LLM, Pool
 from ..llms.record import Summary
 from ..llms.requests import Messages, Request
 from ..llms.shards import latest_rows
+from ..logs.store import read_log
 from ..routers.chats import Chat, as_texts
+from ..tasks.modes import PLAIN_MODES, with_mode
 
 QUERY = ["query_id", "task", "source_id", "query", "ground_truth", "metric"]
 

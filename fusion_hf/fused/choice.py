@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..bench.rewards import get_scenario, pick
 from ..errors import UserError
+from ..logs.rewards import get_scenario, pick
 
 
 @dataclass(frozen=True)

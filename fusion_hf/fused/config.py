@@ -4,9 +4,9 @@ import json
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..bench.rewards import SCENARIOS
-from ..bench.schema import split_candidate
 from ..errors import UserError, hub_reason
+from ..logs.rewards import SCENARIOS
+from ..logs.schema import split_candidate
 
 CONFIG_FILE, POOL_FILE = "fused_config.json", "pool.yaml"
 FORMAT = 1

@@ -8,11 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..bench.schema import split_candidate
 from ..errors import UserError
 from ..llms.collect import collect
 from ..llms.pool import Pool, load_pool
 from ..llms.shards import latest_rows
+from ..logs.schema import split_candidate
 from ..pushable import Pushable
 from ..routers import Router, load_router
 from ..routers.chats import Chat, as_texts

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..llms.backends import LOCAL
 from ..llms.pool import LLM, Pool, save_pool
 from ..routers import Router, load_router
 from .asking import Thoughts
@@ -117,7 +116,7 @@ def _copy_models(llms: Sequence[LLM], part: Path) -> Pool:
 
     result = []
     for llm in llms:
-        if llm.backend in LOCAL:
+        if llm.local:
             options = dict(llm.options)
             if "adapter" in options:
                 options["adapter"] = copied(options["adapter"], "adapters")

@@ -1,4 +1,4 @@
-"""What goes to the Hub: kinds of folders, their cards, and pushing. Nothing else in the house writes to the Hub."""
+"""What goes to the Hub: kinds of folders, their cards, and pushing. Nothing else writes to the Hub."""
 
 from ..distill.report import write_adapter_card
 from .cards import write_router_card

@@ -7,8 +7,8 @@ from typing import Any
 
 from ..cards import PLACE, render_card
 from ..distill.report import REPORT, write_adapter_card
-from ..encoder import DEFAULT_ENCODER, NONE, OFFLINE
-from ..routers.evaluate import fingerprint
+from ..encoders.encoder import DEFAULT_ENCODER, NONE, OFFLINE
+from ..routers.measuring.evaluate import fingerprint
 
 EVALUATION = "eval.json"
 """Where the card of a router looks for its figures:  fusion-hf eval-router ROUTER BENCH --json ROUTER/eval.json"""

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ..bench.card import llm_rows, told_sources
-from ..bench.store import bench_splits, local_path, read_log, write_bench
 from ..errors import UserError
+from ..logs.card import llm_rows, told_sources
+from ..logs.store import bench_splits, local_path, read_log
+from ..logs.write import write_bench
 from .logs import load_log
 from .pool import Pool, load_pool
 
@@ -34,7 +35,7 @@ def build(
             templates that a log carries.
         title: Heading of the card.
         text: Paragraphs under it.
-        sources: See `fusion_hf.bench.card.write_card`; what the logs carry holds for the other tasks.
+        sources: See `fusion_hf.logs.card.write_card`; what the logs carry holds for the other tasks.
 
     Raises:
         UserError: Nothing to read, no split to put rows into, rows that do not fit the log row, or one key twice.

@@ -3,30 +3,27 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from ..bench.modes import PLAIN_MODES
-from ..bench.schema import rows_to_table, validate
-from ..bench.tasks import Example
 from ..errors import UserError
-from .backends import LOCAL
-from .backends.vllm import ENGINE_OPTIONS
-from .key_set import KeySet
-from .pool import LLM, Pool, load_pool, recost, save_pool
+from ..logs.schema import rows_to_table, validate
+from ..tasks import Example
+from ..tasks.modes import PLAIN_MODES
+from .pool import Pool, load_pool, recost
+from .prepare import already, prepare
+from .ray_engine import collect_ray
 from .record import Progress, Recorder, Summary
-from .requests import Plan, Request, answer_limit, make_plan, make_requests, messages_of, worst_case
-from .runner import Budget, Limits, Runner, counted, stop_on_signal
-from .shards import ShardWriter, latest_chunks, read_rows, repair, row_key
-from .unrecorded_spend import Held, held_usd
+from .requests import Plan, Request, make_plan, make_requests
+from .runner import Budget, Limits, Runner, stop_on_signal
+from .shards import ShardWriter, latest_chunks
+from .unrecorded_spend import Held
 
 logger = logging.getLogger(__name__)
 ENGINES = ("asyncio", "ray")
-# Options that do not change an answer.
-RUNNING = ("concurrency", "timeout", "batch_size", "token_budget", "device", *ENGINE_OPTIONS)
 
 
 def collect(pool: Pool, requests: Iterable[Request], out: str | Path, **options: Any) -> Summary:
@@ -88,101 +85,9 @@ async def collect_async(
     return summary
 
 
-def prepare(
-    pool: Pool, requests: Iterable[Request], out: str | Path, limits: Limits, done: Callable[[Summary], None]
-) -> tuple[Summary, Iterator[Request], float]:
-    """Everything before the first question, for any engine.
-
-    Returns:
-        The summary so far, the requests that `out` does not answer (the others are counted and `done` as they are
-        read), and the USD that count against the cap.
-    """
-    _check_limits(limits, pool)
-    repair(out)
-    _remember_pool(pool, Path(out))
-    known, spent, feared = _already(out, pool, limits.max_usd)
-    if limits.max_usd is not None:
-        feared += held_usd(out)
-    summary = Summary(usd_total=spent)
-    return summary, _new_requests(requests, pool, known, summary, done), spent + feared
-
-
-def _check_limits(limits: Limits, pool: Pool) -> None:
-    for name in ("concurrency", "timeout", "max_failures"):
-        value = getattr(limits, name)
-        if value is not None and value <= 0:
-            raise UserError(f"expected {name} above 0, found {value}")
-    if limits.retries < 0:
-        raise UserError(f"expected retries >= 0, found {limits.retries}")
-    if limits.max_usd is not None:
-        if not limits.max_usd >= 0:
-            raise UserError(f"expected max_usd >= 0, found {limits.max_usd}")
-        for llm in pool.values():
-            if None in (llm.input_price, llm.output_price):
-                raise UserError(f"max_usd needs prices: {llm.name} has none in the pool (0 means free of charge)")
-            if llm.output_price and answer_limit(llm) is None:
-                raise UserError(f"max_usd needs to know how long answers may be: give {llm.name} the option max_tokens")
-
-
-def _already(out: str | Path, pool: Pool, max_usd: float | None) -> tuple[KeySet, float, float]:
-    """Keys that are answered, the USD they cost, and what answers without the server's count may have cost beyond that.
-
-    The last is their worst case, and only told under a cap.
-    """
-    done, spent, feared = KeySet(), 0.0, 0.0
-    for row in read_rows(out):
-        if row.get("error") is None:
-            done.add(row_key(row))
-            spent += row.get("cost") or 0.0
-            if max_usd is None or row["llm"] not in pool or counted(row.get("cost"), row.get("usage_source")):
-                continue
-            most = worst_case(pool[row["llm"]], messages_of(row["query"], row["mode"]), row.get("input_tokens"))
-            feared += max(0.0, most - (row.get("cost") or 0.0))
-    return done, spent, feared
-
-
-def _new_requests(
-    requests: Iterable[Request], pool: Pool, known: KeySet, summary: Summary, done: Callable[[Summary], None]
-) -> Iterator[Request]:
-    """The requests that are to be asked; counts the others."""
-    seen = KeySet()
-    for request in requests:
-        pool.get_llm(request.llm)
-        summary.read += 1
-        if not seen.add(request.key):
-            summary.dropped["duplicate"] += 1
-        elif request.key in known:
-            summary.resumed += 1
-            summary.kept += 1
-        else:
-            yield request
-            continue
-        done(summary)
-
-
-def _remember_pool(pool: Pool, out: Path) -> None:
-    """Keep the pool beside the shards; an LLM that would answer otherwise than before is refused."""
-    path = out / "pool.yaml"
-    merged = dict(load_pool(path)) if path.exists() else {}
-    for llm in pool.values():
-        if llm.name in merged and _identity(llm) != _identity(merged[llm.name]):
-            raise UserError(
-                f"{out} holds answers of {llm.name} from {_identity(merged[llm.name])}, the pool now says "
-                f"{_identity(llm)}: use another folder or another name"
-            )
-        merged[llm.name] = llm
-    save_pool(Pool(merged.values()), path)
-
-
-def _identity(llm: LLM) -> dict[str, Any]:
-    """What decides an answer; a local model by its folder's name, because folders move."""
-    model = Path(llm.model_id).name if llm.backend in LOCAL else llm.model_id
-    return {"model": model} | {k: v for k, v in sorted(llm.options.items()) if k not in (*RUNNING, "adapter")}
-
-
 def plan(pool: Pool, requests: Iterable[Request], out: str | Path) -> Plan:
     """The price of a run, without asking anything."""
-    return make_plan(pool, requests, _already(out, pool, None)[0])
+    return make_plan(pool, requests, already(out, pool, None)[0])
 
 
 def collect_examples(
@@ -208,8 +113,6 @@ def collect_examples(
         raise UserError(f"unknown engine {engine!r}: expected one of {', '.join(ENGINES)}")
     options["total"] = sum(map(len, examples.values())) * len(pool) * len(modes)
     if engine == "ray":
-        from .ray_engine import collect_ray
-
         return collect_ray(pool, requests, out, **options)
     return collect(pool, requests, out, **options)
 
@@ -231,7 +134,7 @@ def collect_tasks(
     `source` is a local copy of the task's rows in place of the Hub: a file or folder for one task, a folder with a
     folder a task for several. See `load_examples`, `make_requests` and `collect_async` for the other arguments.
     """
-    from ..bench.tasks.load import load_examples
+    from ..tasks.load import load_examples
 
     examples = {}
     for task in tasks:
@@ -252,7 +155,7 @@ def finish(out: str | Path, pool: Pool | None = None, version: str = "strict") -
         pool: Prices; None takes the pool that the collector left in the folder.
         version: Version of the graders, ``strict`` or ``paper``.
     """
-    from ..bench.graders import grade_table
+    from ..logs.grade_table import grade_table
 
     chunks = [rows_to_table(rows) for rows in latest_chunks(out)]
     if not chunks:

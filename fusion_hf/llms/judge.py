@@ -8,10 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..bench.card import llm_rows
-from ..bench.schema import candidate_id
-from ..bench.store import bench_splits, local_path, read_log, write_bench
 from ..errors import UserError
+from ..logs.card import llm_rows
+from ..logs.schema import candidate_id
+from ..logs.store import bench_splits, local_path, read_log
+from ..logs.write import write_bench
 from . import rubric
 from .collect import collect, plan
 from .judgements import add_judgements, judgement_id, judgement_ids, read_judgements, reasons, write_unscored

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..bench.schema import KEY, LOG_SCHEMA
+from ..logs.schema import KEY, LOG_SCHEMA
 from . import rubric
 from .shards import latest_chunks
 

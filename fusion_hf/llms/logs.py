@@ -6,9 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..bench.schema import rows_to_table
-from ..bench.store import read_log
 from ..errors import UserError
+from ..logs.schema import rows_to_table
+from ..logs.store import read_log
 from .collect import finish
 from .judgements import add_judgements, read_judgements
 from .pool import Pool

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from ..bench.modes import split_candidate
-from ..bench.select import SIZES
+from .. import plugins
 from ..errors import UserError
-from .backends import LOCAL, backend_names
+from ..logs.select import SIZES
+from ..tasks.modes import split_candidate
 
 PUBLISHED = Path(__file__).parent / "pools"  # pools of others, as data: load_pool("fusionbench")
 SECRETS = ("api_key", "apikey", "key", "token", "secret", "password", "authorization")
@@ -66,6 +66,16 @@ class LLM:
         """`model`, or `name` where none is given."""
         return self.model or self.name
 
+    @property
+    def local(self) -> bool:
+        """Whether its backend loads the model in this process, so that `model` may be a folder."""
+        return is_local(self.backend)
+
+
+def is_local(backend: str | None) -> bool:
+    """Whether a backend loads `model` in this process: its file has a line ``LOCAL = True``."""
+    return backend in plugins.names("backends") and plugins.has_line("backends", backend, "LOCAL = True")
+
 
 def _check(llm: LLM) -> None:
     """Refuse a value that no LLM can have; the message names the field."""
@@ -96,7 +106,8 @@ def _check(llm: LLM) -> None:
             datetime.date.fromisoformat(llm.price_date if len(llm.price_date) > 7 else f"{llm.price_date}-01")
         except ValueError:
             expect(False, "price_date", "as YYYY-MM-DD or YYYY-MM")
-    expect(llm.backend in backend_names(), "backend", f"one of {', '.join(backend_names())}")
+    # A name only: a path would let a pool file that somebody else wrote run code.
+    expect(llm.backend in plugins.names("backends"), "backend", f"one of {', '.join(plugins.names('backends'))}")
     if llm.base_url is not None:
         expect(llm.base_url.startswith(("http://", "https://")), "base_url", "to begin with http:// or https://")
     expect(isinstance(llm.options, dict), "options", "to be a mapping")
@@ -222,7 +233,7 @@ def _read_entry(entry: Any, folder: Path, where: str) -> LLM:
             raise UserError(f"{where}: expected {f.name}, found no such field")
     entry = {k: v for k, v in entry.items() if v is not None or k in ("input_price", "output_price")}
     try:
-        if entry.get("backend") in LOCAL:
+        if is_local(entry.get("backend")):
             entry["model"] = _resolve(entry.get("model", entry["name"]), folder)
             if isinstance(entry.get("options"), dict) and "adapter" in entry["options"]:
                 entry["options"] = entry["options"] | {"adapter": _resolve(entry["options"]["adapter"], folder)}
@@ -256,7 +267,7 @@ def save_pool(pool: Pool, path: str | Path) -> Path:
     entries = []
     for llm in pool.values():
         entry = {f.name: getattr(llm, f.name) for f in fields(LLM)}
-        if llm.backend in LOCAL:
+        if llm.local:
             entry["model"] = relative(llm.model)
             if "adapter" in llm.options:
                 entry["options"] = llm.options | {"adapter": relative(llm.options["adapter"])}

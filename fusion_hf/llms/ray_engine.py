@@ -18,9 +18,8 @@ from typing import Any
 import pyarrow as pa
 
 from ..errors import UserError, require
-from .backends import LOCAL
-from .collect import prepare
 from .pool import Pool
+from .prepare import prepare
 from .ray_budget import BudgetClient, ClusterBudget
 from .record import Progress, Recorder, Summary
 from .requests import Request
@@ -69,7 +68,7 @@ def collect_ray(
         marker = out / f".run-{run}"
         marker.touch()
         try:
-            local = any(llm.backend in LOCAL for llm in pool.values())
+            local = any(llm.local for llm in pool.values())
             gpus = int(ray.cluster_resources().get("GPU", 0)) if local else 0
             workers = workers or gpus or int(ray.cluster_resources()["CPU"])
             budget = None

@@ -6,9 +6,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..bench.card import llm_rows
-from ..bench.store import bench_splits, local_path, read_log, write_bench
 from ..errors import UserError
+from ..logs.card import llm_rows
+from ..logs.store import bench_splits, local_path, read_log
+from ..logs.write import write_bench
 from .build import pool_rows
 from .logs import check_log_file, load_ungraded, write_log
 from .pool import Pool, recost

@@ -6,11 +6,10 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ..bench.modes import MODES, PLAIN_MODES
-from ..bench.schema import query_id
-from ..bench.tasks import Example, get_task, with_mode
 from ..errors import UserError
-from .backends import LOCAL
+from ..logs.schema import query_id
+from ..tasks import Example, get_task, with_mode
+from ..tasks.modes import MODES, PLAIN_MODES
 from .key_set import KeySet
 from .pool import LLM, Pool
 
@@ -23,7 +22,7 @@ class Request:
     """One question to one LLM in one mode.
 
     Attributes:
-        query_id: See `fusion_hf.bench.schema.query_id`.
+        query_id: See `fusion_hf.logs.schema.query_id`.
         query: The prompt in direct mode, as it goes into the log.
         messages: The chat that is sent.
     """
@@ -72,8 +71,8 @@ def make_requests(
         task: dict(zip(ids[task], prompts([row.query for row in rows], ids[task]), strict=True))
         for task, rows in (examples.items() if "thought" in modes else ())
     }
-    local = [[llm] for llm in pool if pool[llm].backend in LOCAL]
-    remote = [llm for llm in pool if pool[llm].backend not in LOCAL]
+    local = [[llm] for llm in pool if pool[llm].local]
+    remote = [llm for llm in pool if not pool[llm].local]
     for llms in (remote, *local):
         for task, rows in examples.items():
             for (row, identity), llm, mode in itertools.product(zip(rows, ids[task], strict=True), llms, modes):

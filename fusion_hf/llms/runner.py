@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from .backends import LOCAL, Backend, BackendError, Reply, open_backend
+from .backends import Backend, BackendError, Reply, open_backend
 from .limits import AdaptiveLimit
 from .pool import Pool
 from .requests import Request, worst_case
@@ -161,7 +161,7 @@ class Runner:
         backend = self._backends[name]
         if backend.endpoint not in self.endpoints:
             limit = self.limits.concurrency or backend.concurrency or DEFAULT_CONCURRENCY
-            if self.pool[name].backend not in LOCAL:
+            if not self.pool[name].local:
                 limit = math.ceil(limit / self.limits.sharers)
             self.endpoints[backend.endpoint] = Endpoint(backend.endpoint, AdaptiveLimit(limit))
         return self.endpoints[backend.endpoint]

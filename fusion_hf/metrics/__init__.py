@@ -1,4 +1,4 @@
-"""Metrics for `evaluate`: thin shells over the graders and rewards of `fusion_hf.bench`, each a folder and a Space.
+"""Metrics for `evaluate`: thin shells over the graders and rewards of `fusion_hf.logs`, each a folder and a Space.
 
 ``evaluate.load(path("fusion_grade"), "gsm8k")`` needs no network; ``fusion-hf push`` of such a folder makes the Space,
 after which ``evaluate.load("user/fusion_grade", "gsm8k")`` works as well. What the shells call stands in `scores`.

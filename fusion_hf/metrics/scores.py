@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from ..bench.data import COLUMNS, RoutingData
-from ..bench.graders import GRADERS, VERSIONS, grade_table
-from ..bench.rewards import Scaling, Scenario, get_scenario
-from ..bench.stats import aiq, bootstrap_ci, hull, number
-from ..bench.store import read_log
-from ..bench.tasks import TASKS
 from ..errors import UserError
-from ..routers.anchors import choices, figures
+from ..logs.arrays import COLUMNS, RoutingData
+from ..logs.grade_table import grade_table
+from ..logs.rewards import Scaling, Scenario, get_scenario
+from ..logs.stats import aiq, bootstrap_ci, hull, number
+from ..logs.store import read_log
+from ..routers.measuring.anchors import choices, figures
+from ..tasks import TASKS
+from ..tasks.graders import GRADERS, VERSIONS
 
 
 def graded(
@@ -132,7 +133,7 @@ def _places(
 
 
 def frontier(quality: Sequence[float], cost: Sequence[float], max_cost: float | None = None) -> dict:
-    """AIQ of operating points (see `fusion_hf.bench.stats.aiq`), and the points on the hull.
+    """AIQ of operating points (see `fusion_hf.logs.stats.aiq`), and the points on the hull.
 
     Args:
         quality: Mean quality of each operating point, 0..1.

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ..bench.data import RoutingData
-from ..bench.schema import split_candidate
 from ..errors import UserError
+from ..logs.arrays import RoutingData
+from ..logs.schema import split_candidate
 from .added import LOGARITHMIC, QUANTITIES, linear_columns
 from .base import Router
 
@@ -87,7 +87,7 @@ def _heads(router: Router, queries: list[str]) -> dict[str, np.ndarray]:
     """The head's output for the learned candidates: float64 [n, m] a quantity."""
     embeddings = None
     if router.encoder is not None:
-        from ..encoder import embed_cached
+        from ..encoders.encoder import embed_cached
 
         embeddings = embed_cached(router.text_encoder, queries)
     output = router.head(router.features(queries, embeddings))

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from transformers import AutoModel, PreTrainedModel
 
-from ..encoder import TextEncoder
+from ..encoders.encoder import TextEncoder
 from ..errors import UserError
 from ..pushable import Pushable
 from ..remote_code import auto_map, save_code

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..encoder import TextEncoder
+from ..encoders.encoder import TextEncoder
 
 
 @dataclass

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..bench.data import RoutingData
-from ..bench.rewards import SCENARIOS, Scaling, available_scenarios
-from ..bench.schema import split_candidate
-from ..encoder import DEFAULT_ENCODER, NONE, TextEncoder, embed_cached, load_encoder
+from ..encoders.encoder import DEFAULT_ENCODER, NONE, TextEncoder, embed_cached, load_encoder
 from ..errors import UserError
-from . import get_kind
+from ..logs.arrays import RoutingData
+from ..logs.rewards import SCENARIOS, Scaling, available_scenarios
+from ..logs.schema import split_candidate
 from .base import Router
 from .examples import MOST, remember
 from .features import fit_features, text_features
+from .kind import get_kind
 from .targets import Targets
 
 

@@ -7,7 +7,7 @@ from .index import Hit, TemplateIndex
 from .prompt import PROMPTS, STYLES, build_prompt, load_prompts
 
 if TYPE_CHECKING:  # what `_LATER` loads when it is first used
-    from ..bench.select import RULES
+    from ..logs.select import RULES
     from .answer import Thought, think, think_with, thought_prompts
     from .extract import ExtractiveSummariser
     from .select import select_answers
@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # what `_LATER` loads when it is first used
     from .templates import Templates, build_templates, make_templates
 
 _LATER = {
-    "RULES": "..bench.select",
+    "RULES": "..logs.select",
     "ExtractiveSummariser": ".extract",
     "LLMSummariser": ".summarise",
     "Templates": ".templates",

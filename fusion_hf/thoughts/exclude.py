@@ -10,8 +10,8 @@ from functools import cached_property, lru_cache
 import numpy as np
 import pyarrow as pa
 
-from ..bench.modes import THINK_SUFFIX
-from ..bench.near import NEAR, shingles
+from ..logs.near import NEAR, shingles
+from ..tasks.modes import THINK_SUFFIX
 
 COMMON = 0.02  # a shingle that stands in a larger share of the templates' queries is the form of the question
 SAMPLE = 2_000  # queries that the form is learned from
@@ -40,7 +40,7 @@ class Exclusion:
     def near(self, query: str, rows: np.ndarray) -> np.ndarray:
         """Those of `rows` whose query is a near-duplicate of `query`: a Jaccard similarity of at least `NEAR`.
 
-        As in `fusion_hf.bench.near`, three-word shingles are compared, and those that many queries share, such as
+        As in `fusion_hf.logs.near`, three-word shingles are compared, and those that many queries share, such as
         instructions and worked examples before the question, do not count.
         """
         own = self._content(_plain(query))

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..encoder import cache_folder
+from ..encoders.encoder import cache_folder
 from ..errors import UserError, hub_reason
 
 COLUMNS = ("query_id", "task", "query", "template", "answer", "candidates", "rule", "summariser", "prompt_version")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..encoder import TextEncoder, embed_cached, load_encoder
+from ..encoders.encoder import TextEncoder, embed_cached, load_encoder
 from ..errors import UserError
 from ..pushable import Pushable
 from .approximate import Approximate, wanted
@@ -50,8 +50,8 @@ class TemplateIndex(Pushable):
     Args:
         templates: `datasets.Dataset` or pyarrow table with the columns that `make_templates` gives.
         embeddings: float32 [n, d], unit length, one row a template; may be a `numpy.memmap`.
-        encoder_name: The text encoder that made them (see `fusion_hf.encoder.resolve_encoder`); queries are encoded by
-            the same one, and by no other.
+        encoder_name: The text encoder that made them (see `fusion_hf.encoders.encoder.resolve_encoder`); queries are
+            encoded by the same one, and by no other.
     """
 
     def __init__(self, templates: Any, embeddings: np.ndarray, encoder_name: str):

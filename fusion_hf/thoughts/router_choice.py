@@ -9,8 +9,8 @@ from typing import Any
 
 from transformers import AutoModel
 
-from ..bench.modes import candidate_id, split_candidate
 from ..errors import UserError
+from ..tasks.modes import candidate_id, split_candidate
 
 
 class Worth:

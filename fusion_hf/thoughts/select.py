@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from ..bench.schema import candidate_id
-from ..bench.select import RULES, Answers, as_measured, rank_answers
 from ..errors import UserError
+from ..logs.schema import candidate_id
+from ..logs.select import RULES, Answers, as_measured, rank_answers
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def select_answers(
     threshold: float = 0.5,
     llms: Collection[str] | None = None,
 ) -> Selection:
-    """Choose the answers to learn from, query by query, by a rule of `fusion_hf.bench.select`.
+    """Choose the answers to learn from, query by query, by a rule of `fusion_hf.logs.select`.
 
     All rules use only answers whose performance is at least `threshold`; where none was measured (open-ended tasks)
     ``judge`` asks the same of the judge's score.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from ..encoder import DEFAULT_ENCODER
+from ..encoders.encoder import DEFAULT_ENCODER
 from ..errors import UserError
 from .extract import ExtractiveSummariser
 from .files import COLUMNS
@@ -165,7 +165,7 @@ def build_templates(
     Returns:
         The counts of `make_templates`; of a dry run ``read``, ``dropped`` and the `Plan` of the collector.
     """
-    from ..bench.store import read_log
+    from ..logs.store import read_log
     from .index import TemplateIndex, check_encoder
 
     check_encoder(encoder)

@@ -146,6 +146,6 @@ def gpqa(rng: random.Random, world: World, key: tuple | None = None) -> Item:
 
 def _gpqa_place(row: dict) -> int:
     """Where the task puts the right option: it shuffles by a hash of the question."""
-    from fusion_hf.bench.tasks import get_task
+    from fusion_hf.tasks import get_task
 
     return "ABCD".index(get_task("gpqa").example(row, 0).ground_truth[0][1])

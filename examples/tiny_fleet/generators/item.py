@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 
-from fusion_hf.bench.tasks import get_task, with_mode
+from fusion_hf.tasks import get_task, with_mode
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,11 @@
 One that loads its model in this process has a line ``LOCAL = True``.
 """
 
-import functools
-import importlib
-import pkgutil
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from ..pool import LLM
-
-LOCAL = tuple(
-    p.stem for p in sorted(Path(__file__).parent.glob("[!_]*.py")) if "\nLOCAL = True" in p.read_text(encoding="utf-8")
-)
-"""Backends that load `model` in this process, which may be a folder: the files here with a line ``LOCAL = True``."""
+from ... import plugins
+from ..pool import LLM
 
 # Kind of error -> whether the same request may succeed later.
 KINDS = {
@@ -94,12 +85,6 @@ class Backend(Protocol):
         ...
 
 
-@functools.cache
-def backend_names() -> tuple[str, ...]:
-    """The backends that exist: the files of this folder."""
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
-
-
-def open_backend(llm: "LLM") -> Backend:
+def open_backend(llm: LLM) -> Backend:
     """The backend of an LLM, ready to chat. Raises `UserError` for a missing key, model or package."""
-    return importlib.import_module(f"{__name__}.{llm.backend}").Backend(llm)
+    return plugins.load("backends", llm.backend).Backend(llm)

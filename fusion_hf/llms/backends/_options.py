@@ -4,12 +4,9 @@ import difflib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ...errors import UserError
-
-if TYPE_CHECKING:
-    from ..pool import LLM
+from ..pool import LLM
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ def known_options(options: Iterable[str], known: tuple[str, ...], name: str) -> 
             raise UserError(f"{name}: unknown option {key!r}{hint}; options are {', '.join(known)}")
 
 
-def read_key(llm: "LLM") -> str | None:
+def read_key(llm: LLM) -> str | None:
     """The key in the environment variable that the LLM names; None if it names none, a `UserError` if it is empty."""
     if not llm.api_key_env:
         return None

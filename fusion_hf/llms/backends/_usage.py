@@ -2,18 +2,16 @@
 
 import functools
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...errors import UserError
-
-if TYPE_CHECKING:
-    from ..pool import LLM
+from ..pool import LLM
 
 BYTES_PER_TOKEN = 4  # the usual rule of thumb for English, in UTF-8 bytes so that other scripts are not undercounted
 RULE = f"bytes/{BYTES_PER_TOKEN}"
 
 
-def count_usage(llm: "LLM", usage: Any, messages: list[dict[str, str]], text: str) -> dict[str, Any]:
+def count_usage(llm: LLM, usage: Any, messages: list[dict[str, str]], text: str) -> dict[str, Any]:
     """The fields `input_tokens`, `output_tokens`, `reasoning_tokens` and `usage_source` of a `Reply`.
 
     Counts of the server are taken as they are. A count that it does not give is estimated with the LLM's own tokenizer
@@ -42,7 +40,7 @@ def count_usage(llm: "LLM", usage: Any, messages: list[dict[str, str]], text: st
     return {"input_tokens": sent, "output_tokens": got, "reasoning_tokens": reasoning, "usage_source": source}
 
 
-def check_tokenizer(llm: "LLM") -> None:
+def check_tokenizer(llm: LLM) -> None:
     """Refuse, before anything is asked and paid, an LLM whose pool entry names a tokenizer that is not here."""
     if llm.tokenizer and _tokenizer(llm.tokenizer) is None:
         raise UserError(
@@ -51,12 +49,12 @@ def check_tokenizer(llm: "LLM") -> None:
         )
 
 
-def own_tokenizer(llm: "LLM"):
+def own_tokenizer(llm: LLM):
     """The tokenizer of an LLM, if its pool entry or its model names one that is on this machine; else None."""
     return _tokenizer(llm.tokenizer or llm.model_id)
 
 
-def _counter(llm: "LLM"):
+def _counter(llm: LLM):
     """(function that counts the tokens of a text, its name)."""
     name = llm.tokenizer or llm.model_id
     tokenizer = own_tokenizer(llm)

@@ -4,20 +4,18 @@ import asyncio
 import inspect
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx2
 from huggingface_hub import AsyncInferenceClient, constants
 from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError
 
 from ...errors import UserError
+from ..pool import LLM
 from . import BackendError, Reply
 from ._http import clean, refusal, well_formed
 from ._options import known_options, read_key
 from ._usage import check_tokenizer, count_usage
-
-if TYPE_CHECKING:
-    from ..pool import LLM
 
 APIS = ("chat_completion", "text_generation")
 NOT_SENT = ("api", "provider", "bill_to", "concurrency", "timeout")  # options that are ours or the client's
@@ -40,7 +38,7 @@ class Backend:
     gets none: the user's Hub token goes to no server that the user did not name for it.
     """
 
-    def __init__(self, llm: "LLM"):
+    def __init__(self, llm: LLM):
         options = dict(llm.options)
         self.api = options.get("api", APIS[0])
         if self.api not in APIS:

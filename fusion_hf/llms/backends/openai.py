@@ -6,18 +6,16 @@ import time
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import aiohttp
 
+from ..pool import LLM
 from . import BackendError, Reply
 from ._http import clean, refusal, well_formed
 from ._options import known_options, read_key
 from ._usage import check_tokenizer, count_usage
-
-if TYPE_CHECKING:
-    from ..pool import LLM
 
 NOT_SENT = ("concurrency", "timeout")  # options in the pool that are ours, not the server's
 # What OpenAI's protocol knows, and what its well-known servers (vLLM, TGI, llama.cpp, OpenRouter) add to it; without
@@ -52,7 +50,7 @@ class Backend:
     go into the mapping ``extra_body``, which is laid over the request; any other name is a `UserError`.
     """
 
-    def __init__(self, llm: "LLM"):
+    def __init__(self, llm: LLM):
         known_options(llm.options, KNOWN, llm.name)
         check_tokenizer(llm)
         self.llm, self.name = llm, llm.name

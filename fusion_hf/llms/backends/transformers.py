@@ -7,20 +7,17 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 from tqdm import tqdm
 from transformers import StoppingCriteriaList, StopStringCriteria
 
+from ..pool import LLM
 from . import Reply
 from ._decode import decode
 from ._gather import SETTINGS, GatheringBackend, Job
 from ._load import load_model, token_budget
 from ._options import Settings, known_options
-
-if TYPE_CHECKING:
-    from ..pool import LLM
 
 LOCAL = True
 LOAD_OPTIONS = ("adapter", "device", "dtype", "batch_size", "token_budget", "concurrency", "timeout")
@@ -45,7 +42,7 @@ class Backend(GatheringBackend):
     of key-value cache on a CPU or 40 % of the free memory of a GPU).
     """
 
-    def __init__(self, llm: "LLM"):
+    def __init__(self, llm: LLM):
         super().__init__()
         options = dict(llm.options)
         known_options(options, (*LOAD_OPTIONS, *SETTINGS), llm.name)

@@ -3,15 +3,12 @@
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 from ...errors import UserError, require
+from ..pool import LLM
 from . import Reply
 from ._gather import SETTINGS, GatheringBackend
 from ._options import Settings, known_options
-
-if TYPE_CHECKING:
-    from ..pool import LLM
 
 LOCAL = True
 # Options that go to `vllm.LLM`; the others are ours.
@@ -29,7 +26,7 @@ class Backend(GatheringBackend):
     On a CPU the memory of the key-value cache is set by vLLM's own variable ``VLLM_CPU_KVCACHE_SPACE`` (GiB).
     """
 
-    def __init__(self, llm: "LLM"):
+    def __init__(self, llm: LLM):
         super().__init__()
         known_options(llm.options, (*LOAD_OPTIONS, *SETTINGS), llm.name)
         self.settings = Settings(**{k: v for k, v in llm.options.items() if k in SETTINGS})

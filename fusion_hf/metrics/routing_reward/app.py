@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fusion_hf import read_log
-from fusion_hf.bench.sample import sample_path
+from fusion_hf.logs.sample import sample_path
 from fusion_hf.metrics.space import interface
 
 QUERIES = sorted(set(read_log(sample_path(), "test", task="gsm8k")["query_id"].to_pylist()))[:3]

@@ -1,0 +1,1 @@
+"""Text encoders: any Hugging Face model, or a static table of token embeddings."""

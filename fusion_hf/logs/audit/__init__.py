@@ -1,0 +1,78 @@
+"""Look through a log for what would make a benchmark lie: leaks, unread answers, wrong reference answers."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow as pa
+from tqdm import tqdm
+
+from ...errors import UserError
+from ..store import MANY, bench_splits, local_path, read_log
+from .answers import candidate_pairs, regrading, truncation, unread_answers
+from .finding import SEVERITIES, Finding
+from .golds import gold_answers
+from .keys import duplicate_keys, missing_cells
+from .leaks import queries_in_two_splits
+from .scores import below_chance, below_own_level, nobody_above_chance
+
+
+def audit(path: str | Path, regrade: int | None = 200, near: float = 0.8) -> dict:
+    """Read a log (folder, Hub id, Parquet or JSON lines) and look through it; see `audit_tables`."""
+    local = local_path(path)
+    splits = bench_splits(local) if local.is_dir() else []
+    tables = {split: read_log(local, split) for split in splits} or {"log": read_log(local)}
+    return audit_tables(tables, regrade=regrade, near=near)
+
+
+def audit_tables(tables: dict[str, pa.Table], regrade: int | None = 200, near: float = 0.8) -> dict:
+    """Every check over the log tables of the splits. Nothing is changed or removed.
+
+    A check that needs a column which the log leaves empty (responses, gold answers, costs) is passed over and named in
+    ``skipped``.
+
+    Args:
+        tables: Split -> log table; duplicate keys are allowed, since they are looked for.
+        regrade: At most this many responses of a task and split are graded again, drawn by a fixed seed; 0 grades none
+            and None grades all.
+        near: Jaccard similarity from which two queries are near-duplicates.
+
+    Returns:
+        ``{"read", "kept", "dropped", "splits", "findings": [Finding as a dict], "by_severity": {…}, "skipped": {check:
+        reason}}``; findings are sorted by severity and count.
+    """
+    rows = sum(table.num_rows for table in tables.values())
+    if not rows:
+        raise UserError("the log is empty: expected at least one row, found none")
+    findings: list[Finding] = []
+    skipped: dict[str, str] = {}
+    findings += queries_in_two_splits(tables, near)
+    checks: dict[str, Callable] = {
+        "duplicate keys": duplicate_keys,
+        "missing cells": missing_cells,
+        "unparsed answers": below_chance,
+        "implausible scores": below_own_level,
+        "tasks at chance": nobody_above_chance,
+        "unread answers": unread_answers,
+        "coinciding candidates": candidate_pairs,
+        "gold answers": gold_answers,
+        "truncated responses": truncation,
+        "re-grading": lambda table, split: regrading(table, split, regrade),
+    }
+    for split, table in tables.items():
+        for name, check in tqdm(checks.items(), desc=f"checking {split}", disable=table.num_rows < MANY):
+            found = check(table, split)
+            if isinstance(found, str):
+                skipped[f"{name} ({split})"] = found
+            else:
+                findings += found
+    findings.sort(key=lambda f: (SEVERITIES.index(f.severity), f.kind, -f.count))
+    return {
+        "read": rows,
+        "kept": rows,
+        "dropped": {},
+        "splits": {split: table.num_rows for split, table in tables.items()},
+        "findings": [asdict(f) for f in findings],
+        "by_severity": {s: sum(f.severity == s for f in findings) for s in SEVERITIES},
+        "skipped": skipped,
+    }

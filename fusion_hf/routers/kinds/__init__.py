@@ -1,0 +1,1 @@
+"""A file a router kind: a `RouterConfig`, a `Router`, and a line ``ROUTER = ThatClass``."""

@@ -1,0 +1,1 @@
+"""What kinds learn with: ridge regression, clusters, groups of queries, gradient descent."""

@@ -1,0 +1,1 @@
+"""What measures routers: anchors, evaluation, cross-validation, calibration."""

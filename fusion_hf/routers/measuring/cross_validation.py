@@ -1,0 +1,133 @@
+"""Router kinds against each other by cross-validation."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ...encoders.encoder import DEFAULT_ENCODER, NONE, embed_cached, load_encoder
+from ...errors import UserError
+from ...logs.arrays import RoutingData
+from ...logs.rewards import Scaling, available_scenarios, get_scenario, pick
+from ...logs.stats import bootstrap_ci, mean, number, paired
+from ..decisions import TIE
+from ..train import prepare, train_router
+from .anchors import ANCHORS, choices
+
+
+def fold_of(data: RoutingData, folds: int, seed: int = 0) -> np.ndarray:
+    """Fold of every query, int [n], stratified by task; it depends on query ids, not on row order.
+
+    The only query of a task is -1: always trained on, never tested, since its task's scaling would be unknown.
+    """
+    rng = np.random.RandomState(seed)
+    result = np.full(len(data), -1)
+    ids, tasks = np.array(data.query_ids), np.array(data.tasks)
+    start = 0
+    for task in np.unique(tasks):
+        rows = np.flatnonzero(tasks == task)
+        rows = rows[np.argsort(ids[rows])]
+        if len(rows) > 1:
+            result[rng.permutation(rows)] = (np.arange(len(rows)) + start) % folds
+            start += len(rows)
+    return result
+
+
+def cross_validate(
+    data: RoutingData,
+    kinds: Sequence[str],
+    folds: int = 5,
+    scenario: str = "performance",
+    encoder: str = DEFAULT_ENCODER,
+    task_labels: bool = True,
+    seed: int = 0,
+    progress: bool = True,
+    llms: Sequence[dict] | None = None,
+    options: Mapping[str, dict] | None = None,
+) -> dict:
+    """Router kinds against each other and the anchors, on the same held-out queries.
+
+    Queries are embedded once. Anchors and scaling come from the training part of each fold. `options` holds what the
+    `learn` of a kind takes, by kind.
+
+    Returns:
+        The dict of ``cv-router --json``. ``reward`` is the mean over held-out queries with its standard error ``se``
+        and ``ci95``; ``vs`` holds paired differences to every other kind and to the best single candidate;
+        ``fit_seconds`` is the mean over folds, embedding and text features left out (``prepare_seconds`` a fold).
+    """
+    trade = get_scenario(scenario)
+    if scenario not in available_scenarios(data):
+        raise UserError(f"scenario {scenario!r} cannot be measured on this log: it lacks costs or judge scores")
+    if not 2 <= folds <= len(data):
+        raise UserError(f"folds: expected 2 to {len(data)} (the number of queries), found {folds}")
+    text_encoder = None if encoder == NONE else load_encoder(encoder)
+    embeddings = None if text_encoder is None else embed_cached(text_encoder, data.queries, progress=progress)
+    fold = fold_of(data, folds, seed)
+    names = [*dict.fromkeys(kinds)]
+    got = {name: np.full(len(data), np.nan) for name in (*names, *ANCHORS)}
+    seconds, prepared = {name: [] for name in names}, []
+    for f in _bar(range(folds), progress):
+        inside, outside = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
+        train, test = data.subset(inside), data.subset(outside)
+        anchors, rewards = choices(test, train, trade, Scaling.fit(train))
+        line = np.arange(len(test))
+        got["random"][outside] = mean(rewards, 1)
+        for name, picks in anchors.items():
+            got[name][outside] = rewards[line, picks]
+        start = time.perf_counter()
+        part = None if embeddings is None else embeddings[inside]
+        features = prepare(train, part, seed)
+        prepared.append(time.perf_counter() - start)
+        for name in names:
+            start = time.perf_counter()
+            router = train_router(
+                name, train, text_encoder or NONE, task_labels, seed, features=features, llms=llms,
+                **(options or {}).get(name, {}),
+            )  # fmt: skip
+            seconds[name].append(time.perf_counter() - start)
+            # A kind that trained an encoder of its own needs embeddings of its own.
+            shared = embeddings is not None and router.encoder is text_encoder.model
+            predictions = router.predict(test.queries, embeddings[outside] if shared else None)
+            predictions = predictions.select(test.candidates)
+            expected = predictions.reward(trade.alpha, trade.beta, trade.score)
+            picks = pick(expected, predictions.cost, test.candidates, tolerance=TIE)
+            got[name][outside] = rewards[line, picks]
+    return _cv_result(got, names, seconds, prepared, folds, scenario, int((fold < 0).sum()))
+
+
+def _bar(items, progress: bool):
+    if not progress:
+        return items
+    from tqdm import tqdm
+
+    return tqdm(items, desc="folds", unit="fold")
+
+
+def _cv_result(got, names, seconds, prepared, folds, scenario, lone) -> dict:
+    single, oracle = mean(got["best-single"]), mean(got["oracle"])
+    span = oracle - single
+    kinds = {}
+    for name in names:
+        reward, low, high = bootstrap_ci(got[name])
+        measured = got[name][~np.isnan(got[name])]
+        kinds[name] = {
+            "reward": number(reward),
+            "se": number(measured.std(ddof=1) / np.sqrt(len(measured))) if len(measured) > 1 else None,
+            "ci95": [number(low), number(high)],
+            "gap_recovered": float((reward - single) / span) if span > 0 else None,
+            "fit_seconds": float(np.mean(seconds[name])),
+            "vs": {
+                other: {k: number(v) for k, v in paired(got[name], got[other]).items()}
+                for other in (*names, "best-single")
+                if other != name
+            },
+        }
+    return {
+        "folds": folds,
+        "scenario": scenario,
+        "queries": int((~np.isnan(got["oracle"])).sum()),
+        "lone_queries": lone,
+        "prepare_seconds": float(np.mean(prepared)),
+        "kinds": kinds,
+        "anchors": {name: {"reward": number(mean(got[name]))} for name in ANCHORS},
+    }
