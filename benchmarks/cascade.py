@@ -17,7 +17,7 @@ import argparse
 import json
 
 import numpy as np
-from fusion_hf.routers.kinds.cascade.answers import log_answers
+from fusion_hf.routers.cascade.answers import log_answers
 
 from fusion_hf.encoders.encoder import NONE, embed_cached, load_encoder
 from fusion_hf.logs.arrays import RoutingData

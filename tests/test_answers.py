@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from conftest import make_rows
-from fusion_hf.routers.kinds.cascade.answers import (
+from fusion_hf.routers.cascade.answers import (
     PASSES,
     asks_code,
     log_answers,

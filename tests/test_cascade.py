@@ -8,9 +8,9 @@ import sys
 
 import numpy as np
 import pytest
-from fusion_hf.routers.kinds.cascade.answers import log_answers
-from fusion_hf.routers.kinds.cascade.replay import AnsweredLog, replay
-from fusion_hf.routers.kinds.cascade.replies import Answer, apply_replies, fit_replies, reply_features
+from fusion_hf.routers.cascade.answers import log_answers
+from fusion_hf.routers.cascade.replay import AnsweredLog, replay
+from fusion_hf.routers.cascade.replies import Answer, apply_replies, fit_replies, reply_features
 
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
