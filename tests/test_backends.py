@@ -156,7 +156,8 @@ def test_a_count_that_is_missing_is_estimated_and_the_other_kept():
     llm = LLM("far", "small", 0, 0, base_url="http://x/v1")
     counts = count_usage(llm, {"completion_tokens": 11}, ask("12345678"), "1234")
     assert counts == {
-        "input_tokens": 2, "output_tokens": 11, "reasoning_tokens": None, "usage_source": "estimated/bytes/4"
+        "input_tokens": 2, "output_tokens": 11, "reasoning_tokens": None, "cached_tokens": None,
+        "usage_source": "estimated/bytes/4",
     }  # fmt: skip
 
 

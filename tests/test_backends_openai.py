@@ -80,7 +80,7 @@ def test_openai_counts_come_from_the_server_or_say_that_they_are_estimates():
     acts = {
         "full": Act(usage=usage, message={"reasoning_content": "hm"}),
         "none": Act(usage=None),
-        "odd": Act(usage={"prompt_tokens": "7", "completion_tokens": None, "completion_tokens_details": None}),
+        "odd": Act(usage={"prompt_tokens": "seven", "completion_tokens": None, "completion_tokens_details": None}),
         "cut": Act(text=None, finish_reason="length"),
         "empty": Act(text=""),
         "refusal": Act(text=None, message={"refusal": "I will not."}),

@@ -11,7 +11,7 @@ from ..logs.card import llm_rows, told_sources
 from ..logs.store import bench_splits, local_path, read_log
 from ..logs.write import write_bench
 from .logs import load_log
-from .pool import Pool, load_pool
+from .pool import PRICES, Pool, load_pool
 
 
 def build(
@@ -72,7 +72,7 @@ def pool_rows(pool: str | Path | Pool) -> list[dict]:
         if not Path(pool).is_file():
             return []
         pool = load_pool(pool)
-    wanted = ("name", "size", "input_price", "output_price", "price_date", "price_source", "description")
+    wanted = ("name", "size", *PRICES, "price_date", "price_source", "description")
     return [{k: getattr(llm, k) for k in wanted} | {"model": llm.model_id} for llm in pool.values()]
 
 

@@ -13,8 +13,9 @@ from ..errors import UserError
 from ..logs.schema import rows_to_table, validate
 from ..tasks import Example
 from ..tasks.modes import PLAIN_MODES
+from .folder_lock import locked
 from .pool import Pool, load_pool, recost
-from .prepare import already, prepare
+from .prepare import already, check_limits, prepare
 from .ray_engine import collect_ray
 from .record import Progress, Recorder, Summary
 from .requests import Plan, Request, make_plan, make_requests
@@ -64,7 +65,8 @@ async def collect_async(
     """
     began = time.perf_counter()
     limits = Limits(concurrency, retries, timeout, max_usd, max_failures)
-    with Progress(requests, total, progress) as bar:
+    check_limits(limits, pool)
+    with locked(out), Progress(requests, total, progress) as bar:
         summary, new, spent = prepare(pool, requests, out, limits, bar.update)
         writer, held = ShardWriter(out), None if max_usd is None else Held(out)
         recorder = Recorder(writer, summary, bar.update)
@@ -99,16 +101,21 @@ def collect_examples(
     dry_run: bool = False,
     engine: str = "asyncio",
     prompts: Callable[[list[str], list[str]], list[str]] | None = None,
+    announce: Callable[[Plan], None] | None = None,
     **options: Any,
 ) -> Summary | Plan:
     """Ask the pool the given examples of each task. See `make_requests` and `collect_async` for the arguments.
 
-    `engine` is ``asyncio`` (this process) or ``ray`` (Ray Data, on as many machines as the cluster has).
+    `engine` is ``asyncio`` (this process) or ``ray`` (Ray Data, on as many machines as the cluster has). `announce` is
+    told the price of the run before the first question.
     """
     examples = {task: list(rows) for task, rows in examples.items()}
     requests = make_requests(pool, examples, modes, metrics, prompts)
     if dry_run:
         return plan(pool, requests, out)
+    if announce is not None:
+        announce(plan(pool, requests, out))
+        requests = make_requests(pool, examples, modes, metrics, prompts)
     if engine not in ENGINES:
         raise UserError(f"unknown engine {engine!r}: expected one of {', '.join(ENGINES)}")
     options["total"] = sum(map(len, examples.values())) * len(pool) * len(modes)

@@ -2,7 +2,7 @@
 
 import datetime
 import difflib
-import math
+import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -17,6 +17,7 @@ from .. import plugins
 from ..errors import UserError
 from ..logs.select import SIZES
 from ..tasks.modes import split_candidate
+from .options import check_options
 
 PUBLISHED = Path(__file__).parent / "pools"  # pools of others, as data: load_pool("fusionbench")
 SECRETS = ("api_key", "apikey", "key", "token", "secret", "password", "authorization")
@@ -37,6 +38,8 @@ class LLM:
         backend: Name of a file in `fusion_hf.llms.backends`.
         model: What the backend calls it: the model of a chat endpoint, or a folder or Hub id. None means `name`.
         tokenizer: Folder or Hub id of its own tokenizer, on this machine; only used where a server counts no tokens.
+        cached_input_price: USD per million input tokens that the server had cached; None means `input_price`.
+        reasoning_price: USD per million output tokens that were reasoning; None means `output_price`.
         base_url: Address of a chat endpoint, up to and including ``/v1``.
         api_key_env: Environment variable that holds the key; the key itself never stands in a file.
         options: Passed to the backend (``max_tokens``, ``temperature``, …).
@@ -55,6 +58,8 @@ class LLM:
     api_key_env: str | None = None
     options: dict[str, Any] = field(default_factory=dict, hash=False)
     tokenizer: str | None = None
+    cached_input_price: float | None = None
+    reasoning_price: float | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.price_date, datetime.date):  # YAML reads an unquoted day as a date
@@ -70,6 +75,16 @@ class LLM:
     def local(self) -> bool:
         """Whether its backend loads the model in this process, so that `model` may be a folder."""
         return is_local(self.backend)
+
+    @property
+    def prices(self) -> tuple[float | None, float | None, float | None, float | None]:
+        """USD per million tokens: input, cached input, output, reasoning."""
+        cached = self.input_price if self.cached_input_price is None else self.cached_input_price
+        reasoning = self.output_price if self.reasoning_price is None else self.reasoning_price
+        return self.input_price, cached, self.output_price, reasoning
+
+
+PRICES = ("input_price", "output_price", "cached_input_price", "reasoning_price")
 
 
 def is_local(backend: str | None) -> bool:
@@ -91,11 +106,11 @@ def _check(llm: LLM) -> None:
     mode = split_candidate(llm.name)[1]
     expect(mode == "direct", "name", f"not to end in '_{mode}' (it marks {mode} mode)")
     expect(llm.size in SIZES, "size", f"one of {', '.join(SIZES)}")
-    for name in ("input_price", "output_price"):
+    for name in PRICES:
         price = getattr(llm, name)
         if price is None:
             continue
-        number = isinstance(price, int | float) and not isinstance(price, bool) and math.isfinite(price)
+        number = isinstance(price, int | float) and not isinstance(price, bool) and abs(price) <= 1e9
         expect(number, name, "to be a number (USD per million tokens), or null where it is not known")
         expect(price >= 0, name, ">= 0")
     for name in ("price_date", "price_source", "model", "base_url", "api_key_env", "tokenizer"):
@@ -110,12 +125,15 @@ def _check(llm: LLM) -> None:
     expect(llm.backend in plugins.names("backends"), "backend", f"one of {', '.join(plugins.names('backends'))}")
     if llm.base_url is not None:
         expect(llm.base_url.startswith(("http://", "https://")), "base_url", "to begin with http:// or https://")
+        if "@" in llm.base_url.split("/")[2]:
+            raise UserError(f"base_url: {_SECRET_ADVICE}")
     expect(isinstance(llm.options, dict), "options", "to be a mapping")
     if llm.backend == "openai":
         expect(llm.base_url is not None, "base_url", "because the backend is 'openai'")
     for key in llm.options:
         if _is_secret(key):
             raise UserError(f"options.{key}: {_SECRET_ADVICE}")
+    check_options(llm.options)
 
 
 _SECRET_ADVICE = "keys are never kept in a file; put the key into an environment variable and its name in api_key_env"
@@ -154,12 +172,23 @@ class Pool(Mapping[str, LLM]):
         """Only these LLMs, in this order."""
         return Pool(self.get_llm(name) for name in names)
 
-    def cost(self, name: str, input_tokens: int | None, output_tokens: int | None) -> float | None:
-        """USD of one answer; None where a token count was not measured or a price is not known."""
-        llm = self.get_llm(name)
-        if input_tokens is None or output_tokens is None or llm.input_price is None or llm.output_price is None:
+    def cost(
+        self,
+        name: str,
+        input_tokens: int | None,
+        output_tokens: int | None,
+        cached_tokens: int | None = None,
+        reasoning_tokens: int | None = None,
+    ) -> float | None:
+        """USD of one answer; None where a token count was not measured or a price is not known.
+
+        `cached_tokens` are part of `input_tokens`, and `reasoning_tokens` of `output_tokens`; None counts as 0.
+        """
+        sent, cached, got, reasoning = self.get_llm(name).prices
+        if input_tokens is None or output_tokens is None or sent is None or got is None:
             return None
-        return (input_tokens * llm.input_price + output_tokens * llm.output_price) / 1e6
+        usd = input_tokens * sent + output_tokens * got
+        return (usd + (cached_tokens or 0) * (cached - sent) + (reasoning_tokens or 0) * (reasoning - got)) / 1e6
 
 
 def recost(table: pa.Table, pool: Pool) -> pa.Table:
@@ -172,13 +201,23 @@ def recost(table: pa.Table, pool: Pool) -> pa.Table:
         return table
     llms = [pool.get_llm(name) for name in names.dictionary.to_pylist()]
     index = names.indices
-    prices = [pa.array([getattr(llm, side) for llm in llms], pa.float64()) for side in ("input_price", "output_price")]
+    sent, cached, got, reasoning = (
+        pa.chunked_array([pa.array([llm.prices[i] for llm in llms], pa.float64()).take(index)]) for i in range(4)
+    )
     parts = [
-        pc.multiply(pc.cast(table[column], pa.float64()), pa.chunked_array([price.take(index)]))
-        for column, price in zip(("input_tokens", "output_tokens"), prices, strict=True)
+        pc.multiply(_tokens(table, "input_tokens"), sent),
+        pc.multiply(_tokens(table, "output_tokens"), got),
+        pc.multiply(pc.fill_null(_tokens(table, "cached_tokens"), 0.0), pc.subtract(cached, sent)),
+        pc.multiply(pc.fill_null(_tokens(table, "reasoning_tokens"), 0.0), pc.subtract(reasoning, got)),
     ]
-    cost = pc.divide(pc.add(*parts), 1e6)
+    cost = pc.divide(functools.reduce(pc.add, parts), 1e6)
     return table.set_column(table.column_names.index("cost"), table.schema.field("cost"), cost)
+
+
+def _tokens(table: pa.Table, name: str) -> pa.ChunkedArray:
+    if name not in table.column_names:
+        return pa.chunked_array([pa.nulls(table.num_rows, pa.float64())])
+    return pc.cast(table[name], pa.float64())
 
 
 def published_pools() -> tuple[str, ...]:

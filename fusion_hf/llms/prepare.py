@@ -1,5 +1,6 @@
 """Before the first question, for any engine: limits, the pool that a folder remembers, what it answers already."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,11 @@ from typing import Any
 from ..errors import UserError
 from .backends.vllm import ENGINE_OPTIONS
 from .key_set import KeySet
+from .options import check_capped
 from .pool import LLM, Pool, load_pool, save_pool
 from .record import Summary
 from .requests import Request, answer_limit, messages_of, worst_case
-from .runner import Limits, counted
+from .runner import Limits, charged, counted
 from .shards import read_rows, repair, row_key
 from .unrecorded_spend import held_usd
 
@@ -27,7 +29,6 @@ def prepare(
         The summary so far, the requests that `out` does not answer (the others are counted and `done` as they are
         read), and the USD that count against the cap.
     """
-    _check_limits(limits, pool)
     repair(out)
     _remember_pool(pool, Path(out))
     known, spent, feared = already(out, pool, limits.max_usd)
@@ -37,12 +38,13 @@ def prepare(
     return summary, _new_requests(requests, pool, known, summary, done), spent + feared
 
 
-def _check_limits(limits: Limits, pool: Pool) -> None:
+def check_limits(limits: Limits, pool: Pool) -> None:
+    """Refuse limits that no run can keep, and a cap where a price or the length of an answer is not known."""
     for name in ("concurrency", "timeout", "max_failures"):
         value = getattr(limits, name)
-        if value is not None and value <= 0:
+        if value is not None and not 0 < value < math.inf:
             raise UserError(f"expected {name} above 0, found {value}")
-    if limits.retries < 0:
+    if not 0 <= limits.retries < math.inf:
         raise UserError(f"expected retries >= 0, found {limits.retries}")
     if limits.max_usd is not None:
         if not limits.max_usd >= 0:
@@ -50,25 +52,52 @@ def _check_limits(limits: Limits, pool: Pool) -> None:
         for llm in pool.values():
             if None in (llm.input_price, llm.output_price):
                 raise UserError(f"max_usd needs prices: {llm.name} has none in the pool (0 means free of charge)")
-            if llm.output_price and answer_limit(llm) is None:
+            if max(llm.prices[2:]) and answer_limit(llm) is None:
                 raise UserError(f"max_usd needs to know how long answers may be: give {llm.name} the option max_tokens")
+            check_capped(llm.name, llm.options)
+
+
+def check_paid(llm: LLM, max_usd: float | None) -> None:
+    """Refuse to ask an LLM that may charge, where nobody said how much it may be.
+
+    Free of charge are models in this process and prices of 0; a price that is not known is not.
+    """
+    prices = llm.prices
+    if max_usd is None and not llm.local and any(price != 0 for price in prices):
+        charges = "may charge (its price is not known)" if None in prices else "is not free of charge"
+        raise UserError(f"{llm.name} {charges}: expected --max-usd USD, what its answers may cost at most, found none")
 
 
 def already(out: str | Path, pool: Pool, max_usd: float | None) -> tuple[KeySet, float, float]:
-    """Keys that are answered, the USD they cost, and what answers without the server's count may have cost beyond that.
+    """Keys that are answered, the USD they cost, and what they may have cost beyond that.
 
-    The last is their worst case, and only told under a cap.
+    The last is only told under a cap: the worst case of answers without the server's count, and what a server itself
+    says that it charged.
     """
     done, spent, feared = KeySet(), 0.0, 0.0
     for row in read_rows(out):
         if row.get("error") is None:
             done.add(row_key(row))
-            spent += row.get("cost") or 0.0
-            if max_usd is None or row["llm"] not in pool or counted(row.get("cost"), row.get("usage_source")):
+            cost = _usd(row, "cost", out)
+            spent += cost or 0.0
+            if max_usd is None:
                 continue
-            most = worst_case(pool[row["llm"]], messages_of(row["query"], row["mode"]), row.get("input_tokens"))
-            feared += max(0.0, most - (row.get("cost") or 0.0))
+            most = 0.0
+            if row["llm"] in pool and not counted(cost, row.get("usage_source")):
+                most = worst_case(pool[row["llm"]], messages_of(row["query"], row["mode"]), row.get("input_tokens"))
+            real = charged(cost, row.get("usage_source"), _usd(row, "reported_cost", out), most)
+            feared += max(0.0, real - (cost or 0.0))
     return done, spent, feared
+
+
+def _usd(row: dict[str, Any], name: str, where: str | Path) -> float | None:
+    """A sum of a row; one that is no sum would switch a cap off."""
+    usd = row.get(name)
+    if usd is not None and (isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 <= usd < math.inf):
+        raise UserError(
+            f"{where}: expected {name} of {row['query_id']}, {row['llm']} to be USD from 0 on, found {usd!r}"
+        )
+    return usd
 
 
 def _new_requests(

@@ -18,8 +18,9 @@ from typing import Any
 import pyarrow as pa
 
 from ..errors import UserError, require
+from .folder_lock import locked
 from .pool import Pool
-from .prepare import prepare
+from .prepare import check_limits, prepare
 from .ray_budget import BudgetClient, ClusterBudget
 from .record import Progress, Recorder, Summary
 from .requests import Request
@@ -60,7 +61,8 @@ def collect_ray(
     began, out = time.perf_counter(), Path(out).resolve()
     limits = Limits(**options)
     started = not ray.is_initialized()
-    with Progress(requests, total, progress) as bar:
+    check_limits(limits, pool)
+    with locked(out), Progress(requests, total, progress) as bar:
         summary, new, spent = prepare(pool, requests, out, limits, bar.update)
         if started:
             _start(ray)
@@ -181,6 +183,7 @@ def _add(summary: Summary, part: dict[str, Any]) -> int:
     summary.kept += part["kept"]
     summary.usd += part["usd"]
     summary.usd_total += part["usd"]
+    summary.usd_reported += part["usd_reported"]
     summary.dropped.update(part["dropped"])
     summary.retried.update(part["retried"])
     summary.stopped |= part["stopped"]

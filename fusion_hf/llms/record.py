@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .backends import BackendError, Reply
+from .backends import KINDS, BackendError, Reply, well_formed
 from .requests import Request
 from .runner import Runner
 from .shards import ShardWriter
@@ -26,6 +26,7 @@ class Summary:
         retried: Tries that failed and were repeated, by kind of error.
         usd: What the answers of this run cost; where the server did not count tokens, by an estimate of them.
         usd_total: The same for everything in the folder.
+        usd_reported: What the servers said that those of this run cost, where they said it.
         seconds: How long the run took.
         stopped: Endpoints that were left alone, and why.
         interrupted: Whether a signal ended the run; then not all requests may have been read.
@@ -38,9 +39,21 @@ class Summary:
     retried: Counter[str] = field(default_factory=Counter)
     usd: float = 0.0
     usd_total: float = 0.0
+    usd_reported: float = 0.0
     seconds: float = 0.0
     stopped: dict[str, str] = field(default_factory=dict)
     interrupted: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether requests were tried and none of them got an answer."""
+        errors = sum(n for reason, n in self.dropped.items() if reason in (*KINDS, "endpoint_down"))
+        return bool(errors) and self.kept == self.resumed
+
+    @property
+    def exit_code(self) -> int:
+        """Of a command: 130 interrupted (as shells say), 1 no answer at all, else 0."""
+        return 130 if self.interrupted else int(self.failed)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -79,6 +92,7 @@ class Recorder:
         self.summary.kept += 1
         self.summary.usd += usd or 0.0
         self.summary.usd_total += usd or 0.0
+        self.summary.usd_reported += reply.reported_cost or 0.0
         self.done(self.summary)
 
     def error(self, request: Request, error: BackendError) -> None:
@@ -100,18 +114,25 @@ class Recorder:
 
 def log_row(request: Request, reply: Reply | None, usd: float | None, error: BackendError | None) -> dict[str, Any]:
     """The log row of an outcome; grades come later."""
-    row: dict[str, Any] = {name: getattr(request, name) for name in Request.__slots__ if name != "messages"}
-    if reply is not None:
-        row |= {
-            "response": reply.text,
-            "finish_reason": reply.finish_reason,
-            "input_tokens": reply.input_tokens,
-            "output_tokens": reply.output_tokens,
-            "reasoning_tokens": reply.reasoning_tokens,
-            "usage_source": reply.usage_source,
-            "cost": usd,
-            "latency_s": round(reply.latency_s, 4),
-        }
-    else:
-        row |= {"response": None, "error": f"{error.kind}: {error}"[:500]}
-    return row
+    row: dict[str, Any] = {name: _clean(getattr(request, name)) for name in Request.__slots__ if name != "messages"}
+    if reply is None:
+        return row | {"response": None, "error": well_formed(f"{error.kind}: {error}"[:500])}
+    row |= {
+        "response": reply.text,
+        "finish_reason": reply.finish_reason,
+        "input_tokens": reply.input_tokens,
+        "output_tokens": reply.output_tokens,
+        "reasoning_tokens": reply.reasoning_tokens,
+        "usage_source": reply.usage_source,
+        "cost": usd,
+        "latency_s": round(reply.latency_s, 4),
+    }
+    more = {name: getattr(reply, name) for name in ("reasoning", "cached_tokens", "served_model", "reported_cost")}
+    return row | {name: value for name, value in more.items() if value is not None}
+
+
+def _clean(value: Any) -> Any:
+    """A field of a request as a file can hold it: sources have halves of surrogate pairs too."""
+    if isinstance(value, str):
+        return well_formed(value)
+    return [_clean(item) for item in value] if isinstance(value, list) else value

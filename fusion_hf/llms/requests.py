@@ -1,6 +1,7 @@
 """What is asked: one request for each example, LLM and mode, and what it can cost."""
 
 import itertools
+import json
 import math
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -10,11 +11,15 @@ from ..errors import UserError
 from ..logs.schema import query_id
 from ..tasks import Example, get_task, with_mode
 from ..tasks.modes import MODES, PLAIN_MODES
+from . import options
+from .backends._usage import chat_text
 from .key_set import KeySet
 from .pool import LLM, Pool
 
 CHARACTERS_PER_TOKEN = 4  # the usual rule of thumb for English; only the estimate of a dry run uses it
-Messages = list[dict[str, str]]
+TEXT_PARTS = ("text", "input_text", "output_text")  # types of the parts of a content that are text
+TOKENS_PER_PART = 20_000  # of an input token's price set aside for a picture or a file in a chat: their sizes vary
+Messages = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +92,16 @@ def messages_of(query: str, mode: str) -> Messages:
     return [{"role": "user", "content": with_mode(query, mode)}]
 
 
-def with_defaults(llm: LLM, options: Mapping[str, Any]) -> LLM:
+def with_defaults(llm: LLM, defaults: Mapping[str, Any]) -> LLM:
     """The LLM with these options where it has none of its own."""
     if "max_completion_tokens" in llm.options:
-        options = {k: v for k, v in options.items() if k != "max_tokens"}  # two names of one limit
-    return replace(llm, options={**options, **llm.options})
+        defaults = {k: v for k, v in defaults.items() if k != "max_tokens"}  # two names of one limit
+    return replace(llm, options={**defaults, **llm.options})
 
 
 def answer_limit(llm: LLM) -> int | None:
     """Most tokens that an answer may have, from the LLM's options; None if they do not say."""
-    options = llm.options | (llm.options.get("extra_body") or {})
-    limits = [options.get(name) for name in ("max_tokens", "max_completion_tokens", "max_new_tokens")]
-    return max((limit for limit in limits if limit is not None), default=None)
+    return options.answer_limit(llm.options)
 
 
 def worst_case(llm: LLM, messages: Messages, estimate: int | None = None) -> float:
@@ -106,12 +109,32 @@ def worst_case(llm: LLM, messages: Messages, estimate: int | None = None) -> flo
 
     A price that is not known counts as zero: `collect_async` refuses a cap for such an LLM.
 
-    No tokenizer makes more tokens of a chat than it has bytes; there is some room for the chat template. `estimate`:
-    an estimate of its tokens, where the chat that was sent may have been longer than `messages`.
+    No tokenizer makes more tokens of a chat than it has bytes; there is some room for the chat template, and more for
+    what is no text. `estimate`: an estimate of its tokens, where the chat that was sent may have been longer than
+    `messages`.
     """
-    tokens = sum(len(m["content"].encode("utf-8", "replace")) for m in messages)
+    tokens = sum(map(_bytes, messages)) + _bytes({"content": [_with_text(llm.options)]})
     tokens = max(tokens, (estimate or 0) * CHARACTERS_PER_TOKEN) + 16 * len(messages) + 32
-    return (tokens * (llm.input_price or 0) + (answer_limit(llm) or 0) * (llm.output_price or 0)) / 1e6
+    sent, cached, got, reasoning = (price or 0 for price in llm.prices)
+    return (tokens * max(sent, cached) + (answer_limit(llm) or 0) * max(got, reasoning)) / 1e6
+
+
+def _bytes(message: Mapping[str, Any]) -> int:
+    """Bytes of a message, and `TOKENS_PER_PART` for each of its parts that is no text."""
+    content = message.get("content")
+    if isinstance(content, str) and len(message) == 2:
+        return len(content.encode("utf-8", "replace"))
+    parts = content if isinstance(content, list) else []
+    others = sum(isinstance(part, dict) and part.get("type", "text") not in TEXT_PARTS for part in parts)
+    return (
+        len(json.dumps(message, default=str, ensure_ascii=False).encode("utf-8", "replace")) + others * TOKENS_PER_PART
+    )
+
+
+def _with_text(llm_options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options whose text a server may put before the model: tools, schemas, arguments of the chat template."""
+    sent = {**llm_options, **(llm_options.get("extra_body") or {})}
+    return {k: v for k, v in sent.items() if isinstance(v, dict | list) and k not in ("extra_body", "stop")}
 
 
 @dataclass
@@ -124,6 +147,7 @@ class Plan:
         usd_input: Estimated price of the prompts; None if the price of an LLM is not known.
         usd_most: The same with every answer as long as it may be; None also where an LLM has no ``max_tokens``.
         by_llm: The figures of each LLM: requests, input_tokens, usd_input, usd_most.
+        by_mode: Requests in each mode.
     """
 
     read: int = 0
@@ -131,6 +155,7 @@ class Plan:
     usd_input: float | None = 0.0
     usd_most: float | None = 0.0
     by_llm: dict[str, dict[str, Any]] = field(default_factory=dict)
+    by_mode: dict[str, int] = field(default_factory=dict)
     estimate: str = f"input: characters / {CHARACTERS_PER_TOKEN}; output: at most max_tokens an answer"
 
     def to_dict(self) -> dict[str, Any]:
@@ -149,7 +174,8 @@ def make_plan(pool: Pool, requests: Iterable[Request], done: Container[tuple[str
         elif seen.add(request.key):
             entry = result.by_llm.setdefault(llm.name, {"requests": 0, "input_tokens": 0})
             entry["requests"] += 1
-            entry["input_tokens"] += math.ceil(sum(len(m["content"]) for m in request.messages) / CHARACTERS_PER_TOKEN)
+            result.by_mode[request.mode] = result.by_mode.get(request.mode, 0) + 1
+            entry["input_tokens"] += math.ceil(len(chat_text(request.messages)) / CHARACTERS_PER_TOKEN)
     for name, entry in result.by_llm.items():
         llm, limit = pool[name], answer_limit(pool[name])
         if None in (llm.input_price, llm.output_price):
@@ -157,7 +183,7 @@ def make_plan(pool: Pool, requests: Iterable[Request], done: Container[tuple[str
             continue
         entry["usd_input"] = entry["input_tokens"] * llm.input_price / 1e6
         known = limit is not None or not llm.output_price
-        output = entry["requests"] * (limit or 0) * llm.output_price / 1e6
+        output = entry["requests"] * (limit or 0) * max(llm.prices[2:]) / 1e6
         entry["usd_most"] = entry["usd_input"] + output if known else None
     result.usd_input, result.usd_most = (
         _sum([e[k] for e in result.by_llm.values()]) for k in ("usd_input", "usd_most")

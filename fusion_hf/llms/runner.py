@@ -6,13 +6,16 @@ import logging
 import math
 import random
 import signal
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from ..errors import UserError
 from .backends import Backend, BackendError, Reply, open_backend
 from .limits import AdaptiveLimit
-from .pool import Pool
+from .pool import LLM, Pool
 from .requests import Request, worst_case
 
 logger = logging.getLogger(__name__)
@@ -66,7 +69,8 @@ class Budget:
     async def reserve(self, usd: float) -> bool:
         """Set `usd` aside; False if the cap forbids it. Waits for requests in flight: most cost less than feared."""
         async with self._changed:
-            while self.cap is not None and self.spent + self.reserved + usd > self.cap:
+            # Written so that a sum that is no number is no leave to spend.
+            while self.cap is not None and not self.spent + self.reserved + usd <= self.cap:
                 if not self._in_flight:
                     return False
                 await self._changed.wait()
@@ -183,7 +187,7 @@ class Runner:
                 return self.on_drop(request, "budget")
             entered, refused = await endpoint.limit.enter(), None
             try:
-                reply = await self._backends[llm.name].chat(request.messages, timeout=self.limits.timeout)
+                reply = await self._chat(llm, request)
             except BackendError as error:
                 refused = error.kind == "rate_limit"
                 # A try that was cut off may be on the bill all the same.
@@ -208,13 +212,29 @@ class Runner:
                 raise
             else:
                 refused, endpoint.failures = False, 0
-                usd = self.pool.cost(llm.name, reply.input_tokens, reply.output_tokens)
+                counts = (reply.input_tokens, reply.output_tokens, reply.cached_tokens, reply.reasoning_tokens)
+                usd = self.pool.cost(llm.name, *counts)
                 self.on_answer(request, reply, usd)
-                # A server that does not count its tokens may charge for any number of them.
-                return await self.budget.settle(most, usd if counted(usd, reply.usage_source) else most)
+                return await self.budget.settle(most, charged(usd, reply.usage_source, reply.reported_cost, most))
             finally:
                 if entered is not None:
                     endpoint.limit.leave(entered, refused)
+
+    async def _chat(self, llm: LLM, request: Request) -> Reply:
+        """One try. Whatever a backend makes of an odd reply is a `BackendError`: no reply ends a run."""
+        backend = self._backends[llm.name]
+        try:
+            reply = await backend.chat(request.messages, timeout=self.limits.timeout)
+        except (BackendError, UserError):
+            raise
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            # Without the error's own words, which may repeat a key.
+            where = f"{Path(place.filename).name}, line {place.lineno}"
+            raise BackendError("bad_reply", f"{type(error).__name__} in {where}, backend {llm.backend}") from None
+        if not isinstance(reply, Reply):
+            raise BackendError("bad_reply", f"expected a Reply of backend {llm.backend}, found {type(reply).__name__}")
+        return reply
 
     async def _may_ask(self, endpoint: Endpoint) -> bool:
         """Wait until the endpoint takes requests; False if it is down or the run was stopped."""
@@ -273,6 +293,14 @@ def stop_on_signal(stop: asyncio.Event):
 def counted(usd: float | None, usage_source: str | None) -> bool:
     """Whether a price is what the server will charge, rather than an estimate or nothing."""
     return usd is not None and usage_source == "server"
+
+
+def charged(usd: float | None, usage_source: str | None, reported: float | None, most: float) -> float:
+    """USD that count against a cap for an answer: the dearer of our price and the server's own.
+
+    A server that does not count its tokens may charge for any number of them: then it is `most`, the worst case.
+    """
+    return max(usd if usd is not None and counted(usd, usage_source) else most, reported or 0.0)
 
 
 def _refused(error: BackendError) -> bool:

@@ -52,9 +52,17 @@ class ShardWriter:
 
     def write(self, row: Row) -> None:
         """Append one row."""
-        line = json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-        while line:
-            line = line[os.write(self._file, line) :]
+        line = json.dumps(row, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        start = os.fstat(self._file).st_size
+        try:
+            while line:
+                line = line[os.write(self._file, line) :]
+        except OSError as error:
+            os.ftruncate(self._file, start)  # half a line would spoil the next one
+            raise UserError(
+                f"{self.path}: expected to write a row, found {error.strerror}: what was answered before is kept, and "
+                "the same command goes on"
+            ) from None
 
     def close(self) -> None:
         """Flush to the disk; a shard without rows is removed."""

@@ -3,9 +3,12 @@
 That is what requests in flight may cost, if the run is killed, and tries that failed but may be on the bill.
 """
 
+import math
 import os
 import secrets
 from pathlib import Path
+
+from ..errors import UserError
 
 
 class Held:
@@ -33,7 +36,17 @@ def held_usd(folder: str | Path) -> float:
     total = 0.0
     for path in Path(folder).glob("held-*.usd"):
         try:
-            total += float(path.read_text() or 0)
+            text = path.read_text(encoding="utf-8", errors="replace")[:100].strip()
         except FileNotFoundError:  # its run has just ended
             continue
+        try:
+            usd = float(text or 0)
+        except ValueError:
+            usd = math.nan
+        if not 0 <= usd < math.inf:
+            raise UserError(
+                f"{path}: expected the USD that a run may have spent without a row, found {text[:40]!r}: write the sum "
+                "into it, or remove it if nothing was spent"
+            )
+        total += usd
     return total

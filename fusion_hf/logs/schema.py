@@ -26,14 +26,22 @@ LOG_SCHEMA = pa.schema(
         pa.field("mode", pa.string(), nullable=False),
         # Everything below may be null, and null means "not measured", never zero.
         pa.field("response", pa.large_string()),
+        # Reasoning that the server gave beside the response; what stands inside the response stays there.
+        pa.field("reasoning", pa.large_string()),
         pa.field("finish_reason", pa.string()),
         pa.field("error", pa.string()),
         pa.field("input_tokens", pa.int32()),
         pa.field("output_tokens", pa.int32()),
         pa.field("reasoning_tokens", pa.int32()),
+        # The part of input_tokens that the server had cached.
+        pa.field("cached_tokens", pa.int32()),
         # Who counted the tokens: "server", or "estimated/<how>".
         pa.field("usage_source", pa.string()),
         pa.field("cost", pa.float64()),
+        # USD by the server's own account, beside our cost from tokens and prices.
+        pa.field("reported_cost", pa.float64()),
+        # The model that the server says has answered; another one than was asked is a redirect.
+        pa.field("served_model", pa.string()),
         pa.field("latency_s", pa.float32()),
         pa.field("performance", pa.float32()),
         pa.field("extracted", pa.string()),
@@ -43,6 +51,9 @@ LOG_SCHEMA = pa.schema(
     ]
 )
 KEY = ("query_id", "llm", "mode")
+NUMBERS = (
+    "cost", "reported_cost", "latency_s", "input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens",
+)  # fmt: skip
 
 
 __all__ = [
@@ -178,7 +189,7 @@ def _check_values(table: pa.Table, where: str) -> None:
         # NaN compares as false, so a good value is asked for and the rest refused.
         good = pc.and_(pc.greater_equal(values, 0.0), pc.less_equal(values, 1.0))
         _refuse(pc.invert(pc.fill_null(good, True)), values, name, "a score in 0..1 or null", where)
-    for name in ("cost", "latency_s", "input_tokens", "output_tokens", "reasoning_tokens"):
+    for name in NUMBERS:
         values = table[name]
         good = pc.greater_equal(values, 0)
         if pa.types.is_floating(values.type):

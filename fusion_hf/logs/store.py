@@ -19,6 +19,7 @@ LLMS = pa.schema(
         *((name, pa.string()) for name in ("name", "size")),
         *((name, pa.float64()) for name in ("input_price", "output_price")),  # USD per million tokens
         *((name, pa.string()) for name in ("price_date", "price_source", "description", "model")),
+        *((name, pa.float64()) for name in ("cached_input_price", "reasoning_price")),
     ]
 )
 """Columns of the config ``llms``; all but the name may be null."""

@@ -3,10 +3,12 @@
 One that loads its model in this process has a line ``LOCAL = True``.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ... import plugins
+from ..options import MOST_TOKENS
 from ..pool import LLM
 
 # Kind of error -> whether the same request may succeed later.
@@ -24,7 +26,7 @@ KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer.
+    """One answer. Half characters, which servers send when they cut a text between two tokens, become "\ufffd".
 
     Attributes:
         text: What the LLM wrote; may be empty.
@@ -35,6 +37,13 @@ class Reply:
         latency_s: Seconds from sending to the whole answer; for a batched local model, those of its batch.
         usage_source: ``server`` if the engine that answered counted the tokens, ``estimated/<tokenizer or rule>`` if
             at least one count is ours (see `fusion_hf.llms.backends._usage`), None without counts.
+        cached_tokens: The part of `input_tokens` that the server had cached; None means not measured.
+        reasoning: Reasoning that the server gives beside the text; what stands inside the text stays there.
+        served_model: The model that the server says has answered; None if it does not say.
+        reported_cost: USD that the server says the answer cost; None if it does not say.
+
+    Raises:
+        BackendError: Kind ``bad_reply``, for a value that no log row can hold.
     """
 
     text: str
@@ -44,6 +53,34 @@ class Reply:
     reasoning_tokens: int | None
     latency_s: float
     usage_source: str | None = None
+    cached_tokens: int | None = None
+    reasoning: str | None = None
+    served_model: str | None = None
+    reported_cost: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, most in (("text", None), ("reasoning", None), ("finish_reason", 100), ("served_model", 200)):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (value is not None or name == "text"):
+                raise BackendError("bad_reply", f"expected {name} to be a text, found {type(value).__name__}")
+            if value:
+                object.__setattr__(self, name, well_formed(value[:most]))
+        for name in ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens"):
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if value is not None and not (whole and 0 <= value <= MOST_TOKENS):
+                raise BackendError("bad_reply", f"expected {name} from 0 to {MOST_TOKENS}, found {value!r:.40}")
+        for name in ("latency_s", "reported_cost"):
+            value = getattr(self, name)
+            if value is None and name == "reported_cost":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+                raise BackendError("bad_reply", f"expected {name} to be a number of at least 0, found {value!r:.40}")
+
+
+def well_formed(text: str) -> str:
+    """The text without halves of surrogate pairs, which no file holds."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class BackendError(Exception):

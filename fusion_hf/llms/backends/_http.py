@@ -2,12 +2,14 @@
 
 import datetime
 import email.utils
+import json
 import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from . import BackendError
+from ._secrets import clean
 
 TOO_LONG = re.compile(
     r"context[ _](length|window)|maximum (context|prompt|input|model)|prompt is too long|too many tokens"
@@ -20,14 +22,13 @@ TOO_LONG = re.compile(
 def refusal(status: int, headers: Mapping[str, str], reply: Any, content: bytes, key: str | None) -> BackendError:
     """What went wrong, from the status and the body of an error."""
     error = reply.get("error") if isinstance(reply, dict) else None
-    if status < 300 and isinstance(error, dict) and str(error.get("code", "")).isdigit():
-        status = int(error["code"])  # some gateways send the real status inside a 200
-    code = str(error.get("code", "")) if isinstance(error, dict) else ""
-    message = error.get("message") if isinstance(error, dict) else error
-    text = clean(str(message or content[:300].decode(errors="replace") or "no message"), key)
-    text = f"HTTP {status}: {text}"
+    code = _code(error)
+    if status < 300 and code.isdecimal() and len(code) == 3:
+        status = int(code)  # some gateways send the real status inside a 200
+    text = f"HTTP {status}: {_message(error, content, key)}"
     if 300 <= status < 400:
-        return BackendError("bad_request", f"{text}; it redirects to {headers.get('Location')}: use that base_url")
+        place = clean(str(headers.get("Location")), key)
+        return BackendError("bad_request", f"{text}; it redirects to {place}: use that base_url")
     if status == 429:
         return BackendError("rate_limit", text, retry_seconds(headers.get("Retry-After")))
     if status in (408, 504):
@@ -44,6 +45,24 @@ def refusal(status: int, headers: Mapping[str, str], reply: Any, content: bytes,
     return BackendError("bad_request", text)
 
 
+def _code(error: Any) -> str:
+    code = error.get("code") if isinstance(error, dict) else None
+    if isinstance(code, int) and not isinstance(code, bool) and 0 < code < 10**6:
+        return str(code)
+    return code[:100] if isinstance(code, str) and code.isascii() else ""
+
+
+def _message(error: Any, content: bytes, key: str | None) -> str:
+    """What a server says in an error, one line, at most 300 characters, without the key."""
+    said = error.get("message") if isinstance(error, dict) else error
+    if said and not isinstance(said, str):
+        try:
+            said = json.dumps(said, default=str)
+        except (ValueError, RecursionError):
+            said = ""
+    return clean(said or content.decode(errors="replace") or "no message", key)
+
+
 def retry_seconds(header: str | None) -> float | None:
     """Seconds to wait from a Retry-After header: a number, or an HTTP date; None if there is none to read."""
     if not header:
@@ -53,18 +72,7 @@ def retry_seconds(header: str | None) -> float | None:
     except ValueError:
         try:
             moment = email.utils.parsedate_to_datetime(header)
-        except ValueError:
+            seconds = (moment - datetime.datetime.now(moment.tzinfo)).total_seconds()
+        except (ValueError, OverflowError):
             return None
-        seconds = (moment - datetime.datetime.now(moment.tzinfo)).total_seconds()
     return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
-def clean(text: str, key: str | None) -> str:
-    """One line without the key, which some servers repeat in their errors."""
-    text = " ".join(text.split())
-    return text.replace(key, "***") if key else text
-
-
-def well_formed(text: str) -> str:
-    """The text without half characters, which servers send when they cut an answer between two tokens."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

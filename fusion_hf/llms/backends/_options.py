@@ -1,12 +1,15 @@
 """Options of an LLM in the pool: which there are, and how a local model generates."""
 
 import difflib
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ...errors import UserError
 from ..pool import LLM
+
+LONGEST_KEY = 4096  # characters; a header of more is refused by most servers
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,9 @@ class Settings:
     def __post_init__(self):
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         object.__setattr__(self, "stop", stop)
-        if not isinstance(self.max_tokens, int) or self.max_tokens < 1:
+        if not isinstance(self.max_tokens, int) or isinstance(self.max_tokens, bool) or self.max_tokens < 1:
             raise UserError(f"expected max_tokens to be a whole number of at least 1, found {self.max_tokens!r}")
-        if self.temperature < 0:
+        if not 0 <= self.temperature < math.inf:
             raise UserError(f"expected temperature >= 0, found {self.temperature}")
 
 
@@ -56,5 +59,10 @@ def read_key(llm: LLM) -> str | None:
         raise UserError(
             f"{llm.name}: expected its key in the environment variable {llm.api_key_env}, found none: "
             f"export {llm.api_key_env}=…"
+        )
+    if not (key.isascii() and key.isprintable()) or len(key) > LONGEST_KEY:
+        raise UserError(
+            f"{llm.name}: expected the environment variable {llm.api_key_env} to hold one line of at most "
+            f"{LONGEST_KEY} ASCII characters, as keys are, found something else"
         )
     return key

@@ -1,43 +1,110 @@
 """Token counts of an answer: the server's, or an estimate that says that it is one."""
 
 import functools
+import json
 import math
 from typing import Any
 
 from ...errors import UserError
+from ..options import MOST_TOKENS
 from ..pool import LLM
 
 BYTES_PER_TOKEN = 4  # the usual rule of thumb for English, in UTF-8 bytes so that other scripts are not undercounted
 RULE = f"bytes/{BYTES_PER_TOKEN}"
 
 
-def count_usage(llm: LLM, usage: Any, messages: list[dict[str, str]], text: str) -> dict[str, Any]:
-    """The fields `input_tokens`, `output_tokens`, `reasoning_tokens` and `usage_source` of a `Reply`.
+# Names in use for one count, in lower case without underscores: OpenAI's two interfaces, Anthropic, Vercel's SDK and
+# Bedrock, Gemini, llama.cpp and Ollama.
+SENT = ("prompttokens", "inputtokens", "prompttokencount", "inputtokencount", "promptevalcount")
+GOT = ("completiontokens", "outputtokens", "candidatestokencount", "outputtokencount", "evalcount", "generatedtokens")
+TOTAL = ("totaltokens", "totaltokencount")
+REASONING = ("reasoningtokens", "thoughtstokencount", "thinkingtokens")
+CACHED = ("cachedtokens", "promptcachehittokens", "cachedinputtokens", "cachedcontenttokencount")
+ANTHROPIC_CACHE = ("cachereadinputtokens", "cachecreationinputtokens")  # beside its input_tokens, not part of them
+DETAILS = ("completiontokensdetails", "outputtokensdetails", "prompttokensdetails", "inputtokensdetails", "tokens")
 
-    Counts of the server are taken as they are. A count that it does not give is estimated with the LLM's own tokenizer
-    (`tokenizer` of its entry in the pool, else that of its model, if it is on this machine), otherwise as UTF-8
-    bytes / 4, rounded up. Reasoning that the server hides cannot be estimated: `reasoning_tokens` stays None then.
+
+def count_usage(llm: LLM, usage: Any, messages: list[dict], text: str, reasoning: str = "") -> dict[str, Any]:
+    """The fields `input_tokens`, `output_tokens`, `reasoning_tokens`, `cached_tokens`, `usage_source` of a `Reply`.
+
+    Counts of the server are read under the names that servers use, also as floats or digits. Tokens that only the
+    total shows are output: reasoning that a server leaves out of its other counts is billed all the same. A count that
+    the server does not give, or that cannot be one, is estimated with the LLM's own tokenizer (`tokenizer` of its
+    entry in the pool, else that of its model, if it is on this machine), otherwise as UTF-8 bytes / 4, rounded up.
+    Reasoning that the server hides altogether cannot be estimated: `reasoning_tokens` stays None then.
 
     Args:
         llm: Who answered.
-        usage: What the server said, in OpenAI's words; anything else counts as nothing.
+        usage: What the server said; anything but a mapping counts as nothing.
         messages: The chat that was sent.
         text: What came back.
+        reasoning: Reasoning that came beside it; it was generated too.
     """
-    usage = usage if isinstance(usage, dict) else {}
-    details = usage.get("completion_tokens_details")
-    sent, got = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
-    reasoning = _count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
-    total = _count(usage.get("total_tokens"))
-    if None not in (sent, got, total) and reasoning and total == sent + got + reasoning:
-        got += reasoning  # a few servers leave reasoning out of completion_tokens; it is billed all the same
+    counts = _counts(usage)
+    sent, got, total = (_first(counts, names) for names in (SENT, GOT, TOTAL))
+    thought, cached = _first(counts, REASONING), _first(counts, CACHED)
+    if sent is not None and "prompttokens" not in counts and ANTHROPIC_CACHE[0] in counts:
+        cached = counts[ANTHROPIC_CACHE[0]]
+        sent += sum(counts.get(name, 0) for name in ANTHROPIC_CACHE)
+    if total is not None and (sent is None) != (got is None) and total >= (sent or 0) + (got or 0):
+        sent, got = (total - got, got) if sent is None else (sent, total - sent)
+    if None not in (sent, got, total) and total > sent + got:
+        thought = thought or total - sent - got
+        got = total - sent
+    elif None not in (got, thought) and total is None and thought > got:
+        got += thought
     source = "server"
-    if sent is None or got is None:
+    if sent is None or got is None or max(sent, got) > MOST_TOKENS:
         tokens, how = _counter(llm)
         source = f"estimated/{how}"
-        sent = tokens("\n".join(m["content"] for m in messages)) if sent is None else sent
-        got = tokens(text) if got is None else got
-    return {"input_tokens": sent, "output_tokens": got, "reasoning_tokens": reasoning, "usage_source": source}
+        sent = tokens(chat_text(messages)) if sent is None or sent > MOST_TOKENS else sent
+        got = tokens(f"{reasoning}{text}") if got is None or got > MOST_TOKENS else got
+    return {
+        "input_tokens": sent,
+        "output_tokens": got,
+        "reasoning_tokens": thought if thought is not None and thought <= got else None,
+        "cached_tokens": cached if cached is not None and cached <= sent else None,
+        "usage_source": source,
+    }
+
+
+def reported_cost(usage: Any) -> float | None:
+    """USD that the server says the answer cost, in ``usage.cost`` (OpenRouter) or its ``total_cost`` (Perplexity)."""
+    cost = usage.get("cost") if isinstance(usage, dict) else None
+    cost = cost.get("total_cost") if isinstance(cost, dict) else cost
+    if isinstance(cost, bool) or not isinstance(cost, int | float):
+        return None
+    return float(cost) if 0 <= cost <= 1e9 else None
+
+
+def chat_text(messages: list[dict]) -> str:
+    """All text of a chat, for a count: contents, the text of their parts, and calls of tools as JSON."""
+    texts = []
+    for message in messages:
+        content = message.get("content")
+        for part in content if isinstance(content, list) else [content]:
+            text = part.get("text") if isinstance(part, dict) else part
+            texts.append(text if isinstance(text, str) else "")
+        if message.get("tool_calls"):
+            texts.append(json.dumps(message["tool_calls"], default=str))
+    return "\n".join(texts)
+
+
+def _counts(usage: Any) -> dict[str, int]:
+    """Every token count of a usage by its plain name; what stands at the top counts before what stands in details."""
+    found: dict[str, int] = {}
+    usage = usage if isinstance(usage, dict) else {}
+    plain = {str(name).replace("_", "").lower(): value for name, value in usage.items()}
+    nested = [plain[name] for name in DETAILS if isinstance(plain.get(name), dict)]
+    for part in (plain, *({str(k).replace("_", "").lower(): v for k, v in d.items()} for d in nested)):
+        for name, value in part.items():
+            if (count := _count(value)) is not None:
+                found.setdefault(name, count)
+    return found
+
+
+def _first(counts: dict[str, int], names: tuple[str, ...]) -> int | None:
+    return next((counts[name] for name in names if name in counts), None)
 
 
 def check_tokenizer(llm: LLM) -> None:
@@ -77,5 +144,9 @@ def _tokenizer(name: str):
 
 
 def _count(value: Any) -> int | None:
-    """A token count, or None for anything else."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    """A token count, also as a whole float or in digits; None for anything else."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:
+        return None
+    return int(value) if value == int(value) else None

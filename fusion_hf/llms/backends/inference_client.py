@@ -2,25 +2,58 @@
 
 import asyncio
 import inspect
-import json
 import time
 from typing import Any
 
 import httpx2
-from huggingface_hub import AsyncInferenceClient, constants
-from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError
+from huggingface_hub import AsyncInferenceClient, constants, get_token
+from huggingface_hub.errors import HfHubHTTPError
 
 from ...errors import UserError
 from ..pool import LLM
 from . import BackendError, Reply
-from ._http import clean, refusal, well_formed
+from ._body import ACCEPTED, Body
+from ._http import refusal
 from ._options import known_options, read_key
-from ._usage import check_tokenizer, count_usage
+from ._reply import STOPS, read_json, read_reply
+from ._secrets import clean, hide
+from ._usage import chat_text, check_tokenizer, count_usage
 
 APIS = ("chat_completion", "text_generation")
 NOT_SENT = ("api", "provider", "bill_to", "concurrency", "timeout")  # options that are ours or the client's
 NOT_OPTIONS = ("self", "messages", "prompt", "model", "stream", "stream_options", "details")
-STOPS = {"eos_token": "stop", "stop_sequence": "stop"}  # Text Generation Inference's words -> OpenAI's
+
+
+class _Received(Exception):
+    """The whole response to a request of the client."""
+
+    def __init__(self, status: int, headers: Any, content: bytes):
+        self.status, self.headers, self.content = status, headers, content
+
+
+class _Client(AsyncInferenceClient):
+    """The client makes the request; the reply is read here.
+
+    Its own way of sending follows redirects, with the prompt, to any host, and reads and unpacks a body of any size.
+    """
+
+    async def _get_async_client(self) -> httpx2.AsyncClient:
+        if self._async_client is None:
+            client = await super()._get_async_client()
+            # On an error, huggingface_hub's hook reads the body at once, whatever it unpacks to.
+            client.event_hooks = {**client.event_hooks, "response": []}
+        return self._async_client
+
+    async def _inner_post(self, request_parameters: Any, *, stream: bool = False) -> Any:
+        client = await self._get_async_client()
+        async with client.stream(
+            "POST", request_parameters.url, json=request_parameters.json, data=request_parameters.data,
+            headers={**request_parameters.headers, "Accept-Encoding": ACCEPTED}, timeout=None, follow_redirects=False,
+        ) as response:  # fmt: skip
+            received = Body(response.headers.get("Content-Encoding"))
+            async for part in response.aiter_raw(1 << 16):
+                received.feed(part)
+        raise _Received(response.status_code, response.headers, received.finish())
 
 
 class Backend:
@@ -61,51 +94,44 @@ class Backend:
         common = {"timeout": None, "bill_to": options.get("bill_to")}  # the whole answer is timed here
         if llm.base_url:
             self.endpoint = llm.base_url.rstrip("/")
-            self._client = AsyncInferenceClient(base_url=self.endpoint, api_key=self._key or "none", **common)
+            self._client = _Client(base_url=self.endpoint, api_key=self._key or "none", **common)
         else:
             provider = options.get("provider", "auto")
             self.endpoint = f"provider:{provider}"
-            self._client = AsyncInferenceClient(provider=provider, api_key=self._key, **common)
+            self._client = _Client(provider=provider, api_key=self._key, **common)
+            self._key = self._key or get_token()  # what the client sends is also what it may hear back
 
-    async def chat(self, messages: list[dict[str, str]], *, timeout: float | None = None, **options: Any) -> Reply:
+    async def chat(self, messages: list[dict[str, Any]], *, timeout: float | None = None, **options: Any) -> Reply:
         """Send one chat. `timeout` is in seconds for the whole answer; other options go to the client's method."""
         known_options(options, self._known, self.name)
         limit = timeout or self.timeout
-        ask = self._complete if self.api == "chat_completion" else self._generate
+        ask, read = (
+            (self._complete, read_reply) if self.api == "chat_completion" else (self._generate, self._read_generated)
+        )
         began = time.perf_counter()
         try:
             async with asyncio.timeout(limit):
-                fields = await ask(messages, {**self.options, **options})
-        except (TimeoutError, InferenceTimeoutError) as error:
+                await ask(messages, {**self.options, **options})
+        except _Received as received:
+            seconds = time.perf_counter() - began
+            response = (received.status, received.headers, received.content)
+        except (TimeoutError, httpx2.TimeoutException) as error:
             raise BackendError("timeout", f"no answer within {limit:g} s") from error
-        except httpx2.TransportError as error:
+        except httpx2.HTTPError as error:
             raise BackendError("connection", clean(f"{type(error).__name__}: {error}", self._key)) from error
-        except Exception as error:
-            # The errors of text_generation hide the response that caused them.
-            for cause in (error, error.__cause__):
-                if isinstance(cause, HfHubHTTPError) and cause.response is not None:
-                    raise self._refusal(cause.response) from error
-            # The client reads a reply without checking it first.
-            if isinstance(error, (ValueError, TypeError, KeyError, IndexError, AttributeError)):
-                raise BackendError("bad_reply", clean(f"{type(error).__name__}: {error}", self._key)) from error
-            raise
-        return Reply(latency_s=time.perf_counter() - began, **fields)
+        except (ValueError, TypeError, LookupError, AttributeError, httpx2.InvalidURL, HfHubHTTPError) as error:
+            # What the client refuses to send, and what the Hub says when it is asked who serves the model.
+            raise BackendError("bad_request", clean(f"{type(error).__name__}: {error}", self._key)) from None
+        return read(self.llm, *response, messages, seconds, self._key)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
 
-    async def _complete(self, messages: list[dict[str, str]], options: dict[str, Any]) -> dict[str, Any]:
-        reply = await self._client.chat_completion(messages, model=self.llm.model_id, **options)
-        if reply.get("error") and not reply.get("choices"):  # a gateway's error inside a 200
-            content = json.dumps(reply).encode()
-            raise refusal(200, {}, reply, content, self._key)
-        choice = reply.choices[0]
-        text = well_formed(choice.message.content or choice.message.get("refusal") or "")
-        counts = count_usage(self.llm, reply.get("usage"), messages, text)
-        return {"text": text, "finish_reason": STOPS.get(choice.finish_reason, choice.finish_reason), **counts}
+    async def _complete(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> None:
+        await self._client.chat_completion(messages, model=self.llm.model_id, **options)
 
-    async def _generate(self, messages: list[dict[str, str]], options: dict[str, Any]) -> dict[str, Any]:
+    async def _generate(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> None:
         if "max_tokens" in options:
             options["max_new_tokens"] = options.pop("max_tokens")
         if "temperature" in options:
@@ -115,27 +141,30 @@ class Backend:
         if isinstance(options.get("stop"), str):
             options["stop"] = [options["stop"]]
         options.setdefault("decoder_input_details", True)  # without it the server does not count the prompt
-        prompt = "\n".join(m["content"] for m in messages)
-        reply = await self._client.text_generation(prompt, details=True, return_full_text=False, **options)
-        details = reply.details
-        usage = {}
-        if details is not None:
-            # An empty prefill means that the server did not count the prompt, for there is no prompt without tokens.
-            usage = {"prompt_tokens": len(details.prefill) or None, "completion_tokens": details.generated_tokens}
-        reason = details.finish_reason if details is not None else None
-        text = well_formed(reply.generated_text)
-        return {"text": text, "finish_reason": STOPS.get(reason, reason)} | count_usage(self.llm, usage, messages, text)
+        await self._client.text_generation(chat_text(messages), details=True, return_full_text=False, **options)
 
-    def _refusal(self, response: httpx2.Response) -> BackendError:
-        try:
-            reply = response.json()
-        except (ValueError, httpx2.ResponseNotRead):
-            reply = None
-        try:
-            content = response.content
-        except httpx2.ResponseNotRead:
-            content = b""
-        return refusal(response.status_code, response.headers, reply, content, self._key)
+    @staticmethod
+    def _read_generated(
+        llm: LLM, status: int, headers: Any, content: bytes, messages: list[dict], seconds: float, key: str | None
+    ) -> Reply:
+        """The answer in a body of Text Generation Inference's own protocol; see `read_reply`."""
+        reply = read_json(content)
+        reply = reply[0] if isinstance(reply, list) and reply else reply
+        if not 200 <= status < 300 or (isinstance(reply, dict) and reply.get("error")):
+            raise refusal(status, headers, reply, content, key)
+        text = reply.get("generated_text") if isinstance(reply, dict) else None
+        if not isinstance(text, str):
+            start = clean(content.decode(errors="replace"), key, 200)
+            raise BackendError("bad_reply", f"expected generated_text, found {start!r}")
+        details = reply.get("details") if isinstance(reply.get("details"), dict) else {}
+        # An empty prefill means that the server did not count the prompt, for there is no prompt without tokens.
+        prefill = details.get("prefill")
+        sent = len(prefill) if isinstance(prefill, list) and prefill else None
+        usage = {"prompt_tokens": sent, "completion_tokens": details.get("generated_tokens")}
+        reason = details.get("finish_reason")
+        reason = STOPS.get(reason, hide(reason, key)) if isinstance(reason, str) else reason
+        counts = count_usage(llm, usage, messages, text)
+        return Reply(text=hide(text, key), finish_reason=reason, latency_s=seconds, **counts)
 
 
 def _parameters(api: str) -> tuple[str, ...]:

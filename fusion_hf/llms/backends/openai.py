@@ -1,7 +1,6 @@
 """Any chat endpoint that speaks OpenAI's protocol: hosted ones, vLLM, TGI, `transformers serve`, llama.cpp, …"""
 
 import asyncio
-import json
 import time
 import urllib.parse
 import urllib.request
@@ -13,9 +12,11 @@ import aiohttp
 
 from ..pool import LLM
 from . import BackendError, Reply
-from ._http import clean, refusal, well_formed
+from ._body import ACCEPTED, Body
 from ._options import known_options, read_key
-from ._usage import check_tokenizer, count_usage
+from ._reply import read_reply
+from ._secrets import clean
+from ._usage import check_tokenizer
 
 NOT_SENT = ("concurrency", "timeout")  # options in the pool that are ours, not the server's
 # What OpenAI's protocol knows, and what its well-known servers (vLLM, TGI, llama.cpp, OpenRouter) add to it; without
@@ -61,35 +62,37 @@ class Backend:
         self.timeout = llm.options.get("timeout", 300)
         self._shared: _Shared | None = None
         self._key = read_key(llm)
-        self._headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        self._headers = {"Accept-Encoding": ACCEPTED}
+        if self._key:
+            self._headers["Authorization"] = f"Bearer {self._key}"
 
-    async def chat(self, messages: list[dict[str, str]], *, timeout: float | None = None, **options: Any) -> Reply:
+    async def chat(self, messages: list[dict[str, Any]], *, timeout: float | None = None, **options: Any) -> Reply:
         """Send one chat. `timeout` is in seconds for the whole answer; other options go to the server."""
         known_options(options, KNOWN, self.name)
         body = {"model": self.model, "messages": messages, **self.options, **options}
         body |= body.pop("extra_body", {})
         began = time.perf_counter()
+        limit = timeout or self.timeout
         try:
             async with self._session().post(
                 f"{self.endpoint}/chat/completions",
                 json=body,
                 headers=self._headers,
-                timeout=aiohttp.ClientTimeout(total=timeout or self.timeout),
+                timeout=aiohttp.ClientTimeout(total=limit),
                 allow_redirects=False,
             ) as response:
-                status, headers, content = response.status, response.headers, await response.read()
+                received = Body(response.headers.get("Content-Encoding"))
+                async for part in response.content.iter_any():
+                    received.feed(part)
+                content = received.finish()
         except TimeoutError as error:
-            raise BackendError("timeout", f"no answer within {timeout or self.timeout:g} s") from error
+            raise BackendError("timeout", f"no answer within {limit:g} s") from error
         except aiohttp.ClientError as error:
             raise BackendError("connection", clean(f"{type(error).__name__}: {error}", self._key)) from error
+        except (ValueError, LookupError) as error:  # a reply that aiohttp cannot make sense of
+            raise BackendError("bad_reply", clean(f"{type(error).__name__}: {error}", self._key)) from None
         seconds = time.perf_counter() - began
-        try:
-            reply = json.loads(content)
-        except ValueError:
-            reply = None
-        if status >= 300 or (isinstance(reply, dict) and reply.get("error") and not reply.get("choices")):
-            raise refusal(status, headers, reply, content, self._key)
-        return self._read(reply, content, seconds, messages)
+        return read_reply(self.llm, response.status, response.headers, content, messages, seconds, self._key)
 
     async def close(self) -> None:
         """Leave the connection pool; the last one out closes it."""
@@ -106,26 +109,12 @@ class Backend:
             if self.endpoint not in sessions:
                 # The caller bounds what is in flight, so the connector does not.
                 connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300)
-                session = aiohttp.ClientSession(connector=connector, proxy=_proxy(self.endpoint))
+                # Unpacked here, within a limit: aiohttp has none.
+                session = aiohttp.ClientSession(connector=connector, proxy=_proxy(self.endpoint), auto_decompress=False)
                 sessions[self.endpoint] = _Shared(session)
             self._shared = sessions[self.endpoint]
             self._shared.users += 1
         return self._shared.session
-
-    def _read(self, reply: Any, content: bytes, seconds: float, messages: list[dict[str, str]]) -> Reply:
-        try:
-            choice = reply["choices"][0]
-            message = choice["message"]
-            text = message["content"]
-        except (TypeError, KeyError, IndexError):
-            start = clean(content[:200].decode(errors="replace"), self._key)
-            raise BackendError("bad_reply", f"expected choices[0].message.content, found {start!r}") from None
-        if isinstance(text, list):
-            text = "".join(part.get("text") or "" for part in text if isinstance(part, dict))
-        # Null content is an answer without text: all tokens went into reasoning, or the model refused in words.
-        text = well_formed(text or message.get("refusal") or "")
-        counts = count_usage(self.llm, reply.get("usage"), messages, text)
-        return Reply(text=text, finish_reason=choice.get("finish_reason"), latency_s=seconds, **counts)
 
 
 def _proxy(url: str) -> str | None:
