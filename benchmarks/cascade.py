@@ -17,13 +17,13 @@ import argparse
 import json
 
 import numpy as np
-from fusion_hf.routers.cascade.answers import log_answers
 
 from fusion_hf.encoders.encoder import NONE, embed_cached, load_encoder
 from fusion_hf.logs.arrays import RoutingData
 from fusion_hf.logs.stats import aiq, hull, mean, number
 from fusion_hf.logs.store import bench_splits, read_log
 from fusion_hf.routers import get_kind, train_router
+from fusion_hf.routers.cascade.answers import log_answers
 from fusion_hf.routers.measuring.calibrate import follower
 from fusion_hf.routers.measuring.cross_validation import fold_of
 from fusion_hf.routers.measuring.operating_points import cheapest, cost_share, curves, prices, resampled

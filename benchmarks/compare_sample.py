@@ -20,7 +20,8 @@ from distill_evidence import LEARNING_RATE, STEPS, Setting, make_data, train, wi
 from fusion_hf.comparison import gather
 from fusion_hf.comparison.autofuse import autofuse
 from fusion_hf.comparison.measure import measure
-from fusion_hf.comparison.report import write_report
+from fusion_hf.comparison.render import write_report
+from fusion_hf.comparison.report import draw_report
 from fusion_hf.comparison.verdicts import format_fusion
 from fusion_hf.distill import Choice
 from fusion_hf.distill.student import ask_student, student_llm
@@ -104,7 +105,9 @@ def main(argv: list[str] | None = None) -> int:
     report.mkdir(exist_ok=True)
     gathered = systems, splits, notes = gather(sample_path(), routed, logs, "fusion", report)
     title = "Every configuration on the embedded sample"
-    write_report(measure(systems, splits) | {"title": title, "notes": notes}, report)
+    figures = measure(systems, splits) | {"title": title, "notes": notes}
+    report.mkdir(parents=True, exist_ok=True)
+    write_report(draw_report(figures, report), report)
     result = autofuse(sample_path(), routed, logs, args.out / "fused", pool_path(), gathered=gathered)
     (args.out / "autofuse.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(format_fusion(result))

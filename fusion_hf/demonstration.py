@@ -13,7 +13,8 @@ from pathlib import Path
 from .comparison import gather
 from .comparison.autofuse import autofuse
 from .comparison.measure import measure
-from .comparison.report import write_report
+from .comparison.render import write_report
+from .comparison.report import draw_report
 from .comparison.verdicts import format_fusion
 from .distill.student import student_llm
 from .errors import require
@@ -168,7 +169,7 @@ def make_report(bench: Path, out: Path, logs: dict[str, Path]) -> tuple:
     """
     systems, splits, notes = gathered = gather(bench, *_inputs(out, logs), "fusion", out)
     result = measure(systems, splits) | {"title": "Three levels on the embedded sample", "notes": notes}
-    write_report(result, out)
+    write_report(draw_report(result, out), out)
     print((out / "report.md").read_text(encoding="utf-8"))
     return result, gathered
 

@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 from conftest import make_rows
+
+from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.schema import rows_to_table, validate
 from fusion_hf.routers.cascade.answers import (
     PASSES,
     asks_code,
@@ -11,9 +14,6 @@ from fusion_hf.routers.cascade.answers import (
     read_answer,
     shown_tests,
 )
-
-from fusion_hf.logs.arrays import RoutingData
-from fusion_hf.logs.schema import rows_to_table, validate
 
 CHOICE = "What is wet?\n(A) fire\n(B) rain\n(C) sand\nAnswer with the letter."
 LIST = 'Which is it?\nA) one\nB) two\nPrint only a single choice from "A" or "B" without explanation.\nAnswer:'

@@ -12,9 +12,9 @@ from toy_fused import rows_of, toy_bench, toy_pool, toy_splits
 
 from fusion_hf.cli import main
 from fusion_hf.comparison import Splits, gather
-from fusion_hf.comparison.autofuse import autofuse, choose
+from fusion_hf.comparison.autofuse import autofuse
 from fusion_hf.comparison.verdicts import format_fusion
-from fusion_hf.comparison.winners import CAUTION, DOUBT, Evidence, shrink, winners
+from fusion_hf.comparison.winners import CAUTION, DOUBT, Evidence, choose_by_task, shrink, winners
 from fusion_hf.errors import UserError
 from fusion_hf.fused import FusedSystem, Thoughts, collect_candidate
 from fusion_hf.llms.pool import save_pool
@@ -120,22 +120,22 @@ def test_the_choice_never_looks_at_test(bench, router):
     order = rng.permutation(len(splits.test))
     wrong = replace(splits.test, performance=1 - splits.test.performance, cost=splits.test.cost[order])
     turned = {n: replace(s, performance=1 - s.performance, cost=s.cost[order]) for n, s in known.items()}
-    chosen = choose(splits, known)
-    assert choose(replace(splits, test=wrong), turned) == chosen
+    chosen = choose_by_task(splits, known)
+    assert choose_by_task(replace(splits, test=wrong), turned) == chosen
     upside = replace(splits.validation, performance=1 - splits.validation.performance)
     flipped = {n: replace(s, validation=1 - s.validation) for n, s in known.items()}
     before = replace(splits.train, performance=1 - splits.train.performance)
-    assert choose(Splits(before, upside, splits.test, 0), flipped) != chosen
+    assert choose_by_task(Splits(before, upside, splits.test, 0), flipped) != chosen
 
 
 def test_train_rows_count_for_logged_candidates_only(bench, router):
     systems, splits, _ = gather(bench, [f"near={router}"])
     known = {s.name: s for s in systems if s.spec and s.level != "anchor"}
     singles = {n: s for n, s in known.items() if s.level == "single"}
-    assert {(w.system, w.queries) for w in choose(splits, singles).values()} == {(n, 40 + 20) for n in singles}
+    assert {(w.system, w.queries) for w in choose_by_task(splits, singles).values()} == {(n, 40 + 20) for n in singles}
     # Perfect on validation, but seen there only.
     perfect = replace(known["near (cost)"], validation=np.ones(60))
-    found = choose(splits, singles | {"near (cost)": perfect})
+    found = choose_by_task(splits, singles | {"near (cost)": perfect})
     assert {(w.system, w.queries, w.gain_queries) for w in found.values()} == {("near (cost)", 20, 20)}
 
 

@@ -8,9 +8,6 @@ import sys
 
 import numpy as np
 import pytest
-from fusion_hf.routers.cascade.answers import log_answers
-from fusion_hf.routers.cascade.replay import AnsweredLog, replay
-from fusion_hf.routers.cascade.replies import Answer, apply_replies, fit_replies, reply_features
 
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
@@ -18,7 +15,10 @@ from fusion_hf.logs.arrays import RoutingData
 from fusion_hf.logs.schema import query_id, rows_to_table, validate
 from fusion_hf.logs.write import write_bench
 from fusion_hf.routers import load_router, train_router
-from fusion_hf.routers.kinds.cascade import chains as chains
+from fusion_hf.routers.cascade import chains
+from fusion_hf.routers.cascade.answers import log_answers
+from fusion_hf.routers.cascade.replay import AnsweredLog, replay
+from fusion_hf.routers.cascade.replies import Answer, apply_replies, fit_replies, reply_features
 from fusion_hf.routers.measuring.cascade_report import evaluate_cascade, format_cascade
 from fusion_hf.routers.measuring.operating_points import cheapest, cost_share
 

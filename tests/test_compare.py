@@ -63,7 +63,7 @@ def test_a_log_of_answers_is_measured_on_the_same_queries(result):
 
 def test_the_configuration_is_chosen_on_validation(result):
     chosen = result[0]["best_per_task"]
-    assert chosen["gsm8k"]["system"] == "best single"
+    assert chosen["gsm8k"]["system"] == "ant"
     assert chosen["squad"]["validation"] == chosen["squad"]["test"] == 1.0
     assert chosen["squad"]["best_single_test"] == 0.0
 

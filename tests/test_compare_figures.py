@@ -6,7 +6,7 @@ from conftest import make_rows
 
 from fusion_hf.comparison import Splits, gather
 from fusion_hf.comparison.logged import anchor_systems, single_systems
-from fusion_hf.comparison.measure import choose, domains_of, measure, win_shares
+from fusion_hf.comparison.measure import best_per_task, domains_of, measure, win_shares
 from fusion_hf.comparison.resample import Columns, Resamples
 from fusion_hf.comparison.systems import System
 from fusion_hf.logs.arrays import RoutingData
@@ -144,9 +144,9 @@ def test_the_hull_leaves_out_the_oracle_and_dominated_systems():
     assert "best per task" in corners and "per-query oracle" not in corners and "b" not in corners
 
 
-def test_the_choice_takes_the_best_on_validation_then_best_single_then_the_cheaper():
+def test_the_choice_takes_the_best_llm_of_train_and_validation_then_the_cheaper():
     test = {"gsm8k": [{"a": (0.0, 1e-3), "b": (1.0, 2e-3), "c": (0.0, 5e-4)}] * 4}
-    train = {"gsm8k": [{"a": (1.0, 1e-3), "b": (0.0, 2e-3), "c": (0.0, 5e-4)}] * 4}
+    train = {"gsm8k": [{"a": (0.0, 1e-3), "b": (0.0, 2e-3), "c": (0.0, 5e-4)}] * 4}
 
     def chosen(a, b, c):
         splits = splits_of(test, {"gsm8k": [{"a": (a, 1e-3), "b": (b, 2e-3), "c": (c, 5e-4)}] * 4}, train)
@@ -155,7 +155,7 @@ def test_the_choice_takes_the_best_on_validation_then_best_single_then_the_cheap
 
     won = chosen(0.0, 1.0, 0.0)
     assert [won[k] for k in ("system", "validation", "test", "best_single_test")] == ["b", 1.0, 1.0, 0.0]
-    assert chosen(1.0, 1.0, 1.0)["system"] == "best single"
+    assert chosen(1.0, 1.0, 1.0)["system"] == "c"  # all the same: the cheapest
     assert chosen(0.0, 1.0, 1.0)["system"] == "c"  # as good as b, and cheaper
     assert chosen(1.0, 0.0, 0.0)["test"] == 0.0  # what it scored on test is no reason
 
@@ -163,7 +163,7 @@ def test_the_choice_takes_the_best_on_validation_then_best_single_then_the_cheap
 def test_nothing_is_chosen_without_validation():
     splits = splits_of(UNEVEN)
     systems = single_systems(splits)
-    assert choose([*anchor_systems(splits), *systems], splits, {}) == {}
+    assert best_per_task([*anchor_systems(splits), *systems], splits, {}) == {}
     assert measured(splits)["queries"] == {"train": 40, "test": 40}
 
 

@@ -1,5 +1,6 @@
 """The report: one HTML file that needs nothing else, Markdown, JSON, pictures, and a table for the terminal."""
 
+import csv
 import json
 import re
 import sys
@@ -10,7 +11,8 @@ from conftest import make_rows
 
 from fusion_hf.cli import main
 from fusion_hf.comparison import compare_bench
-from fusion_hf.comparison.tables import terminal
+from fusion_hf.comparison.render import terminal
+from fusion_hf.comparison.report import build_report
 from fusion_hf.logs.schema import rows_to_table, validate
 from fusion_hf.logs.write import write_bench
 
@@ -80,9 +82,10 @@ def test_the_page_shows_every_system_with_the_figures_of_the_json(report):
     rows = [row for row in Page((report[1] / "report.html").read_text()).rows if row]
     for name, s in report[0]["systems"].items():
         low, high = s["ci95"]
-        assert any(row[0] == name and f"{s['performance']:.3f} [{low:.3f}, {high:.3f}]" in row for row in rows), name
+        shown = f"best single ({report[0]['best_single']})" if name == "best single" else name
+        assert any(row[0] == shown and f"{s['performance']:.3f} [{low:.3f}, {high:.3f}]" in row for row in rows), name
         tasks = [f"{s['by_task'][task]['performance']:.3f}" for task in sorted(TASKS)]
-        assert [name, *tasks] in rows
+        assert [shown, *tasks] in rows
 
 
 def test_markdown_tables_are_well_formed_and_pictures_are_there(report):
@@ -153,7 +156,7 @@ def test_the_terminal_table_is_short_and_fits(tmp_path, capsys):
 
 def test_means_over_tasks_are_shown_where_they_differ(report, tmp_path):
     def titles(folder):
-        return re.findall(r"^## (On average.*)", (folder / "report.md").read_text(), re.M)
+        return re.findall(r"^### (On average.*)", (folder / "report.md").read_text(), re.M)
 
     assert titles(report[1]) == ["On average over queries and tasks"]
     rows = [*make_rows(20, tasks=("squad",), split="x"), *make_rows(4, tasks=("gsm8k",), split="y")]
@@ -163,4 +166,30 @@ def test_means_over_tasks_are_shown_where_they_differ(report, tmp_path):
 
 
 def test_the_terminal_names_what_is_not_measured(report):
-    assert re.search(r"^ant .* – +\S+ %$", terminal(report[0]), re.M)
+    assert re.search(r"^ant .* – +\S+ %$", terminal(build_report(report[0])), re.M)
+
+
+def test_the_page_opens_with_a_verdict_and_explains_its_words(report):
+    page = (report[1] / "report.html").read_text()
+    verdict = re.search(r'<p class="verdict">(.*?)</p>', page)[1]
+    assert "best single LLM (ant" in verdict and page.index(verdict) < page.index("<section")
+    for word in ("Anchors are", "Gap recovered:", "The hull joins", "by luck alone"):
+        assert word in page, word
+
+
+def test_every_rendering_shows_the_same_figures(report):
+    best = report[0]["systems"]["ant"]
+    cell = "{:.3f} [{:.3f}, {:.3f}]".format(best["performance"], *best["ci95"])
+    for name in ("report.html", "report.md", "report.tex"):
+        assert cell in (report[1] / name).read_text(), name
+    rows = list(csv.DictReader((report[1] / "report.csv").read_text().splitlines()))
+    assert len(rows) == len(report[0]["systems"]) * (1 + len(TASKS) + 3)
+    [row] = [r for r in rows if (r["system"], r["group"]) == ("ant", "all")]
+    assert float(row["performance"]) == best["performance"] and float(row["low"]) == best["ci95"][0]
+
+
+def test_latex_escapes_what_a_name_may_hold(tmp_path):
+    compare_bench(bench_in(tmp_path / "b", ("a_b&c", "50%~x")), [], [], tmp_path / "out")
+    text = (tmp_path / "out" / "report.tex").read_text()
+    assert r"a\_b\&c" in text and r"50\%\textasciitilde{}x" in text
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") > 4

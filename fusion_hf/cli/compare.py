@@ -1,6 +1,5 @@
 """`fusion-hf compare`: the three levels on the same queries."""
 
-import textwrap
 from pathlib import Path
 
 HELP = "the three levels on the same queries"
@@ -26,12 +25,11 @@ def arguments(add) -> None:
 
 def run(args):
     from ..comparison import compare_bench
-    from ..comparison.tables import facts, short_verdicts, terminal
+    from ..comparison.render import terminal
+    from ..comparison.report import build_report
 
     result = compare_bench(
         args.bench, args.router, args.log, args.out, title=args.title, combine=args.combine, encoder=args.encoder
     )
-    wrapped = [textwrap.fill(fact, 118) for fact in facts(result)]
-    shown = [*wrapped, "", terminal(result), "", "Against the best single LLM, by task:"]
-    print("\n".join([*shown, *short_verdicts(result), "", f"All of it: {Path(args.out, 'report.html')}"]))
+    print("\n".join([terminal(build_report(result)), "", f"All of it: {Path(args.out, 'report.html')}"]))
     return result

@@ -8,7 +8,8 @@ from ..errors import UserError
 from ..llms.logs import load_log
 from .logged import Log, anchor_systems, join, log_systems, single_systems
 from .measure import measure
-from .report import write_report
+from .render import write_report
+from .report import draw_report
 from .routed import combination, encoder_of, router_systems
 from .systems import LEVELS, Splits, System
 
@@ -108,5 +109,5 @@ def compare_bench(
     out.mkdir(parents=True, exist_ok=True)
     systems, splits, notes = gather(bench, routers, logs, combine, out, encoder)
     result = measure(systems, splits) | {"title": title, "notes": notes}
-    write_report(result, out)
+    write_report(draw_report(result, out), out)
     return result

@@ -21,7 +21,7 @@ from ..routers.train import train_router
 from . import gather
 from .systems import Splits, System
 from .verdicts import measure_on_test
-from .winners import Evidence, Winner, winners
+from .winners import Winner, choose_by_task
 
 
 def autofuse(
@@ -71,7 +71,7 @@ def autofuse(
         llms = _all_llms(pool, logs, students, base)
         shown = _all_thoughts(thoughts, logs, llms)
         known = _deployable(systems, llms, shown, notes)
-        chosen = choose(splits, known)
+        chosen = choose_by_task(splits, known)
         recogniser = train_router("best-per-task", splits.train, encoder="none", progress=False)
         result = measure_on_test(splits, systems, known, chosen, _recognised(recogniser, splits.test.queries))
         config = _config(bench, splits, known, chosen, result)
@@ -135,38 +135,9 @@ def _deployable(
                 "another name, else nobody can tell who is to be asked"
             )
         found[s.name] = s
-    if not any(_candidate(s) for s in found.values()):
+    if not any(s.candidate for s in found.values()):
         raise UserError(f"expected a pool with LLMs of the log, found {', '.join(llms) or 'none'}")
     return found
-
-
-def _candidate(system: System) -> str | None:
-    """Who answers everything, where it is one candidate."""
-    return None if system.spec is None else system.spec.get("candidate")
-
-
-def choose(splits: Splits, systems: Mapping[str, System]) -> dict[str, Winner]:
-    """The configuration of each task, by `winners`; test scores are not read.
-
-    Rows of train count for logged candidates, on which nothing was fitted. Routers learned from them, and other logs
-    may hold models that did: for those only validation counts.
-    """
-    train, checked = splits.train, splits.validation
-    assert checked is not None
-    scores, costs, standing = {}, {}, []
-    for name, s in systems.items():
-        candidate = _candidate(s)
-        if candidate in train.candidates:
-            column = train.candidates.index(candidate)
-            before = train.performance[:, column], train.cost[:, column]
-            standing.append(name)
-        else:
-            before = (np.full(len(train), np.nan),) * 2
-        scores[name] = np.concatenate([before[0], s.validation])
-        costs[name] = np.concatenate([before[1], s.validation_cost])
-    if not standing:  # the pool reaches no LLM of the bench itself
-        standing = [n for n, s in systems.items() if _candidate(s)]
-    return winners(Evidence(np.array([*train.tasks, *checked.tasks]), scores, costs, standing))
 
 
 def _recognised(router: Router, queries: Sequence[str]) -> list[str]:
@@ -204,7 +175,7 @@ def _seen(splits: Splits, known: Mapping[str, System]) -> dict[str, dict[str, di
     assert checked is not None
     result: dict[str, dict[str, dict]] = {}
     for s in known.values():
-        candidate = _candidate(s)
+        candidate = s.candidate
         if candidate is None or s.validation is None or s.validation_cost is None:
             continue
         for task in sorted({*train.tasks, *checked.tasks}):

@@ -1,6 +1,7 @@
 """Figures of every system: on average, per domain and per task, each beside the best single LLM."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from ..tasks import TASKS
 from .resample import Columns, Resamples
 from .systems import BEST_SINGLE, ORACLE, Splits, System, best_column, luck
 from .trade_offs import scenario_rewards
+from .winners import choose_by_task
 
 OTHER = "Other"
 LEVEL = 0.95
@@ -43,14 +45,14 @@ def measure(systems: Sequence[System], splits: Splits) -> dict:
         "oracle_by_luck": float(luck(splits.test).mean()),
         "domains": domains,
         "systems": found,
-        "best_per_task": choose(systems, splits, by_task),
+        "best_per_task": best_per_task(systems, splits, by_task),
         "pairs": win_shares(systems),
         "hulls": {"singles": hull_of(found, ("single",)), "all": hull_of(found)},
     }
 
 
 def domains_of(tasks: Sequence[str]) -> dict[str, list[str]]:
-    """Tasks of each domain, as `bench.tasks` has them; a task that it does not know belongs to "Other"."""
+    """Tasks of each domain, as `fusion_hf.tasks` has them; a task that it does not know belongs to "Other"."""
     order = [*dict.fromkeys(t.domain for t in TASKS.values()), OTHER]
     named = {t: TASKS[t].domain if t in TASKS else OTHER for t in tasks}
     return {d: [t for t in tasks if named[t] == d] for d in order if d in named.values()}
@@ -160,27 +162,24 @@ def _ends(interval: np.ndarray, i: int) -> dict:
     return {"low": number(interval[0, i]), "high": number(interval[1, i])}
 
 
-def choose(systems: Sequence[System], splits: Splits, by_task: dict[str, list[dict]]) -> dict:
-    """For each task the system that won on validation, and what it then scored on test; {} without validation.
-
-    Equals: best single before all others (a tie is no reason to change), then the cheaper on validation, then by name.
-    """
+def best_per_task(systems: Sequence[System], splits: Splits, by_task: dict[str, list[dict]]) -> dict:
+    """For each task the configuration to trust (see `winners`), and what it scored on test; {} without validation."""
     if splits.validation is None:
         return {}
-    usable = [(i, s, s.validation) for i, s in enumerate(systems) if s.validation is not None and s.spec is not None]
-    base = next(i for i, s in enumerate(systems) if s.name == BEST_SINGLE)
+    # The anchors are candidates, or chosen from candidates, that stand there by their own names too.
+    usable = {s.name: s for s in systems if s.level != "anchor" and s.validation is not None and s.spec is not None}
+    place = {s.name: i for i, s in enumerate(systems)}
     tasks, result = np.array(splits.validation.tasks), {}
-    for task in sorted(set(splits.test.tasks) & set(splits.validation.tasks)):
-        rows = tasks == task
-        scored = [(i, s, float(mean(values[rows]))) for i, s, values in usable]
-        scored = [entry for entry in scored if not np.isnan(entry[2])]
-        if not scored:
+    chosen = choose_by_task(splits, usable) if usable else {}
+    for task, winner in chosen.items():
+        if task not in by_task:
             continue
-        i, winner, value = min(scored, key=lambda e: (-e[2], e[1].name != BEST_SINGLE, _price(e[1], rows), e[1].name))
+        i, base = place[winner.system], place[BEST_SINGLE]
+        rows = tasks == task
         result[task] = {
-            "system": winner.name,
-            "level": winner.level,
-            "validation": value,
+            **asdict(winner),
+            "level": systems[i].level,
+            "validation": number(mean(usable[winner.system].validation[rows])),
             "validation_queries": int(rows.sum()),
             "test": by_task[task][i]["performance"],
             "test_ci95": by_task[task][i]["ci95"],
@@ -189,11 +188,6 @@ def choose(systems: Sequence[System], splits: Splits, by_task: dict[str, list[di
             "cost_ratio": by_task[task][i]["cost_ratio"],
         }
     return result
-
-
-def _price(system: System, rows: np.ndarray) -> float:
-    cost = np.nan if system.validation_cost is None else mean(system.validation_cost[rows])
-    return float(np.nan_to_num(cost, nan=np.inf))
 
 
 def win_shares(systems: Sequence[System]) -> dict:

@@ -112,6 +112,11 @@ class System:
     spec: dict | None = None
     picked: np.ndarray | None = None
 
+    @property
+    def candidate(self) -> str | None:
+        """Who answers everything, where it is one candidate."""
+        return None if self.spec is None else self.spec.get("candidate")
+
     def calls(self) -> dict[str, float] | None:
         """Share of the test queries that each candidate answers, the largest first."""
         if self.picked is None:

@@ -1,6 +1,5 @@
-"""The figures of a comparison as tables, for a terminal, Markdown and HTML alike."""
+"""The figures of a comparison as tables of cells; see `report` for the whole, and `render` for how it is shown."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -38,6 +37,11 @@ def representatives(result: dict) -> dict[str, str]:
     return chosen
 
 
+def label(result: dict, name: str) -> str:
+    """A system as a reader knows it: the anchor ``best single`` with the LLM that it is."""
+    return f"{name} ({result['best_single']})" if name == BEST_SINGLE else name
+
+
 def columns_shown(result: dict) -> list[str]:
     """Best single, the representative of each level, and the oracle."""
     return [BEST_SINGLE, *representatives(result).values(), ORACLE]
@@ -71,11 +75,12 @@ def recovered(figures: dict) -> Cell:
     if value is None:
         return Cell("–")
     if ends is None:
-        return Cell(f"{_percent(value)} %", value)
-    return Cell(f"{_percent(value)} % [{_percent(ends[0])}, {_percent(ends[1])}]", value)
+        return Cell(f"{percent(value)} %", value)
+    return Cell(f"{percent(value)} % [{percent(ends[0])}, {percent(ends[1])}]", value)
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share in whole per cent."""
     return f"{round(100 * share) + 0}"  # + 0: no minus before a zero
 
 
@@ -102,7 +107,7 @@ def average(result: dict, part: str) -> Table:
         f = s["over_tasks"] if part == "tasks" else s
         rows.append(
             [
-                Cell(name), Cell(s["level"]), interval(f), difference(f["vs_best_single"]), recovered(f),
+                Cell(label(result, name)), Cell(s["level"]), interval(f), difference(f["vs_best_single"]), recovered(f),
                 plain(f["cost_usd"], ".4g", 1000), ratio(f["cost_ratio"]), plain(f["tokens"], ".1f"),
                 plain(f["judge"], ".3f"), plain(f["latency_s"], ".3g"),
             ]
@@ -130,7 +135,7 @@ def rewards(result: dict) -> Table:
     rows = []
     for name, s in systems.items():
         found = ({"performance": f["reward"], "ci95": f["ci95"]} for f in s["rewards"].values())
-        rows.append([Cell(name), *(interval(f) for f in found)])
+        rows.append([Cell(label(result, name)), *(interval(f) for f in found)])
     what = {n: get_scenario(n) for n in scenarios}
     formulas = "; ".join(
         f"{name}: {t.score} alone" if not t.beta else f"{name}: {t.alpha:g} * {t.score} - {t.beta:g} * cost"
@@ -144,7 +149,7 @@ def by_group(result: dict, key: str, what: str) -> Table:
     """Performance of every system (rows) in every domain or task (columns)."""
     groups = list(result["systems"][BEST_SINGLE][key])
     rows = [
-        [Cell(name), *(plain(s[key][g]["performance"], ".3f", missing="–") for g in groups)]
+        [Cell(label(result, name)), *(plain(s[key][g]["performance"], ".3f", missing="–") for g in groups)]
         for name, s in result["systems"].items()
     ]
     return Table(f"Every system on every {what}", f"Mean performance on the test queries of each {what}.",
@@ -157,89 +162,28 @@ def by_level(result: dict, key: str, what: str) -> Table:
     groups = result["systems"][BEST_SINGLE][key]
     rows = [[Cell(g), *(interval(result["systems"][n][key][g]) for n in names)] for g in groups]
     note = "Of each level the system that did best on validation; means over the queries of each " + what + "."
-    return Table(f"Per {what}", note, [what, *names], rows)
+    return Table(f"Per {what}", note, [what, *(label(result, n) for n in names)], rows)
 
 
 def choice(result: dict) -> Table | None:
-    """The configuration that won on validation, task by task; None where nothing was chosen."""
+    """The configuration to trust, task by task; None where nothing was chosen."""
     if not result["best_per_task"]:
         return None
     rows = [
         [
-            Cell(task), Cell(c["system"]), Cell(c["level"]), plain(c["validation"], ".3f"), plain(c["test"], ".3f"),
-            plain(c["best_single_test"], ".3f"), difference(c["vs_best_single"]), ratio(c["cost_ratio"]),
+            Cell(task), Cell(c["system"]), Cell(c["level"]), plain(c["validation"], ".3f"),
+            Cell(f"{c['gain']:+.3f} ({c['gain_se']:.3f})", c["gain"]) if c["gain"] else Cell("–"),
+            plain(c["test"], ".3f"), plain(c["best_single_test"], ".3f"), difference(c["vs_best_single"]),
+            ratio(c["cost_ratio"]),
         ]
         for task, c in result["best_per_task"].items()
     ]  # fmt: skip
-    header = ["task", "system", "level", "validation", "test", "best single on test", "against best single"]
+    header = ["task", "configuration", "level", "validation", "expected gain (se)"]
+    header += ["test", "best single on test", "against best single", "relative cost"]
     note = (
-        "Chosen on partial_test by its mean there, then measured on test. The best of many on few queries looks better "
-        "on validation than it is: only the columns of test count."
+        "Chosen on train and validation, then measured on test. The logged LLM that is best there stands, until "
+        "another configuration is expected to gain more than half a standard error over it; what it gained on a task "
+        "is shrunk towards what it gained on all of them, because the best of many on few queries is partly luck. "
+        "`autofuse` deploys exactly this choice."
     )
-    return Table("Best configuration of each task", note, [*header, "relative cost"], rows)
-
-
-def verdicts(result: dict) -> list[tuple[str, str, dict[str, list[str]]]]:
-    """(level, system, verdict -> tasks) of one system a level, against the best single LLM."""
-    found = []
-    for level, name in representatives(result).items():
-        gaps = {t: f["vs_best_single"] for t, f in result["systems"][name]["by_task"].items()}
-        gaps = {t: g for t, g in gaps.items() if g["low"] is not None}
-        parts = {
-            "better (interval above 0)": [t for t, g in gaps.items() if g["low"] > 0],
-            "not separated": [t for t, g in gaps.items() if g["low"] <= 0 <= g["high"]],
-            "worse (interval below 0)": [t for t, g in gaps.items() if g["high"] < 0],
-        }
-        found.append((LEVELS[level], name, parts))
-    return found
-
-
-def facts(result: dict) -> list[str]:
-    """What was measured and how, a sentence each."""
-    sizes = ", ".join(f"{n:,} {split}" for split, n in result["queries"].items())
-    lines = [
-        f"Queries: {sizes}. Everything is measured on test; brackets are 95 % bootstrap intervals over the queries of "
-        "each task, paired wherever two systems are compared.",
-        f"Best single LLM, chosen on train: `{result['best_single']}`.",
-        f"The per-query oracle picks the best candidate of the bench for each query. It would score "
-        f"{result['oracle_by_luck']:.3f} by luck alone, if each guessed independently at its task's accuracy.",
-    ]
-    if result["in_train_and_test"]:
-        lines.append(f"**{result['in_train_and_test']} queries stand in both train and test.**")
-    return lines + [f"Note: {note}" for note in result["notes"]]
-
-
-def terminal(result: dict, most: int = 3) -> str:
-    """A short table, at most 120 columns: anchors, the best single LLMs and every other system."""
-    systems = result["systems"]
-    singles = sorted((n for n, s in systems.items() if s["level"] == "single"),
-                     key=lambda n: -(systems[n]["performance"] or 0))  # fmt: skip
-    shown = [n for n, s in systems.items() if s["level"] == "anchor"]
-    shown += singles[:most] + [n for n, s in systems.items() if s["level"] in FUSED]
-    form = "{:<31.31} {:<8} {:<20} {:<23} {:>7} {:>8} {:>7} {:>6}"
-    lines = [form.format("system", "level", "performance", "against best single", "o.tasks", "USD/1k", "tokens", "gap")]
-    for name in shown:
-        s = systems[name]
-        cells = [interval(s).text, difference(s["vs_best_single"]).text]
-        cells += [plain(s["over_tasks"]["performance"], ".3f", missing="–").text]
-        cells += [plain(s["cost_usd"], ".4g", 1000, "–").text, plain(s["tokens"], ".1f", missing="–").text]
-        share = "–" if s["gap_recovered"] is None else f"{_percent(s['gap_recovered'])} %"
-        lines.append(form.format(name, s["level"], *cells, share))
-        if singles[:most] and name == singles[:most][-1] and len(singles) > most:
-            rest = [systems[n]["performance"] for n in singles[most:] if systems[n]["performance"] is not None]
-            between = f" between {min(rest):.3f} and {max(rest):.3f}" if rest else ""
-            lines.append(f"… {len(singles) - most} more single LLMs{between}: see report.md")
-    return "\n".join(lines)
-
-
-def short_verdicts(result: dict) -> list[str]:
-    """A line a level: on how many tasks its system is better, not separated or worse."""
-    return [
-        f"{name}: " + "; ".join(f"{verdict.split(' (')[0]} on {len(tasks)}" for verdict, tasks in parts.items())
-        for _, name, parts in verdicts(result)
-    ]
-
-
-def names_of(tasks: Sequence[str]) -> str:
-    """A list of tasks in words."""
-    return ", ".join(tasks) or "none"
+    return Table("Configuration to trust on each task", note, header, rows)

@@ -1,4 +1,4 @@
-"""Which configuration to trust on each task: the rule of `autofuse`, from train and validation scores only.
+"""Which configuration to trust on each task: one rule, for `compare` and `autofuse`, from train and validation scores.
 
 Fifty validation queries a task and dozens of configurations: the one that scored best is partly the luckiest one. So
 the best logged candidate, by all rows on which nothing was fitted, stands until another configuration is expected to
@@ -9,13 +9,14 @@ no reason to change there.
 `benchmarks/README.md` has the cross-validation, on three logs, that chose this rule among others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..logs.rewards import pick
 from ..logs.stats import mean
+from .systems import Splits, System
 
 CAUTION = 0.5  # standard errors by which an expected gain must exceed zero
 DOUBT = 0.02  # added to the variance of differences: fifty equal answers are no proof that the next is equal
@@ -62,6 +63,34 @@ class Winner:
     gain_se: float = 0.0
     gain_seen: float = 0.0
     gain_queries: int = 0
+
+
+def choose_by_task(splits: Splits, systems: Mapping[str, System]) -> dict[str, Winner]:
+    """The configuration of each task among `systems` that were run on the validation split; test scores are not read.
+
+    Rows of train count for logged candidates, on which nothing was fitted. Routers learned from them, and other logs
+    may hold models that did: for those only validation counts.
+
+    Args:
+        splits: With a validation split.
+        systems: Name -> configuration with `System.validation`.
+    """
+    train, checked = splits.train, splits.validation
+    assert checked is not None
+    scores, costs, standing = {}, {}, []
+    for name, s in systems.items():
+        assert s.validation is not None and s.validation_cost is not None
+        if s.candidate in train.candidates:
+            column = train.candidates.index(s.candidate)
+            before = train.performance[:, column], train.cost[:, column]
+            standing.append(name)
+        else:
+            before = (np.full(len(train), np.nan),) * 2
+        scores[name] = np.concatenate([before[0], s.validation])
+        costs[name] = np.concatenate([before[1], s.validation_cost])
+    if not standing:  # the pool reaches no LLM of the bench itself
+        standing = [n for n, s in systems.items() if s.candidate]
+    return winners(Evidence(np.array([*train.tasks, *checked.tasks]), scores, costs, standing))
 
 
 def winners(evidence: Evidence) -> dict[str, Winner]:
