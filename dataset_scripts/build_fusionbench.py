@@ -142,7 +142,7 @@ def left(args: argparse.Namespace, own: Path) -> float | None:
     """What the folder `own` may cost in all: the cap less what answers and judgements elsewhere cost."""
     if args.max_usd is None:
         return None
-    from fusion_hf.llms.shards import read_rows
+    from fusion_hf.logs.shards import read_rows
 
     folders = [shards(args, group) / part for group in ("train", "test") for part in ("", JUDGE)]
     others = [folder for folder in folders if folder.is_dir() and folder != own]

@@ -15,9 +15,9 @@ from fusion_hf.llms.collect import Summary, collect, collect_async, collect_exam
 from fusion_hf.llms.pool import LLM, Pool, load_pool, save_pool
 from fusion_hf.llms.requests import make_requests, worst_case
 from fusion_hf.llms.runner import Limits, Runner
-from fusion_hf.llms.shards import latest_rows, row_key
 from fusion_hf.llms.unrecorded_spend import held_usd
 from fusion_hf.logs.schema import rows_to_table, validate
+from fusion_hf.logs.shards import latest_rows, row_key
 from fusion_hf.tasks import THINK_SUFFIX, Example
 
 ROOT = Path(__file__).parents[1]

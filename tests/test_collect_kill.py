@@ -16,7 +16,7 @@ from test_collect import pool_at, rows_of
 
 from fusion_hf.llms.pool import save_pool
 from fusion_hf.llms.requests import worst_case
-from fusion_hf.llms.shards import read_rows, row_key, shard_files
+from fusion_hf.logs.shards import read_rows, row_key, shard_files
 
 ROOT = Path(__file__).parents[1]
 

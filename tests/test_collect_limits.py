@@ -8,10 +8,10 @@ from loopback_llm import Act, LoopbackLLM
 from test_collect import examples, pool_at, rows_of, run
 
 from fusion_hf.llms.collect import collect, plan
-from fusion_hf.llms.key_set import KeySet
 from fusion_hf.llms.limits import AdaptiveLimit
 from fusion_hf.llms.pool import LLM, Pool
 from fusion_hf.llms.requests import answer_limit, make_requests
+from fusion_hf.logs.key_set import KeySet
 
 
 class Narrow:

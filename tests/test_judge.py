@@ -14,7 +14,6 @@ from tiny_llm import make_tiny_llm
 
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
-from fusion_hf.llms import rubric
 from fusion_hf.llms.collect import collect_examples
 from fusion_hf.llms.judge import judge_llm, judge_log
 from fusion_hf.llms.logs import load_log
@@ -23,6 +22,7 @@ from fusion_hf.llms.requests import worst_case
 from fusion_hf.logs.schema import rows_to_table, validate
 from fusion_hf.logs.store import read_log
 from fusion_hf.logs.write import write_bench
+from fusion_hf.tasks import rubric
 
 
 def judge_at(url, name="judge", **fields):

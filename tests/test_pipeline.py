@@ -18,9 +18,9 @@ from transformers.pipelines.pt_utils import KeyDataset
 import fusion_hf
 from fusion_hf.errors import UserError
 from fusion_hf.llms.pool import LLM
-from fusion_hf.llms.shards import latest_rows
 from fusion_hf.logs.arrays import RoutingData
 from fusion_hf.logs.schema import query_id, rows_to_table, validate
+from fusion_hf.logs.shards import latest_rows
 from fusion_hf.logs.store import read_log
 from fusion_hf.routers.train import train_router
 from fusion_hf.thoughts import LLMSummariser, TemplateIndex, build_prompt, make_templates, think, think_with

@@ -15,7 +15,7 @@ from fusion_hf.cli import main
 from fusion_hf.llms.collect import collect_examples
 from fusion_hf.llms.pool import LLM, Pool, save_pool
 from fusion_hf.llms.requests import worst_case
-from fusion_hf.llms.shards import read_rows, row_key
+from fusion_hf.logs.shards import read_rows, row_key
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.*")]
 ray = pytest.importorskip("ray", reason="needs the extra ray")

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from fusion_hf.errors import UserError
-from fusion_hf.llms.shards import ShardWriter, latest_rows, read_rows, repair, row_key, shard_files
+from fusion_hf.logs.shards import ShardWriter, latest_rows, read_rows, repair, row_key, shard_files
 
 
 def row(i, **fields):

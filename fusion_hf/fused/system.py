@@ -11,8 +11,8 @@ from typing import Any
 from ..errors import UserError
 from ..llms.collect import collect
 from ..llms.pool import Pool, load_pool
-from ..llms.shards import latest_rows
 from ..logs.schema import split_candidate
+from ..logs.shards import latest_rows
 from ..pushable import Pushable
 from ..routers import Router, load_router
 from ..routers.chats import Chat, as_texts

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from ..errors import UserError
 from ..logs.schema import rows_to_table, validate
+from ..logs.shards import ShardWriter, latest_chunks
 from ..tasks import Example
 from ..tasks.modes import PLAIN_MODES
 from .folder_lock import locked
@@ -20,7 +21,6 @@ from .ray_engine import collect_ray
 from .record import Progress, Recorder, Summary
 from .requests import Plan, Request, make_plan, make_requests
 from .runner import Budget, Limits, Runner, stop_on_signal
-from .shards import ShardWriter, latest_chunks
 from .unrecorded_spend import Held
 
 logger = logging.getLogger(__name__)

@@ -10,16 +10,16 @@ import pyarrow.compute as pc
 
 from ..errors import UserError
 from ..logs.card import llm_rows
+from ..logs.judgements import add_judgements, judgement_id, judgement_ids, read_judgements, reasons, write_unscored
 from ..logs.schema import candidate_id
+from ..logs.shards import shard_files
 from ..logs.store import bench_splits, local_path, read_log
 from ..logs.write import write_bench
-from . import rubric
+from ..tasks import rubric
 from .collect import collect, plan
-from .judgements import add_judgements, judgement_id, judgement_ids, read_judgements, reasons, write_unscored
 from .logs import JUDGE, check_log_file, load_log, load_ungraded, write_log
 from .pool import LLM, Pool, load_pool
 from .requests import Request, with_defaults
-from .shards import shard_files
 
 COLUMNS = ("query_id", "task", "query", "ground_truth", "llm", "mode", "response")
 
@@ -32,7 +32,7 @@ def judge_log(
     dry_run: bool = False,
     **options: Any,
 ) -> dict[str, Any]:
-    """Let `model` score every response of a log in 0..1 (see `fusion_hf.llms.rubric`).
+    """Let `model` score every response of a log in 0..1 (see `fusion_hf.tasks.rubric`).
 
     The judgements are rows of the collector in a folder of their own: ``LOGS/judge`` for a folder of the collector,
     which then counts as judged wherever it is read, else ``<out>.judge``. There the same command resumes, and

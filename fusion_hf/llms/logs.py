@@ -7,12 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import UserError
+from ..logs.judgements import add_judgements, read_judgements
 from ..logs.schema import rows_to_table
+from ..logs.shards import latest_rows, shard_files
 from ..logs.store import read_log
 from .collect import finish
-from .judgements import add_judgements, read_judgements
 from .pool import Pool
-from .shards import latest_rows, shard_files
 
 JUDGE = "judge"  # folder of judgements in a folder of the collector
 

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..logs.key_set import KeySet
+from ..logs.shards import read_rows, repair, row_key
 from .backends.vllm import ENGINE_OPTIONS
-from .key_set import KeySet
 from .options import check_capped
 from .pool import LLM, Pool, load_pool, save_pool
 from .record import Summary
 from .requests import Request, answer_limit, messages_of, worst_case
 from .runner import Limits, charged, counted
-from .shards import read_rows, repair, row_key
 from .unrecorded_spend import held_usd
 
 # Options that do not change an answer.

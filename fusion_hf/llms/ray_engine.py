@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..errors import UserError, require
+from ..logs.shards import ShardWriter, read_rows, row_key
 from .folder_lock import locked
 from .pool import Pool
 from .prepare import check_limits, prepare
@@ -25,7 +26,6 @@ from .ray_budget import BudgetClient, ClusterBudget
 from .record import Progress, Recorder, Summary
 from .requests import Request
 from .runner import Limits, Runner
-from .shards import ShardWriter, read_rows, row_key
 
 BLOCK = 1000  # requests that an actor gets at a time
 

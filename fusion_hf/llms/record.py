@@ -7,10 +7,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ..logs.shards import ShardWriter
 from .backends import KINDS, BackendError, Reply, well_formed
 from .requests import Request
 from .runner import Runner
-from .shards import ShardWriter
 
 
 @dataclass

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ..errors import UserError
+from ..logs.key_set import KeySet
 from ..logs.schema import query_id
 from ..tasks import Example, get_task, with_mode
 from ..tasks.modes import MODES, PLAIN_MODES
 from . import options
 from .backends._usage import chat_text
-from .key_set import KeySet
 from .pool import LLM, Pool
 
 CHARACTERS_PER_TOKEN = 4  # the usual rule of thumb for English; only the estimate of a dry run uses it

@@ -11,7 +11,7 @@ from typing import Any
 from ..llms.collect import Summary, collect, plan
 from ..llms.pool import LLM, Pool
 from ..llms.requests import Messages, Plan, Request
-from ..llms.shards import latest_rows
+from ..logs.shards import latest_rows
 
 
 @dataclass(frozen=True)

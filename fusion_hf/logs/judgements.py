@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..logs.schema import KEY, LOG_SCHEMA
-from . import rubric
+from ..tasks import rubric
+from .schema import KEY, LOG_SCHEMA
 from .shards import latest_chunks
 
 COLUMNS = (*KEY, "response")

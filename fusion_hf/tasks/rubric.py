@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .requests import Messages
+Messages = list[dict[str, str]]
 
 NAME = "judge/fusionbench@1"  # written into the judgements; a new wording is a new version
 LEVELS = (
