@@ -16,14 +16,15 @@ from .comparison.measure import measure
 from .comparison.render import write_report
 from .comparison.report import draw_report
 from .comparison.verdicts import format_fusion
+from .distill.report import write_adapter_card
 from .distill.student import student_llm
 from .errors import require
 from .fused import FusedSystem, Thoughts, collect_candidate
-from .hub import write_adapter_card, write_router_card
 from .llms.pool import load_pool
 from .logs.arrays import RoutingData
 from .logs.sample import pool_path, reader_path, sample_path
 from .logs.store import read_log
+from .routers.card import write_router_card
 
 ENCODER = "offline"
 READER = "tiny-small"

@@ -27,6 +27,7 @@ GROUPS = {
     "importers": ("fusion_hf.logs.importers", "read"),
     "backends": ("fusion_hf.llms.backends", "Backend"),
     "routers": ("fusion_hf.routers.kinds", "ROUTER"),
+    "cards": ("fusion_hf", "CARDS"),  # the card.py of each package
 }
 """Group -> the package's folder of such plug-ins, and the name that each of them defines."""
 
@@ -36,6 +37,12 @@ def modules(group: str) -> dict[str, str]:
     """Plug-ins of a group: name -> module, by name. A plug-in of another package cannot replace one of ours."""
     package, attribute = GROUPS[group]
     folder = Path(__file__).parent.joinpath(*package.split(".")[1:])
+    if group == "cards":
+        return {
+            p.parent.name: f"{package}.{p.parent.name}.card"
+            for p in sorted(folder.glob("*/card.py"))
+            if attribute in p.read_text(encoding="utf-8")
+        }
     defines = re.compile(rf"(?m)^(?:def |class )?{attribute}\b")
     # A last _ keeps a file apart from a module of the same name: code beside a checkpoint must not hide any.
     ours = {

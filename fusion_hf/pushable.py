@@ -1,10 +1,9 @@
 """`push_to_hub` of objects that can save themselves.
 
-This file is copied beside checkpoints (see `remote_code`), and pushing lives above everything that is pushed: so the
-hub is looked up by name when it is asked for, and nothing is imported before.
+This file is copied beside checkpoints (see `remote_code`), where pushing works only with fusion_hf installed: so it is
+imported by its full name, and when it is asked for.
 """
 
-import importlib
 import tempfile
 from typing import Any
 
@@ -36,12 +35,12 @@ class Pushable:
             UserError: The Hub refused, or (`MissingPackage`) fusion_hf, which writes the card, is not installed.
         """
         try:
-            hub = importlib.import_module("fusion_hf.hub")
+            from fusion_hf.hub import push
         except ImportError as error:
             raise MissingPackage(f"push_to_hub needs fusion_hf, which cannot be imported here ({error})") from error
         with tempfile.TemporaryDirectory(prefix="fusion_hf-save-") as folder:
             self.save_pretrained(folder, **saving)  # type: ignore[attr-defined]
-            return hub.push(
+            return push(
                 folder, repo_id, private=private, message=commit_message, revision=revision,
                 pull_request=create_pr, token=token,
             )  # fmt: skip

@@ -13,13 +13,15 @@ from tiny_bert import tiny_bert
 
 from fusion_hf import metrics
 from fusion_hf.cards import untouched
+from fusion_hf.distill.report import write_adapter_card
 from fusion_hf.errors import UserError
-from fusion_hf.hub import kind_of, planned, push, write_adapter_card, write_router_card
+from fusion_hf.hub import kind_of, planned, push
 from fusion_hf.logs.arrays import RoutingData
 from fusion_hf.logs.card import write_card
 from fusion_hf.logs.schema import rows_to_table, validate
 from fusion_hf.logs.store import read_log
 from fusion_hf.logs.write import write_bench
+from fusion_hf.routers.card import write_router_card
 from fusion_hf.thoughts import TemplateIndex
 
 SNIPPET = re.compile(r"```python\n(.*?)```", re.S)

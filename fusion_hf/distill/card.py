@@ -3,6 +3,7 @@
 import pandas as pd
 
 from ..cards import PLACE, render_card
+from .report import write_model_card
 
 _HEAD = {
     "sft": "pairs of prompt and completion in TRL's conversational form, the best answers",
@@ -66,3 +67,7 @@ def _tables(parts: list, form: str, tokenizer: str | None) -> str:
 def _tokens(rows: pd.DataFrame) -> str:
     known = "tokens" in rows and rows["tokens"].notna().all()
     return str(int(rows["tokens"].sum())) if known else "–"
+
+
+CARDS = {"adapter": write_model_card, "model": write_model_card}
+"""Kind of folder -> what writes its README.md; see `fusion_hf.hub`. A dataset brings its own."""

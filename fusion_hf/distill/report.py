@@ -102,6 +102,12 @@ def write_adapter_card(folder: str | Path, repo_id: str = PLACE) -> None:
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
+def write_model_card(folder: str | Path, repo_id: str = PLACE) -> None:
+    """README.md of a model that `fusion_hf.distill` trained; nothing is known of any other, so it gets none."""
+    if (Path(folder) / REPORT).is_file():
+        write_adapter_card(folder, repo_id)
+
+
 def _title(report: dict) -> str:
     return f"{Path(report['model']).name}, taught by many LLMs"
 

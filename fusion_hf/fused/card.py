@@ -68,3 +68,7 @@ def _header(config: dict[str, Any]) -> Any:
         pipeline_tag="text-generation", model_name="Fused system", eval_results=results or None,
         datasets=[bench] if bench.count("/") == 1 else None,
     )  # fmt: skip
+
+
+CARDS = {"fused": write_fused_card}
+"""Kind of folder -> what writes its README.md; see `fusion_hf.hub`."""

@@ -1,143 +1,15 @@
-"""Cards of what is pushed as a model or as templates, from what the folder says and what was measured of it."""
+"""What writes the card of a folder: the packages that make such folders offer it, as ``CARDS`` of their card.py."""
 
-import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from ..cards import PLACE, render_card
-from ..distill.report import REPORT, write_adapter_card
-from ..encoders.encoder import DEFAULT_ENCODER, NONE, OFFLINE
-from ..routers.measuring.evaluate import fingerprint
-
-EVALUATION = "eval.json"
-"""Where the card of a router looks for its figures:  fusion-hf eval-router ROUTER BENCH --json ROUTER/eval.json"""
+from .. import plugins
 
 
-def write_router_card(folder: str | Path, repo_id: str = PLACE, evaluation: dict | None = None) -> None:
-    """README.md of a router, from its own configuration and what `eval-router` measured.
-
-    Args:
-        evaluation: The result of `eval-router`; it is kept in the folder. None takes the one that is kept there, unless
-            it measured other weights than lie there now.
-    """
-    folder = Path(folder)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    kind = config["model_type"].removeprefix("fusion_hf-")
-    if evaluation is None:
-        evaluation = _kept_evaluation(folder)
-    else:
-        evaluation = {**evaluation, "router": fingerprint(folder)}
-        text = json.dumps(evaluation, indent=1, ensure_ascii=False)
-        (folder / EVALUATION).write_text(text + "\n", encoding="utf-8")
-    encoder = config["encoder_name"]
-    local = Path(encoder).exists() or encoder.startswith((".", "/", "~"))
-    text = render_card(
-        "router",
-        _router_header(config, kind, evaluation, None if local else encoder),
-        title=f"{kind} router",
-        kind=kind,
-        repo_id=repo_id,
-        candidates=config["candidates"],
-        scenarios=[name for name, s in config["scenarios"].items() if _possible(s, config)],
-        encoder=Path(encoder).name if local else encoder,
-        queries=config["trained_on"],
-        tasks=config["tasks"] or [],
-        evaluation=evaluation,
-    )
-    (folder / "README.md").write_text(text, encoding="utf-8")
-
-
-def _possible(scenario: dict, config: dict) -> bool:
-    """Whether the log that a router learned from had what a trade-off needs."""
-    return bool((config["has_cost"] or not scenario["beta"]) and (config["has_judge"] or scenario["score"] != "judge"))
-
-
-def _kept_evaluation(folder: Path) -> dict | None:
-    file = folder / EVALUATION
-    if not file.is_file():
-        return None
-    kept = json.loads(file.read_text(encoding="utf-8"))
-    if kept.get("router") != fingerprint(folder):
-        print(f"{EVALUATION} measured another router: its figures are left out of the card", file=sys.stderr)
-        return None
-    return kept
-
-
-def _router_header(config: dict, kind: str, evaluation: dict | None, encoder: str | None) -> Any:
-    from huggingface_hub import ModelCardData
-
-    results = _results(evaluation)
-    bases = {None: None, NONE: None, OFFLINE: DEFAULT_ENCODER}  # `offline` is the same weights, by checksum
-    log = config.get("trained_from")
-    return ModelCardData(
-        library_name="fusion_hf", license="apache-2.0", tags=["fusion_hf", "llm-routing"],
-        pipeline_tag="text-classification", base_model=bases.get(encoder, encoder), datasets=[log] if log else None,
-        model_name=f"{kind} router" if results else None, eval_results=results or None,
-    )  # fmt: skip
-
-
-def _results(evaluation: dict | None) -> list:
-    """The model-index of a router: reward and performance of each trade-off, and AIQ."""
-    from huggingface_hub import EvalResult
-
-    if evaluation is None:
-        return []
-    bench = evaluation.get("bench") or "FusionBench"
-    figures = [
-        (f"{what}, trade-off {name}", what, scenario[what])
-        for name, scenario in evaluation["scenarios"].items()
-        for what in ("reward", "performance")
-    ]
-    figures.append(("AIQ", "aiq", evaluation.get("aiq")))
-    return [
-        EvalResult(
-            task_type="text-classification", task_name="LLM routing", dataset_type=bench, dataset_name=bench,
-            dataset_split=evaluation["split"], metric_name=name, metric_type=what, metric_value=round(value, 6),
-        )
-        for name, what, value in figures if value is not None
-    ]  # fmt: skip
-
-
-def write_model_card(folder: str | Path, repo_id: str = PLACE) -> None:
-    """README.md of a model that `fusion_hf.distill` trained; nothing is known of any other, so it gets none."""
-    if (Path(folder) / REPORT).is_file():
-        write_adapter_card(folder, repo_id)
-
-
-def write_pipeline_card(folder: str | Path, repo_id: str = PLACE) -> None:
-    """README.md of a saved pipeline ``thought-fusion``: a model with its templates beside it."""
-    from huggingface_hub import ModelCardData
-
-    index = json.loads((Path(folder) / "thought_templates" / "index_config.json").read_text(encoding="utf-8"))
-    header = ModelCardData(
-        library_name="fusion_hf", pipeline_tag="text-generation", tags=["fusion_hf", "thought-templates"]
-    )
-    text = render_card("pipeline", header, repo_id=repo_id, templates=index["templates"], encoder=index["encoder"])
-    (Path(folder) / "README.md").write_text(text, encoding="utf-8")
-
-
-def write_templates_card(folder: str | Path, repo_id: str = PLACE) -> None:
-    """README.md of thought templates: what `TemplateIndex.save_pretrained` writes."""
-    from ..thoughts.files import write_readme
-    from ..thoughts.index import TemplateIndex
-
-    index = TemplateIndex.from_pretrained(folder)
-    write_readme(Path(folder), index.table, index.encoder_name, repo_id)
-
-
-def _write_fused_card(folder: str | Path, repo_id: str = PLACE) -> None:
-    from ..fused.card import write_fused_card
-
-    write_fused_card(folder, repo_id)
-
-
-CARDS = {
-    "router": write_router_card,
-    "adapter": write_model_card,
-    "model": write_model_card,
-    "pipeline": write_pipeline_card,
-    "templates": write_templates_card,
-    "fused": _write_fused_card,
-}
-"""Kind -> what writes its README.md into a folder. Datasets and metrics bring theirs."""
+def card_writer(kind: str) -> Callable[[str | Path, str], None] | None:
+    """What writes the card of a folder of this kind: (folder, repository id); None where the folder brings its own."""
+    for name in plugins.names("cards"):
+        writers = plugins.load("cards", name).CARDS
+        if kind in writers:
+            return writers[kind]
+    return None

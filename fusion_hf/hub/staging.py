@@ -10,7 +10,7 @@ from typing import Any
 
 from ..cards import PLACE, check_metadata, sign, untouched
 from ..errors import UserError
-from .cards import CARDS
+from .cards import card_writer
 
 # Never pushed, wherever they stand: what is hidden, half-written, cached, pickled, or of a training that may go on.
 IGNORED = (
@@ -73,9 +73,10 @@ def stage(folder: Path, out: Path, kind: str, repo_type: str, repo_id: str, base
             "make them with  --encoder offline  or a Hub id"
         )
     card = out / "README.md"
-    if kind in CARDS and (not card.exists() or untouched(card.read_text(encoding="utf-8"))):
+    writer = card_writer(kind)
+    if writer is not None and (not card.exists() or untouched(card.read_text(encoding="utf-8"))):
         card.unlink(missing_ok=True)
-        CARDS[kind](out, repo_id)
+        writer(out, repo_id)
     if card.exists():
         _name_place(card, repo_id)
         data = check_metadata(card.read_text(encoding="utf-8"), repo_type)
