@@ -4,7 +4,7 @@
     python benchmarks/cascade.py gsm8k --train test --call-cost gpt-4-1106-preview=24.7 \
         --call-cost mistralai/Mixtral-8x7B-Instruct-v0.1=0.24
 
-Every kind is trained on `train` and measured on `test`, at many prices of a dollar. An operating point is chosen on
+Every kind is trained on `train` and measured on `test`, at many weights of cost. An operating point is chosen on
 `train`, as the cheapest that reaches the share of accuracy in cross-validation, or, as others report it, on `test`
 itself. `on_hull` is the cost where a router may toss a coin between two of its points, on `test` and, in
 cross-validation, on `train`. Every call of a cascade is paid. Intervals are percentile bootstrap over test queries;
@@ -26,7 +26,7 @@ from fusion_hf.routers import get_kind, train_router
 from fusion_hf.routers.cascade.answers import log_answers
 from fusion_hf.routers.measuring.calibrate import follower
 from fusion_hf.routers.measuring.cross_validation import fold_of
-from fusion_hf.routers.measuring.operating_points import cheapest, cost_share, curves, prices, resampled
+from fusion_hf.routers.measuring.operating_points import cheapest, cost_share, cost_weights, curves, resampled
 
 SHARES = (0.95, 0.99, 1.0)
 
@@ -65,7 +65,7 @@ def measured(router, part, at):
 
 
 def cross_validated(kind, whole, encoder, at, folds):
-    """Performance and cost of every query, by routers that have not seen it: [prices, n] each."""
+    """Performance and cost of every query, by routers that have not seen it: [weights, n] each."""
     fold = fold_of(whole.data, folds)
     found = np.full((2, len(at), len(whole.data)), np.nan)
     for f in range(folds):
@@ -87,7 +87,7 @@ def main():
     parser.add_argument("--encoder", default="offline")
     parser.add_argument("--kind", action="append", help="router without answers; repeat (default: fusion)")
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--prices", type=int, default=80, help="prices of a dollar (default: %(default)s)")
+    parser.add_argument("--cost-weights", type=int, default=80, help="weights of cost (default: %(default)s)")
     parser.add_argument("--train", default="train", help="split to learn from")
     parser.add_argument("--call-cost", action="append", default=[], metavar="LLM=USD", help="for a log without costs")
     parser.add_argument("--json")
@@ -97,7 +97,7 @@ def main():
     apart = args.train != "test" and "test" in bench_splits(args.bench)
     test = Bench.read(args.bench, "test", encoder, args.call_cost) if apart else None
     best = int(np.nanargmax(np.nanmean(train.data.performance, 0)))
-    at = prices(train.data.cost[:, best], args.prices)
+    at = cost_weights(train.data.cost[:, best], args.cost_weights)
     kinds, result, draws = [*(args.kind or ["fusion"]), "cascade"], {}, {}
     shown = test or train
     single = shown.data.performance[:, best], shown.data.cost[:, best]

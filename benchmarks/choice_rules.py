@@ -102,7 +102,7 @@ def best_on_validation(t: Trial) -> dict[str, str]:
 
 
 def by_gain(t: Trial, errors: float, shrunk: bool) -> dict[str, str]:
-    """Leave the best standing candidate for the largest gain beyond so many standard errors."""
+    """Leave the best incumbent candidate for the largest gain beyond so many standard errors."""
     if shrunk:
         rule.CAUTION = errors
         return {task: w.system for task, w in rule.winners(t.evidence).items()}
@@ -110,9 +110,9 @@ def by_gain(t: Trial, errors: float, shrunk: bool) -> dict[str, str]:
     for task in t.paid:
         rows = e.task == task
         result[task], most = rule._best(e, rows), 0.0
-        standing = e.scores[result[task]][rows]
-        for name in sorted(set(e.scores) - set(e.standing)):
-            gain = e.scores[name][rows] - standing
+        incumbent = e.scores[result[task]][rows]
+        for name in sorted(set(e.scores) - set(e.incumbents)):
+            gain = e.scores[name][rows] - incumbent
             gain = gain[~np.isnan(gain)]
             sure = gain.mean() - errors * np.sqrt((gain.var() + rule.DOUBT) / len(gain))
             if sure > most:

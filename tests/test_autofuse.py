@@ -54,10 +54,10 @@ def evidence(lucky, n=20):
 
 def test_the_best_logged_candidate_stands_until_another_is_expected_to_gain():
     found = winners(evidence((20, 12)))
-    assert found["t"].system == found["t"].standing == "b" and found["t"].gain == 0
-    assert found["u"].standing == "a" and found["u"].performance in (0.5, 0.6)
+    assert found["t"].system == found["t"].incumbent == "b" and found["t"].gain == 0
+    assert found["u"].incumbent == "a" and found["u"].performance in (0.5, 0.6)
     clear = winners(evidence((20, 19)))["u"]
-    assert clear.system == "x" and clear.standing == "a"
+    assert clear.system == "x" and clear.incumbent == "a"
     assert (
         0 < clear.gain < clear.gain_seen == pytest.approx(0.45)
     )  # 19 / 20 - 1 / 2, shrunk towards 0 of the other task
@@ -94,15 +94,15 @@ def made(bench, router, tmp_path_factory):
 
 def test_every_task_gets_the_llm_that_is_good_at_it_and_the_report_says_so(made):
     result, out = made
-    standing = {task: entry["standing"] for task, entry in result["tasks"].items()}
-    assert standing == {"sums": "bee", "code": "cat", "capitals": "dog"}
-    assert set(result["better"] + result["not separated"] + result["worse"]) == set(standing)
-    single = next(t for t, llm in standing.items() if llm == result["best_single"])
-    assert sorted(result["better"]) == sorted(set(standing) - {single})
+    incumbent = {task: entry["incumbent"] for task, entry in result["tasks"].items()}
+    assert incumbent == {"sums": "bee", "code": "cat", "capitals": "dog"}
+    assert set(result["better"] + result["not separated"] + result["worse"]) == set(incumbent)
+    single = next(t for t, llm in incumbent.items() if llm == result["best_single"])
+    assert sorted(result["better"]) == sorted(set(incumbent) - {single})
     assert result["tasks"][single]["test"]["verdict"] != "better"
     test = toy_splits()["test"]
     for task, entry in result["tasks"].items():
-        if entry["system"] == entry["standing"]:
+        if entry["system"] == entry["incumbent"]:
             rows = np.array(test.tasks) == task
             column = test.candidates.index(entry["system"])
             assert entry["test"]["performance"] == pytest.approx(test.performance[rows, column].mean())

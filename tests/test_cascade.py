@@ -133,7 +133,7 @@ def test_walk_does_what_the_tables_say():
 def test_agreement_reaches_the_dear_ones_quality_for_less(router):
     log, outlook = AnsweredLog(TEST, TEST_SAID, router), router.outlook(TEST.queries)
     singles = TEST.performance.mean(0)
-    choice = router.pick(outlook, price=5.0)
+    choice = router.pick(outlook, cost_weight=5.0)
     found = replay(router, outlook, choice, log)
     assert (choice.plan >= 0).mean() > 0.9
     assert found.performance.mean() > 0.99 * singles[2]
@@ -176,7 +176,7 @@ def test_a_vote_among_the_best_under_a_budget_is_a_plan():
 
 @pytest.mark.parametrize("price", [0.0, 3.0, 30.0, 300.0])
 def test_replay_is_the_plan_step_by_step(router, outlook, price):
-    choice = router.pick(outlook, price=price)
+    choice = router.pick(outlook, cost_weight=price)
     found = replay(router, outlook, choice, AnsweredLog(TEST, TEST_SAID, router))
     for i, plan in enumerate(router.plans(outlook, choice)):
         _, candidate, asked = follow(plan, TEST_SAID[i])
@@ -187,7 +187,7 @@ def test_replay_is_the_plan_step_by_step(router, outlook, price):
 
 def test_what_a_plan_promises_is_what_comes(router, outlook):
     for price in (3.0, 30.0):
-        choice = router.pick(outlook, price=price)
+        choice = router.pick(outlook, cost_weight=price)
         plans = router.plans(outlook, choice)
         found = replay(router, outlook, choice, AnsweredLog(TEST, TEST_SAID, router))
         assert np.mean([p.performance for p in plans]) == pytest.approx(found.performance.mean(), abs=0.04)
@@ -248,7 +248,7 @@ def test_answers_that_say_nothing_teach_no_chain():
     router = train_router("cascade", TRAIN, encoder="none", answers=noise)
     log, outlook = AnsweredLog(TEST, noise, router), router.outlook(TEST.queries)
     for price in (1.0, 10.0, 100.0):
-        choice = router.pick(outlook, price=price)
+        choice = router.pick(outlook, cost_weight=price)
         found = replay(router, outlook, choice, log)
         picks = outlook.predictions.performance - price * outlook.predictions.cost
         line, best = np.arange(len(TEST)), picks.argmax(1)
@@ -262,7 +262,7 @@ def test_order_of_rows_and_candidates_is_irrelevant(router, outlook):
     shuffled = TRAIN.subset(rows).select([NAMES[c] for c in columns])
     other = train_router("cascade", shuffled, encoder="none", answers=SAID[rows][:, columns])
     for price in (3.0, 30.0):
-        one, two = router.pick(outlook, price=price), other.pick(other.outlook(TEST.queries), price=price)
+        one, two = router.pick(outlook, cost_weight=price), other.pick(other.outlook(TEST.queries), cost_weight=price)
         assert [p.chain for p in router.plans(outlook, one)] == [
             p.chain for p in other.plans(other.outlook(TEST.queries), two)
         ]

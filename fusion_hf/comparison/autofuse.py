@@ -52,7 +52,7 @@ def autofuse(
             not read.
 
     Returns:
-        ``{"tasks": {TASK: {"system", "level", "standing", "performance", "queries", "gain", "gain_se", "gain_seen",
+        ``{"tasks": {TASK: {"system", "level", "incumbent", "performance", "queries", "gain", "gain_se", "gain_seen",
         "gain_queries", "test": {"performance", "best_single", "difference", "low", "high", "verdict", "cost_usd",
         "best_single_cost_usd", "queries"}}}, "test": {the same over all queries, "over_tasks",
         "best_single_over_tasks", "recognised": {"tasks": SHARE, "performance"}}, "best_single": ID, "better": [TASK],

@@ -8,7 +8,7 @@ from ..logs.rewards import pick
 from ..logs.stats import mean, number
 from ..routers import load_router
 from ..routers.decisions import TIE
-from ..routers.measuring.operating_points import prices
+from ..routers.measuring.operating_points import cost_weights
 from .routed import predict
 from .systems import BEST_SINGLE, ORACLE, Splits, System
 
@@ -40,7 +40,7 @@ def router_scores(systems: Sequence[System], splits: Splits, joined: Splits | No
         - ``optimal_selection``: of the queries on which some candidate scores, the share on which the cheapest of the
           best is asked; null for systems that do not ask one candidate a query.
 
-        The operating points of a router are its scenarios and a sweep over the price of a dollar, chosen on test as
+        The operating points of a router are its scenarios and a sweep over the weight of cost, chosen on test as
         LLMRouterBench does; other systems have one.
     """
     joined = joined or splits
@@ -115,7 +115,7 @@ def arena_score(accuracy: float, cost: float) -> float | None:
 
 
 def _sweep(folder: str, splits: Splits, single: System) -> Points:
-    """Operating points of a saved router over the price of a dollar; none where nothing can be traded."""
+    """Operating points of a saved router over the weight of cost; none where nothing can be traded."""
     test, router = splits.test, load_router(folder)
     predictions, line = predict(router, test.queries), np.arange(len(test))
     nothing = np.zeros((0, len(test)))
@@ -123,8 +123,8 @@ def _sweep(folder: str, splits: Splits, single: System) -> Points:
         return nothing, nothing
     columns = np.array([test.candidates.index(c) for c in router.candidates])
     performance, cost = [], []
-    for price in prices(single.cost):
-        reward = predictions.performance - price * predictions.cost
+    for weight in cost_weights(single.cost):
+        reward = predictions.performance - weight * predictions.cost
         place = columns[pick(reward, predictions.cost, router.candidates, tolerance=TIE)]
         performance.append(test.performance[line, place])
         cost.append(test.cost[line, place])

@@ -1,7 +1,7 @@
 """Which configuration to trust on each task: one rule, for `compare` and `autofuse`, from train and validation scores.
 
 Fifty validation queries a task and dozens of configurations: the one that scored best is partly the luckiest one. So
-the best logged candidate, by all rows on which nothing was fitted, stands until another configuration is expected to
+the best logged candidate, by all rows on which nothing was fitted, stays until another configuration is expected to
 gain more than half a standard error. What that one gained on a task is shrunk towards what it gained on all tasks, the
 more so the less its gains differ from task to task beyond chance. One that scored the same on every query of a task is
 no reason to change there.
@@ -33,13 +33,13 @@ class Evidence:
         scores: Name of each configuration -> performance, float64 [n]; NaN where it says nothing (not asked, or fitted
             on the query).
         costs: The same in USD.
-        standing: Names of those that need no proof: logged candidates with scores on all rows.
+        incumbents: Names of those that need no proof: logged candidates with scores on all rows.
     """
 
     task: np.ndarray
     scores: dict[str, np.ndarray]
     costs: dict[str, np.ndarray]
-    standing: Sequence[str]
+    incumbents: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,15 @@ class Winner:
 
     Attributes:
         system: Name of the configuration.
-        standing: The best logged candidate, which it replaces where the two differ.
+        incumbent: The best logged candidate, which it replaces where the two differ.
         performance, queries: Mean score of `system`, and on how many queries.
-        gain: Expected gain over `standing`, shrunk; 0 where it stands.
+        gain: Expected gain over `incumbent`, shrunk; 0 where it stays.
         gain_se: Its standard error; 0 likewise.
         gain_seen: The gain as it was seen on `gain_queries`.
     """
 
     system: str
-    standing: str
+    incumbent: str
     performance: float
     queries: int
     gain: float = 0.0
@@ -77,20 +77,20 @@ def choose_by_task(splits: Splits, systems: Mapping[str, System]) -> dict[str, W
     """
     train, checked = splits.train, splits.validation
     assert checked is not None
-    scores, costs, standing = {}, {}, []
+    scores, costs, incumbents = {}, {}, []
     for name, s in systems.items():
         assert s.validation is not None and s.validation_cost is not None
         if s.candidate in train.candidates:
             column = train.candidates.index(s.candidate)
             before = train.performance[:, column], train.cost[:, column]
-            standing.append(name)
+            incumbents.append(name)
         else:
             before = (np.full(len(train), np.nan),) * 2
         scores[name] = np.concatenate([before[0], s.validation])
         costs[name] = np.concatenate([before[1], s.validation_cost])
-    if not standing:  # the pool reaches no LLM of the bench itself
-        standing = [n for n, s in systems.items() if s.candidate]
-    return winners(Evidence(np.array([*train.tasks, *checked.tasks]), scores, costs, standing))
+    if not incumbents:  # the pool reaches no LLM of the bench itself
+        incumbents = [n for n, s in systems.items() if s.candidate]
+    return winners(Evidence(np.array([*train.tasks, *checked.tasks]), scores, costs, incumbents))
 
 
 def winners(evidence: Evidence) -> dict[str, Winner]:
@@ -98,7 +98,7 @@ def winners(evidence: Evidence) -> dict[str, Winner]:
     tasks = sorted(set(evidence.task.tolist()))
     rows = {task: evidence.task == task for task in tasks}
     best = {task: _best(evidence, rows[task]) for task in tasks}
-    others = sorted(set(evidence.scores) - set(evidence.standing))
+    others = sorted(set(evidence.scores) - set(evidence.incumbents))
     gains = {
         name: [_known(evidence.scores[name][rows[t]] - evidence.scores[best[t]][rows[t]]) for t in tasks]
         for name in others
@@ -124,8 +124,8 @@ def winners(evidence: Evidence) -> dict[str, Winner]:
 
 
 def _best(evidence: Evidence, rows: np.ndarray) -> str:
-    """The standing candidate with the best mean score; equals: the cheaper, then by name."""
-    names = sorted(evidence.standing)
+    """The incumbent candidate with the best mean score; equals: the cheaper, then by name."""
+    names = sorted(evidence.incumbents)
     score = np.array([_mean(evidence.scores[n][rows]) for n in names])
     cost = np.array([_mean(evidence.costs[n][rows]) for n in names])
     return names[int(pick(score[None], cost[None], names)[0])]

@@ -1,8 +1,8 @@
 """Chains of candidates that are asked one after the other, and when to stop: learned from who agreed with whom.
 
 After k answers all that counts is the pattern of their agreement (``ab`` they differ, ``aba`` the third agrees with the
-first, …). For every pattern the log tells how often each answer was right, so the best moment to stop at a given price
-follows by backward induction. This file is copied beside checkpoints (see `remote_code`), so it uses numpy only.
+first, …). For every pattern the log tells how often each answer was right, so the best moment to stop at a given
+weight of cost follows by backward induction. This file is copied beside checkpoints (see `remote_code`), so it uses numpy only.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ OFFSET = (0, 1, 3, 9)  # place of the first code in a table of all patterns
 SLOTS = sum(PATTERNS)
 PRIOR = 3.0  # pseudo-queries that pull what is known of a pattern to the candidate's mean
 CONSIDERED = 9  # candidates of which all triples are tried
-EXTENDED = 2  # triples that a fourth candidate is tried on, at each price
+EXTENDED = 2  # triples that a fourth candidate is tried on, at each weight of cost
 
 
 def answer_codes(answers: np.ndarray) -> np.ndarray:
@@ -57,7 +57,7 @@ def pattern_name(code: int, k: int) -> str:
 
 @dataclass
 class Rules:
-    """What to do after each pattern at one price; arrays are [`SLOTS`], of which a chain of k uses the first few.
+    """What to do after each pattern at one weight of cost; arrays are [`SLOTS`]; a chain of k uses the first few.
 
     Attributes:
         member: Place in the chain of the answer that is best.
@@ -103,12 +103,12 @@ def _prefix(table: np.ndarray, j: int) -> np.ndarray:
     return table.reshape(len(table), -1, PATTERNS[j - 1], table.shape[-1]).sum(1)
 
 
-def learn_rules(table: np.ndarray, prices: np.ndarray) -> list[dict[str, np.ndarray]]:
+def learn_rules(table: np.ndarray, cost_weights: np.ndarray) -> list[dict[str, np.ndarray]]:
     """Backward induction, for the patterns after 1, 2, …, k answers: `Rules` fields and ``on`` (whether to ask on).
 
     Args:
         table: Sums, [C, patterns, 1 + 2k].
-        prices: Performance that a USD is worth, [L].
+        cost_weights: Performance that a USD is worth, [L].
 
     Returns:
         A dict for each number of answers, with arrays [C, L, patterns].
@@ -116,7 +116,7 @@ def learn_rules(table: np.ndarray, prices: np.ndarray) -> list[dict[str, np.ndar
     k, steps = (table.shape[-1] - 1) // 2, []
     total = table.sum(1)
     mean = total[:, 1:] / np.maximum(total[:, :1], 1e-9)  # [C, 2k]
-    shape = (len(table), len(prices), 1)
+    shape = (len(table), len(cost_weights), 1)
     value = paid = None
     for j in range(k, 0, -1):
         sums = _prefix(table, j)
@@ -132,7 +132,7 @@ def learn_rules(table: np.ndarray, prices: np.ndarray) -> list[dict[str, np.ndar
             go = (value.reshape(split) * chance).sum(2)
             next_cost = (sums[..., 1 + k + j] + PRIOR * mean[:, None, k + j]) / (count[..., 0] + PRIOR)
             dearer = (paid.reshape(split) * chance).sum(2) + next_cost[:, None]
-            on = go - prices[:, None] * dearer > stop + 1e-12
+            on = go - cost_weights[:, None] * dearer > stop + 1e-12
         value, paid = np.where(on, go, stop), np.where(on, dearer, 0.0)
         steps.append({"member": member, "stop": stop, "go": go, "dearer": dearer, "on": on})
     return steps[::-1]
@@ -153,17 +153,19 @@ def outcome(table: np.ndarray, steps: list[dict[str, np.ndarray]]) -> tuple[np.n
     return performance, cost, table[..., 0].sum(1)
 
 
-def best_chains(codes, performance, cost, fold, folds: int, weight, prices: np.ndarray) -> list[list[tuple[int, ...]]]:
-    """For 1, 2, … candidates in a chain: the best chain (columns, in order) at each price, by cross-validation.
+def best_chains(
+    codes, performance, cost, fold, folds: int, weight, cost_weights: np.ndarray
+) -> list[list[tuple[int, ...]]]:
+    """For 1, 2, … candidates in a chain: the best chain (columns, in order) at each weight, by cross-validation.
 
     All ordered pairs and triples of useful candidates are tried, and the best triples with a fourth one put in.
     Arguments are as in `tables`. Lengths that the log has too few candidates for are left out.
     """
-    useful, found = _useful(performance, cost, weight, prices), []
+    useful, found = _useful(performance, cost, weight, cost_weights), []
 
     def attempt(chains: list[tuple[int, ...]]) -> np.ndarray:
         table = tables(codes, performance, cost, fold, folds, weight, np.array(chains, np.int64))
-        score = _held_out(table, prices)
+        score = _held_out(table, cost_weights)
         found.append([chains[i] for i in score.argmax(0)])
         return score
 
@@ -183,35 +185,35 @@ def best_chains(codes, performance, cost, fold, folds: int, weight, prices: np.n
     return found
 
 
-def _held_out(table: np.ndarray, prices: np.ndarray) -> np.ndarray:
-    """Mean of performance - price * cost on held-out folds: [C, L]; -inf without a measurement."""
+def _held_out(table: np.ndarray, cost_weights: np.ndarray) -> np.ndarray:
+    """Mean of performance - cost_weight * cost on held-out folds: [C, L]; -inf without a measurement."""
     whole, total, count = table.sum(1), 0.0, 0.0
     for f in range(table.shape[1]):
-        performance, cost, n = outcome(table[:, f], learn_rules(whole - table[:, f], prices))
-        total, count = total + performance - prices * cost, count + n[:, None]
+        performance, cost, n = outcome(table[:, f], learn_rules(whole - table[:, f], cost_weights))
+        total, count = total + performance - cost_weights * cost, count + n[:, None]
     return np.where(count > 0, total / np.maximum(count, 1e-9), -np.inf)
 
 
-def _useful(performance, cost, weight, prices: np.ndarray) -> list[int]:
-    """At most `CONSIDERED` columns, the cheapest first: the best at every price, then the next best, and so on."""
+def _useful(performance, cost, weight, cost_weights: np.ndarray) -> list[int]:
+    """At most `CONSIDERED` columns, the cheapest first: the best at every weight, then the next best, and so on."""
     seen = ~np.isnan(performance) & ~np.isnan(cost)
     with np.errstate(invalid="ignore"):
         mean, price = (
             (np.where(seen, v, 0) * weight[:, None]).sum(0) / (seen * weight[:, None]).sum(0)
             for v in (performance, cost)
         )
-    value = np.nan_to_num(mean - prices[:, None] * price, nan=-np.inf)  # [L, m]
+    value = np.nan_to_num(mean - cost_weights[:, None] * price, nan=-np.inf)  # [L, m]
     ranks = (-value).argsort(1, kind="stable")
     order = dict.fromkeys(int(c) for c in ranks.T.ravel() if not np.isnan(mean[c]))
     return sorted(list(order)[:CONSIDERED], key=lambda c: (price[c], c))
 
 
-def rules_of(codes, performance, cost, weight, chain: tuple[int, ...], price: float) -> Rules:
-    """The rules of one chain at one price, learned from these queries."""
+def rules_of(codes, performance, cost, weight, chain: tuple[int, ...], cost_weight: float) -> Rules:
+    """The rules of one chain at one weight of cost, learned from these queries."""
     fold = np.zeros(len(codes), np.int64)
     table = tables(codes, performance, cost, fold, 1, weight, np.array([chain], np.int64))[:, 0]
     rules = Rules(np.zeros(SLOTS, np.int64), *np.zeros((3, SLOTS)))
-    for j, step in enumerate(learn_rules(table, np.array([price]))):
+    for j, step in enumerate(learn_rules(table, np.array([cost_weight]))):
         for name in ("member", "stop", "go", "dearer"):
             getattr(rules, name)[OFFSET[j] : OFFSET[j] + PATTERNS[j]] = step[name][0, 0]
     return rules
@@ -222,22 +224,22 @@ def logit(p):
     return np.log(p / (1 - p))
 
 
-def is_enough(rules: Rules, price: float, slot, known, unknown):
+def is_enough(rules: Rules, cost_weight: float, slot, known, unknown):
     """Whether the best answer so far is worth more than asking on, for patterns `slot`.
 
     `known` shifts the log-odds that the best answer is right, `unknown` those of the last member of the chain.
     """
     stop = 1 / (1 + np.exp(-logit(rules.stop[slot]) - known))
     go = 1 / (1 + np.exp(-logit(rules.go[slot]) - unknown))
-    return stop >= go - price * rules.dearer[slot] - 1e-12
+    return stop >= go - cost_weight * rules.dearer[slot] - 1e-12
 
 
-def walk(rules: Rules, price: float, codes: np.ndarray, query_shift: np.ndarray, answer_shift: np.ndarray):
+def walk(rules: Rules, cost_weight: float, codes: np.ndarray, query_shift: np.ndarray, answer_shift: np.ndarray):
     """Follow the rules on logged answers: (place of the answer that is returned, number of calls), int [n] each.
 
     Args:
         rules: Of the chain.
-        price: Performance that a USD is worth.
+        cost_weight: Performance that a USD is worth.
         codes: Of the answers of the chain's members, int [n, k].
         query_shift: What the query says about each member: shift of the log-odds that it is right, [n, k].
         answer_shift: What its answer says, [n, k].
@@ -249,7 +251,7 @@ def walk(rules: Rules, price: float, codes: np.ndarray, query_shift: np.ndarray,
         slot = OFFSET[j] + code % PATTERNS[j]
         member = rules.member[slot]
         known = query_shift[line, member] + answer_shift[line, member]
-        enough = is_enough(rules, price, slot, known, query_shift[:, -1]) if j < k - 1 else np.ones(n, bool)
+        enough = is_enough(rules, cost_weight, slot, known, query_shift[:, -1]) if j < k - 1 else np.ones(n, bool)
         calls += going
         place = np.where(going & enough, member, place)
         going &= ~enough

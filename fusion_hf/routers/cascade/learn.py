@@ -1,4 +1,4 @@
-"""What a cascade learns from a log with answers: for every group of queries and every price, whom to ask in what order.
+"""What a cascade learns from a log with answers: for every group of queries and weight of cost, whom to ask in what order.
 
 This file is copied beside checkpoints (see `remote_code`), so it uses numpy and torch only.
 """
@@ -14,7 +14,9 @@ from .replies import COLUMNS, apply_replies, fit_replies, reply_features
 
 FOLDS = 4
 PENALTIES = (3.0, 10.0, 30.0, 100.0)
-PRICES = np.concatenate([[0.0], np.geomspace(0.003, 300.0, 36)])  # of a call of the dearest candidate, in performance
+COST_WEIGHTS = np.concatenate(
+    [[0.0], np.geomspace(0.003, 300.0, 36)]
+)  # of a call of the dearest candidate, in performance
 FEWEST = 20  # queries of a group below which no chain is learned
 LEAST = 0.05  # share of a group below which a query says nothing about it
 CAUTION = 2.0  # standard errors by which a longer chain must be better, because the best of many is partly luck
@@ -47,7 +49,7 @@ def learn_plans(x: np.ndarray, targets: Targets, share: np.ndarray, seed: int = 
     buffers = {
         "plan_chain": np.full((len(plans), LONGEST), -1, np.int64),
         "plan_group": np.array([p["group"] for p in plans], np.int64),
-        "plan_price": np.array([p["price"] for p in plans], np.float64),
+        "plan_cost_weight": np.array([p["cost_weight"] for p in plans], np.float64),
         "plan_rules": np.zeros((len(plans), 4, SLOTS), np.float32),
         "plan_performance": np.zeros((share.shape[1], len(plans)), np.float32),
         "plan_asks": np.zeros((share.shape[1], len(plans), LONGEST), np.float32),
@@ -56,13 +58,13 @@ def learn_plans(x: np.ndarray, targets: Targets, share: np.ndarray, seed: int = 
     }
     for p, plan in enumerate(plans):
         chain, group = plan["chain"], groups[plan["group"]]
-        rules = group.rules(chain, plan["price"])
+        rules = group.rules(chain, plan["cost_weight"])
         buffers["plan_chain"][p, : len(chain)] = chain
         buffers["plan_rules"][p] = [rules.member, rules.stop, rules.go, rules.dearer]
-        everywhere = Group(log, plan["group"], every=True).follow(rules, chain, plan["price"], belief)
+        everywhere = Group(log, plan["group"], every=True).follow(rules, chain, plan["cost_weight"], belief)
         buffers["plan_performance"][:, p], buffers["plan_asks"][:, p] = _outcome(everywhere, share)
         # In its own group the plan was chosen for these very outcomes, so there the held-out ones count.
-        held = _outcome(_held_out(group, chain, plan["price"], belief), group.weight[:, None])
+        held = _outcome(_held_out(group, chain, plan["cost_weight"], belief), group.weight[:, None])
         buffers["plan_performance"][plan["group"], p], buffers["plan_asks"][plan["group"], p] = (v[0] for v in held)
     if belief[0]:
         buffers["shift_weight"], buffers["shift_bias"] = (v.astype(np.float32) for v in log.query_ridge)
@@ -125,12 +127,14 @@ class Group:
             return np.zeros((len(columns), 3, COLUMNS), np.float32)
         return np.stack([fit_replies(self.features[rows][:, c], self.rest[rows][:, c], weight) for c in columns])
 
-    def rules(self, chain: tuple[int, ...], price: float, rows=slice(None)) -> Rules:
+    def rules(self, chain: tuple[int, ...], cost_weight: float, rows=slice(None)) -> Rules:
         """Rules of a chain, learned from these rows."""
         arrays = self.codes[rows], self.performance[rows], self.cost[rows], self.weight[rows]
-        return rules_of(*arrays, chain, price)
+        return rules_of(*arrays, chain, cost_weight)
 
-    def follow(self, rules: Rules, chain: tuple[int, ...], price: float, belief: tuple[float, float], rows=slice(None)):
+    def follow(
+        self, rules: Rules, chain: tuple[int, ...], cost_weight: float, belief: tuple[float, float], rows=slice(None)
+    ):
         """(performance, cost, calls), each [n], of following rules on the logged answers of these rows.
 
         Performance and cost are NaN where an answer was returned, or paid, that was not measured.
@@ -140,7 +144,7 @@ class Group:
             b * self.spread[c] * getattr(self, name)[rows][:, c] if b else np.zeros((len(self.codes[rows]), len(c)))
             for b, name in zip(belief, ("query", "replies"), strict=True)
         ]
-        place, calls = walk(rules, price, self.codes[rows][:, c], *shifts)
+        place, calls = walk(rules, cost_weight, self.codes[rows][:, c], *shifts)
         cost = np.where(np.arange(len(c)) < calls[:, None], self.cost[rows][:, c], 0.0).sum(1)
         performance = self.performance[rows][np.arange(len(place)), np.array(c)[place]]
         missing = np.isnan(performance) | np.isnan(cost)
@@ -148,34 +152,34 @@ class Group:
 
 
 def _plans_of(group: Group) -> list[dict]:
-    """The plans of a group: at each price the longest chain that is clearly better than the shorter ones, if any."""
+    """The plans of a group: at each weight of cost the longest chain that is clearly better than shorter ones, if any."""
     if len(group) < FEWEST:
         return []
     dearest = max(_mean(cost, group.weight) for cost in group.cost.T if not np.isnan(cost).all())
-    prices = PRICES / dearest if dearest > 0 else np.zeros(1)
-    by_length = best_chains(group.codes, group.performance, group.cost, group.fold, FOLDS, group.weight, prices)
+    cost_weights = COST_WEIGHTS / dearest if dearest > 0 else np.zeros(1)
+    by_length = best_chains(group.codes, group.performance, group.cost, group.fold, FOLDS, group.weight, cost_weights)
     plans, known = [], set()
-    for i, price in enumerate(prices):
+    for i, cost_weight in enumerate(cost_weights):
         best = reward = None
         for chain in (chains[i] for chains in by_length):
-            held = _held_out(group, chain, price, USUAL)
-            now = held[0] - price * held[1]
+            held = _held_out(group, chain, cost_weight, USUAL)
+            now = held[0] - cost_weight * held[1]
             if best is None or _better(now, reward, group.weight):
                 best, reward = chain, now
         result = (best, np.round(reward, 9).tobytes())
         if len(best) > 1 and result not in known:
             known.add(result)
-            plans.append({"group": group.number, "chain": best, "price": float(price)})
+            plans.append({"group": group.number, "chain": best, "cost_weight": float(cost_weight)})
     return plans
 
 
-def _held_out(group: Group, chain: tuple[int, ...], price: float, belief: tuple[float, float]):
+def _held_out(group: Group, chain: tuple[int, ...], cost_weight: float, belief: tuple[float, float]):
     """`Group.follow` of every row by the rules that the other folds teach."""
     result = np.full((3, len(group)), np.nan)
     for f in range(FOLDS):
         held = group.fold == f
         if held.any() and not held.all():
-            result[:, held] = group.follow(group.rules(chain, price, ~held), chain, price, belief, held)
+            result[:, held] = group.follow(group.rules(chain, cost_weight, ~held), chain, cost_weight, belief, held)
     return result
 
 
@@ -191,10 +195,10 @@ def _belief(groups: list[Group], plans: list[dict]) -> tuple[tuple[float, float]
         return NOTHING, 0.0
     total = {belief: {} for belief in BELIEFS}
     for plan in plans:
-        group, price = groups[plan["group"]], plan["price"]
+        group, cost_weight = groups[plan["group"]], plan["cost_weight"]
         for belief, sums in total.items():
-            performance, cost, _ = _held_out(group, plan["chain"], price, belief)
-            rewards = np.nan_to_num(performance - price * cost) * group.weight
+            performance, cost, _ = _held_out(group, plan["chain"], cost_weight, belief)
+            rewards = np.nan_to_num(performance - cost_weight * cost) * group.weight
             sums[group.number] = sums.get(group.number, 0.0) + rewards / len(plans)
     rewards = {belief: np.concatenate(list(sums.values())) for belief, sums in total.items()}
     best = max(BELIEFS, key=lambda belief: rewards[belief].sum())

@@ -50,7 +50,7 @@ class CascadePlan:
         cost: Expected cost in USD of all calls together; None where the training log had no costs.
         reward: Expected reward under the trade-off.
         asks: Chance that each member is asked.
-        price: Performance that a USD is worth to this plan.
+        cost_weight: Performance that a USD is worth to this plan.
         rules: What was learned of each pattern of agreement; None for one candidate.
         query_shift: What the query says about each member being right, in log-odds.
         reply_tables: What each member's answer alone says (see `cascade_replies`), [k, 3, COLUMNS]; None for nothing.
@@ -61,7 +61,7 @@ class CascadePlan:
     cost: float | None
     reward: float
     asks: list[float]
-    price: float = 0.0
+    cost_weight: float = 0.0
     rules: Rules | None = field(default=None, repr=False)
     query_shift: np.ndarray | None = field(default=None, repr=False)
     reply_tables: np.ndarray | None = field(default=None, repr=False)
@@ -103,7 +103,7 @@ class CascadePlan:
         if self.reply_tables is not None:
             known += float(apply_replies(self.reply_tables[member], reply_features([said[member]])[0]))
         confidence = 1 / (1 + np.exp(-logit(self.rules.stop[slot]) - known))
-        enough = k == len(self.chain) or is_enough(self.rules, self.price, slot, known, self.query_shift[-1])
+        enough = k == len(self.chain) or is_enough(self.rules, self.cost_weight, slot, known, self.query_shift[-1])
         return member, float(confidence), bool(enough)
 
     def describe(self) -> list[str]:
@@ -119,7 +119,9 @@ class CascadePlan:
                 slot = OFFSET[k - 1] + code
                 member = int(self.rules.member[slot])
                 last = k == len(self.chain)
-                if last or is_enough(self.rules, self.price, slot, self.query_shift[member], self.query_shift[-1]):
+                if last or is_enough(
+                    self.rules, self.cost_weight, slot, self.query_shift[member], self.query_shift[-1]
+                ):
                     then = f"take the answer of {self.chain[member]} ({self.rules.stop[slot]:.2f} right)"
                 else:
                     then = f"ask {self.chain[k]}"

@@ -67,7 +67,7 @@ def replay(router: CascadeRouter, outlook: Outlook, choice: Choice, log: Answere
         if tables is not None:
             features = np.stack([reply_features(log.answers[rows, c]) for c in columns], 1)
             said = apply_replies(tables, features)
-        place, made = walk(rules, float(router.plan_price[p]), log.codes[rows][:, columns], shift[rows], said)
+        place, made = walk(rules, float(router.plan_cost_weight[p]), log.codes[rows][:, columns], shift[rows], said)
         paid = np.where(np.arange(len(chain)) < made[:, None], data.cost[rows][:, columns], 0.0).sum(1)
         performance[rows], cost[rows], calls[rows] = data.performance[rows, columns[place]], paid, made
     missing = np.isnan(performance) | (np.isnan(cost) & ~np.isnan(data.cost).all())

@@ -67,7 +67,7 @@ class CascadeRouter(FusionRouter):
 
     A plan asks its candidates in order and stops as soon as the pattern of agreement makes the best answer so far
     worth more than asking on. Plans are learned for every group of queries (tasks, or clusters without labels) and many
-    prices of a dollar; which one a query gets follows from the trade-off, the posterior over groups and the predicted
+    weights of cost; which one a query gets follows from the trade-off, the posterior over groups and the predicted
     costs, as a single candidate does in other kinds. Without logged answers, or where no chain pays, it is a `fusion`
     router.
 
@@ -138,7 +138,7 @@ class CascadeRouter(FusionRouter):
         beta: float = 0.0,
         score: str = "performance",
         *,
-        price: float | None = None,
+        cost_weight: float | None = None,
         max_cost: float | None = None,
         candidates: Sequence[str] | None = None,
     ) -> Choice:
@@ -148,7 +148,7 @@ class CascadeRouter(FusionRouter):
             outlook: Of the queries.
             alpha, beta, score: The trade-off; plans are not known to judges, so with ``judge`` single candidates are
                 chosen.
-            price: Performance that a USD is worth, in place of alpha and beta, with nothing scaled by task.
+            cost_weight: Performance that a USD is worth, in place of alpha and beta, with nothing scaled by task.
             max_cost: USD that all calls of a query together may be expected to cost.
             candidates: Ask these only.
 
@@ -157,12 +157,14 @@ class CascadeRouter(FusionRouter):
         """
         columns = self._columns(candidates)
         predictions, names = outlook.predictions, [self.candidates[c] for c in columns]
-        if price is None:
+        if cost_weight is None:
             reward = predictions.reward(alpha, beta, score)[:, columns]
             plans = alpha * outlook.scaled_performance - (beta * outlook.scaled_cost if beta else 0.0)
         else:
-            reward = predictions.performance[:, columns] - (price * predictions.cost[:, columns] if price else 0.0)
-            plans = outlook.performance - price * outlook.cost
+            reward = predictions.performance[:, columns] - (
+                cost_weight * predictions.cost[:, columns] if cost_weight else 0.0
+            )
+            plans = outlook.performance - cost_weight * outlook.cost
         cost = predictions.cost[:, columns]
         if max_cost is not None:
             plans = np.where(outlook.cost <= max_cost, plans, -np.inf)
@@ -220,8 +222,8 @@ class CascadeRouter(FusionRouter):
             asks = outlook.share[i] @ self.plan_asks[:, p, : len(chain)].double().cpu().numpy()
             usd = float(outlook.cost[i, p]) if self.config.has_cost else None
             expected = float(outlook.performance[i, p]), usd, float(reward)
-            names, price = [self.learned_candidates[c] for c in chain], float(self.plan_price[p])
-            result.append(CascadePlan(names, *expected, asks.tolist(), price, rules, shift[i], tables))
+            names, cost_weight = [self.learned_candidates[c] for c in chain], float(self.plan_cost_weight[p])
+            result.append(CascadePlan(names, *expected, asks.tolist(), cost_weight, rules, shift[i], tables))
         return result
 
     def plan(

@@ -112,7 +112,7 @@ def calibrate(
 def follower(
     router: Router, data: RoutingData, embeddings: np.ndarray | None = None, answers: np.ndarray | None = None
 ) -> Callable[..., Outcome]:
-    """A function from alpha and beta (or `price`, performance a USD) to what came of every query: performance, cost."""
+    """A function from alpha and beta (or `cost_weight`, performance a USD) to each query's performance and cost."""
     if _has_plans(router):
         if answers is None:
             raise UserError("a cascade is followed on logged answers: expected a log with responses")
@@ -126,11 +126,11 @@ def follower(
     predictions, line = router.predict(data.queries, embeddings), np.arange(len(data))
     columns = np.array([data.candidates.index(c) for c in router.candidates])
 
-    def choose(alpha: float = 1.0, beta: float = 0.0, *, price: float | None = None) -> Outcome:
-        if price is None:
+    def choose(alpha: float = 1.0, beta: float = 0.0, *, cost_weight: float | None = None) -> Outcome:
+        if cost_weight is None:
             reward = predictions.reward(alpha, beta)
         else:
-            reward = predictions.performance - price * predictions.cost
+            reward = predictions.performance - cost_weight * predictions.cost
         place = columns[pick(reward, predictions.cost, router.candidates, tolerance=TIE)]
         performance, cost = data.performance[line, place], data.cost[line, place]
         missing = np.isnan(performance) | np.isnan(cost)

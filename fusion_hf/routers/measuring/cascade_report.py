@@ -10,7 +10,7 @@ from ...logs.stats import aiq, bootstrap_ci, mean, number, paired
 from ..cascade.replay import AnsweredLog, replay
 from ..kinds.cascade import CascadeRouter
 from .calibrate import follower
-from .operating_points import cost_share, curves, prices
+from .operating_points import cost_share, cost_weights, curves
 from .text import cell, table
 
 SHARES = (0.95, 0.99, 1.0)
@@ -82,7 +82,7 @@ def _frontier(router, test: RoutingData, train: RoutingData, answers, embeddings
         return {"frontier": [], "aiq": None, "cost_share_at": {str(s): None for s in SHARES}}
     best = test.candidates.index(train.candidates[int(np.nanargmax(mean(train.performance, 0)))])
     single, price = test.performance[:, best], test.cost[:, best]
-    performance, cost = curves(follower(router, test, embeddings, answers), prices(price))
+    performance, cost = curves(follower(router, test, embeddings, answers), cost_weights(price))
     points = sorted({(float(c), float(p)) for c, p in zip(mean(cost, 1), mean(performance, 1), strict=True)})
     usd, quality = (np.array(v) for v in zip(*points, strict=True))
     rising = quality > np.maximum.accumulate(np.concatenate([[-1.0], quality[:-1]]))

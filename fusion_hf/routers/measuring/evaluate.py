@@ -19,7 +19,7 @@ from ..base import Router
 from ..decisions import TIE, Predictions
 from .anchors import ANCHORS, choices, figures
 from .cross_validation import cross_validate, fold_of
-from .operating_points import prices
+from .operating_points import cost_weights
 from .report import format_cv, format_evaluation
 
 SHARES = (0.95, 0.99, 1.0)
@@ -88,7 +88,7 @@ def evaluate_router(
     Returns:
         The dict of ``eval-router --json``: see the README. Costs are USD a query. Cells that were not measured are left
         out of means. ``seconds.encode`` is for all queries, measured afresh on a few of them; ``frontier`` and ``aiq``
-        sweep the price of a dollar over predicted performance and cost; null without costs.
+        sweep the weight of cost over predicted performance and cost; null without costs.
     """
     known = [c for c in router.candidates if c in test.candidates and c in train.candidates]
     if not known:
@@ -163,7 +163,7 @@ def _scenario(
 
 
 def _frontier(predictions: Predictions, test: RoutingData, train: RoutingData) -> dict:
-    """Operating points of the router over the price of a dollar, and what they are worth (measures.md: AIQ)."""
+    """Operating points of the router over the weight of cost, and their AIQ (RouterBench, arXiv 2403.12031)."""
     nothing: dict[str, Any] = {
         "frontier": [],
         "aiq": None,
@@ -175,8 +175,8 @@ def _frontier(predictions: Predictions, test: RoutingData, train: RoutingData) -
     line = np.arange(len(test))
     best = int(np.nanargmax(mean(train.performance, 0)))
     points = set()
-    for price in prices(test.cost[:, best]):
-        expected = predictions.performance - price * predictions.cost
+    for weight in cost_weights(test.cost[:, best]):
+        expected = predictions.performance - weight * predictions.cost
         picks = pick(expected, predictions.cost, test.candidates, tolerance=TIE)
         points.add((float(mean(test.cost[line, picks])), float(mean(test.performance[line, picks]))))
     cost, quality = (np.array(v) for v in zip(*sorted(points), strict=True))

@@ -7,12 +7,12 @@ import numpy as np
 DRAWS = 1000
 
 
-def prices(cost: np.ndarray, points: int = 80) -> np.ndarray:
-    """Prices of a dollar, in performance, that lead from the dearest choices to the cheapest ones.
+def cost_weights(cost: np.ndarray, points: int = 80) -> np.ndarray:
+    """Weights of cost, in performance a USD, that lead from the dearest choices to the cheapest ones.
 
     Args:
         cost: USD of the best single candidate, [n]; NaN where not measured. One that costs nothing counts as a
-            millionth of a dollar.
+            millionth of a USD.
         points: How many, apart from 0.
     """
     known = cost[~np.isnan(cost)]
@@ -21,8 +21,8 @@ def prices(cost: np.ndarray, points: int = 80) -> np.ndarray:
 
 
 def curves(follow: Callable, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Performance and cost of every query at every price, [len(at), n]; see `calibrate.follower`."""
-    performance, cost = zip(*(follow(price=float(p)) for p in at), strict=True)
+    """Performance and cost of every query at every weight of cost, [len(at), n]; see `calibrate.follower`."""
+    performance, cost = zip(*(follow(cost_weight=float(p)) for p in at), strict=True)
     return np.array(performance), np.array(cost)
 
 
