@@ -2,7 +2,8 @@
 
 After k answers all that counts is the pattern of their agreement (``ab`` they differ, ``aba`` the third agrees with the
 first, …). For every pattern the log tells how often each answer was right, so the best moment to stop at a given
-weight of cost follows by backward induction. This file is copied beside checkpoints (see `remote_code`), so it uses numpy only.
+weight of cost follows by backward induction. This file is copied beside checkpoints (see `remote_code`), so it uses
+numpy only.
 """
 
 from dataclasses import dataclass

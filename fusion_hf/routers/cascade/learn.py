@@ -1,4 +1,4 @@
-"""What a cascade learns from a log with answers: for every group of queries and weight of cost, whom to ask in what order.
+"""What a cascade learns from a log with answers: for every group of queries and weight of cost, whom to ask, in order.
 
 This file is copied beside checkpoints (see `remote_code`), so it uses numpy and torch only.
 """
@@ -152,7 +152,7 @@ class Group:
 
 
 def _plans_of(group: Group) -> list[dict]:
-    """The plans of a group: at each weight of cost the longest chain that is clearly better than shorter ones, if any."""
+    """The plans of a group: at each weight the longest chain that is clearly better than shorter ones, if any."""
     if len(group) < FEWEST:
         return []
     dearest = max(_mean(cost, group.weight) for cost in group.cost.T if not np.isnan(cost).all())
