@@ -1,45 +1,56 @@
 """fusion_hf: fuse many LLMs from their logs, as ordinary Hugging Face objects.
 
-Importing the package registers the routers with `AutoConfig` and `AutoModel`, and the pipeline ``thought-fusion`` with
-`transformers.pipeline`. Everything else is loaded when it is first used.
+Every command of ``fusion-hf`` is a function here, with the command's name and options. Importing the package registers
+the routers with `AutoConfig` and `AutoModel`, and the pipeline ``thought-fusion`` with `transformers.pipeline`, as soon
+as transformers has been imported as well. Everything else is loaded when it is first used.
 """
 
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
+from .after_import import after_import as _after_import
 from .errors import UserError
-from .routers import KINDS, Router, RoutingDecision
-from .routers import register as _register_routers
-from .thoughts.pipeline import ThoughtFusionPipeline
-from .thoughts.pipeline import register as _register_pipeline
 
 if TYPE_CHECKING:  # what `_LATER` loads when it is first used
+    from .encoders.verbs import static_encoder
     from .fused import FusedSystem
     from .logs.arrays import RoutingData
     from .logs.rewards import SCENARIOS, Scenario
     from .logs.store import read_log
     from .logs.write import write_bench
+    from .routers import KINDS, Router, RoutingDecision
     from .routers.train import train_router
     from .thoughts.index import TemplateIndex
+    from .thoughts.pipeline import ThoughtFusionPipeline
 
 __version__ = "0.1.0"
 
+_VERBS = {
+    "static_encoder": "encoders.verbs",
+}
+"""Function of a command -> its module."""
+
 _LATER = {
     "FusedSystem": "fused",
+    "KINDS": "routers",
+    "Router": "routers",
     "RoutingData": "logs.arrays",
+    "RoutingDecision": "routers",
     "SCENARIOS": "logs.rewards",
     "Scenario": "logs.rewards",
     "TemplateIndex": "thoughts.index",
+    "ThoughtFusionPipeline": "thoughts.pipeline",
     "read_log": "logs.store",
     "train_router": "routers.train",
     "write_bench": "logs.write",
+    **_VERBS,
 }
 
 # Written out, because type checkers do not run it.
 __all__ = [
     "KINDS", "SCENARIOS", "FusedSystem", "Router", "RoutingData", "RoutingDecision", "Scenario", "TemplateIndex",
-    "ThoughtFusionPipeline", "UserError", "read_log", "train_router", "write_bench",
+    "ThoughtFusionPipeline", "UserError", "read_log", "static_encoder", "train_router", "write_bench",
 ]  # fmt: skip
 
 
@@ -49,5 +60,18 @@ def __getattr__(name: str) -> _Any:
     raise AttributeError(f"module 'fusion_hf' has no attribute {name!r}")
 
 
-_register_routers()
-_register_pipeline()
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _register_routers() -> None:
+    _import_module(".routers", __name__).register()
+
+
+def _register_pipeline() -> None:
+    _import_module(".thoughts.pipeline", __name__).register()
+
+
+_auto = "transformers.models.auto"
+_after_import([f"{_auto}.configuration_auto", f"{_auto}.modeling_auto"], _register_routers, packages=[__name__])
+_after_import(["transformers.pipelines"], _register_pipeline, packages=[__name__])

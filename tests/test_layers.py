@@ -7,11 +7,12 @@ import fusion_hf
 
 ROOT = Path(fusion_hf.__file__).parent
 LAYERS = {
-    "errors": 0, "reasoning": 0, "results": 0, "plugins": 0.5, "cards": 0.5,
+    "errors": 0, "after_import": 0, "terminal": 0, "yaml_file": 0.5, "reasoning": 0, "results": 0,
+    "plugins": 0.5, "cards": 0.5,
     "hub": 0.6, "pushable": 0.7, "remote_code": 0.7,
     "tasks": 1, "logs": 2, "encoders": 2, "llms": 3,
     "routers": 4, "thoughts": 4, "distill": 4,
-    "fused": 5, "comparison": 6, "metrics": 6, "demonstration": 7, "cli": 8,
+    "fused": 5, "comparison": 6, "metrics": 6, "demonstration": 7, "cli": 8, "__main__": 9,
 }  # fmt: skip
 
 

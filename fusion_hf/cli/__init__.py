@@ -1,17 +1,31 @@
 """`fusion-hf`: one thin command a verb over the library. Wrong input gives one line and exit code 2.
 
-A verb is a file of this folder: `HELP`, `EXAMPLE`, `arguments(add)`, `run(args)`. With `FIGURES = True` it takes
-``--json FILE``, and what `run` returns is written there.
+A verb is a file of this folder: `HELP`, `EXAMPLE` and `arguments(add)`, whose options have the names and defaults of
+the parameters of the function `fusion_hf.<verb>` (`FUNCTION` where that is called otherwise). Where the parameters are
+not what is typed it also has `run(args)`, which calls the function and returns its result. The result is printed, and
+``--json FILE`` writes its figures. `exit_code(result, args)` says whether a result is a failure.
 """
 
 import argparse
+import contextlib
+import inspect
 import json
 import os
 import sys
 from importlib import import_module
 from pathlib import Path
 
+from .. import __version__
 from ..errors import UserError
+from ..results import Result, jsonable
+from ..terminal import quiet, safe
+from ._arguments import DEFAULT_ENCODER, ENCODER_HELP, chosen_llms, print_json, read_option, read_queries
+from ._config import config_arguments
+
+__all__ = [
+    "DEFAULT_ENCODER", "ENCODER_HELP", "VERBS", "call", "chosen_llms", "main", "make_parser", "print_json",
+    "read_option", "read_queries",
+]  # fmt: skip
 
 VERBS = {
     path.stem.rstrip("_").replace("_", "-"): path.stem
@@ -20,97 +34,165 @@ VERBS = {
 }
 """Verb -> module of this folder."""
 
-DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
-ENCODER_HELP = "text encoder: a Hub id or folder, offline (extra `offline`), or none (default: %(default)s)"
+
+class Parser(argparse.ArgumentParser):
+    """Wrong words give one line, and no page of usage before it."""
+
+    def error(self, message: str):
+        """Say what is wrong and where the help is, with exit code 2."""
+        self.exit(2, f"{self.prog}: {safe(message)}  (see {self.prog} --help)\n")
 
 
-def read_queries(args) -> list[str]:
-    """Queries from the arguments, from --file, or from standard input."""
-    if args.query:
-        return args.query
-    path = getattr(args, "file", None)
-    if path and not Path(path).is_file():
-        raise UserError(f"{path}: expected a file with a query a line, found nothing there")
-    text = Path(path).read_text(encoding="utf-8") if path else sys.stdin.read()
-    queries = [line for line in text.splitlines() if line.strip()]
-    if not queries:
-        raise UserError("no query: give one as an argument, in --file, or on standard input")
-    return queries
+def function_of(verb: str):
+    """The public function of a command."""
+    module = import_module(f".{VERBS[verb]}", __name__)
+    return getattr(import_module("fusion_hf"), getattr(module, "FUNCTION", verb.replace("-", "_")))
 
 
-def chosen_llms(args) -> list[str] | None:
-    """The LLMs to learn from, by --llms and --small; None for all. Sizes are those of --pool, else of the log."""
-    names = args.llms.split(",") if args.llms else None
-    if not args.small:
-        return names
-    from ..llms.build import pool_rows
-    from ..logs.card import llm_rows
-    from ..logs.select import small_llms
-    from ..logs.store import local_path
+def call(args: argparse.Namespace, **more) -> Result:
+    """The function of a command, called with what was typed: options have the names of its parameters.
 
-    rows = pool_rows(args.pool) if args.pool else llm_rows(local_path(args.bench))
-    if not rows:
-        raise UserError("--small needs the size of every LLM: give --pool FILE, the log has no config llms")
-    small = small_llms({row["name"]: row["size"] for row in rows})
-    return small if names is None else [name for name in names if name in small]
-
-
-def read_option(text: str) -> tuple[str, object]:
-    """Name and value of ``NAME=VALUE``; a value that is no number, true, false or null is a string."""
-    name, found, value = text.partition("=")
-    if not name.isidentifier() or not found:
-        raise UserError(f"--option: expected NAME=VALUE, found {text!r}")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
-
-
-def print_json(result) -> None:
-    """Figures on standard output, for a person or a pipe."""
-    print(json.dumps(result, indent=1, ensure_ascii=False))
+    Args:
+        args: What was parsed.
+        more: Parameters that no option has, or in place of what was typed.
+    """
+    function = function_of(args.verb)
+    typed = {name: value for name, value in vars(args).items() if name in inspect.signature(function).parameters}
+    return function(**(typed | more))
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = argparse.ArgumentParser(prog="fusion-hf", description="Fuse many LLMs from their logs.")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of wrong input")
+    parser = Parser(prog="fusion-hf", description="Fuse many LLMs from their logs.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"fusion-hf {__version__}")
+    _add_completion(parser)
     commands = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, module in VERBS.items():
         verb = import_module(f".{module}", __name__)
         sub = commands.add_parser(
-            name, help=verb.HELP, description=verb.HELP[0].upper() + verb.HELP[1:] + ".",
+            name, help=verb.HELP, description=verb.HELP[0].upper() + verb.HELP[1:] + ".", allow_abbrev=False,
             epilog=f"example:\n  {verb.EXAMPLE}", formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
         verb.arguments(sub.add_argument)
-        if getattr(verb, "FIGURES", False):
-            sub.add_argument("--json", metavar="FILE", help="also write the figures to this file")
-        sub.set_defaults(run=verb.run)
+        sub.add_argument("--json", metavar="FILE", help="also write the result to this file")
+        sub.add_argument("--config", metavar="FILE", help="YAML file with options by command, such as "
+            f"{{{name}: {{json: result.json}}}}; what is given here wins")  # fmt: skip
+        sub.add_argument("-q", "--quiet", action="store_true", help="print the result only: no progress, no warnings")
+        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        sub.set_defaults(run=getattr(verb, "run", call), exit_code=getattr(verb, "exit_code", None), parser=sub)
     return parser
+
+
+def _add_completion(parser: argparse.ArgumentParser) -> None:
+    """``--print-completion SHELL``, by shtab where that is installed."""
+
+    class Print(argparse.Action):
+        def __call__(self, parser, namespace, values, option_string=None):
+            try:
+                import shtab
+            except ImportError:
+                parser.error("completion is written by shtab: install it with  pip install 'fusion_hf[completion]'")
+            print(shtab.complete(parser, values))
+            parser.exit()
+
+    parser.add_argument("--print-completion", choices=("bash", "zsh", "tcsh"), action=Print,
+        help="print the completion script of a shell; for bash:  "
+        "fusion-hf --print-completion bash > ~/.local/share/bash-completion/completions/fusion-hf")  # fmt: skip
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """What was typed, with the options of ``--config`` before it."""
+    parser = make_parser()
+    argv = _with_config(argv, next(a for a in parser._actions if a.dest == "verb").choices)
+    args, rest = parser.parse_known_args(argv)
+    # argparse takes no more positional arguments after an option: queries may stand there too.
+    if rest and (not hasattr(args, "query") or any(word.startswith("-") for word in rest)):
+        args.parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        args.query = [*args.query, *rest]
+    return args
+
+
+def _with_config(argv: list[str], parsers: dict[str, argparse.ArgumentParser]) -> list[str]:
+    """The words of the command line with those of ``--config`` before the command's own."""
+    at = next((i for i, word in enumerate(argv) if word in parsers), None)
+    if at is None:
+        return argv
+    look = Parser(prog=f"fusion-hf {argv[at]}", add_help=False, allow_abbrev=False)
+    look.add_argument("--config")
+    file = look.parse_known_args(argv[at + 1 :])[0].config
+    words = [] if file is None else config_arguments(file, argv[at], list(parsers), parsers[argv[at]])
+    return [*argv[: at + 1], *words, *argv[at + 1 :]]
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 where the verb says so, 2 wrong input, 130 interrupted."""
-    parser = make_parser()
-    args, rest = parser.parse_known_args(argv)
-    # argparse takes no more positional arguments after an option: queries may stand there too.
-    if rest and (not hasattr(args, "query") or any(word.startswith("-") for word in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:
-        args.query += rest
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        result = args.run(args)
-        if getattr(args, "json", None):
-            Path(args.json).write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        args = parse(argv)
     except UserError as error:
-        if args.debug:
-            raise
-        print(f"fusion-hf {args.verb}: {error}", file=sys.stderr)
+        print(f"fusion-hf: {safe(error)}", file=sys.stderr)
         return 2
+    try:
+        with quiet(args.quiet):
+            _check_json(args.json)
+            result = args.run(args)
+        return _show(result, args)
     except KeyboardInterrupt:
         print(f"fusion-hf {args.verb}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    return result.get("exit_code", 0) if isinstance(result, dict) else 0
+    except Exception as error:
+        if args.debug:
+            raise
+        print(f"fusion-hf {args.verb}: {_reason(error)}", file=sys.stderr)
+        return 2 if isinstance(error, UserError | OSError) else 1
+
+
+def _show(result, args: argparse.Namespace) -> int:
+    """Print a result, write its figures where they are wanted, and return the exit code."""
+    if isinstance(result, Result):
+        print(safe(result))
+    if args.json:
+        text = json.dumps(jsonable(result), indent=1, ensure_ascii=False)
+        Path(args.json).write_text(text.encode("utf-8", "replace").decode() + "\n", encoding="utf-8")
+    if isinstance(result, dict):
+        return result.get("exit_code", 0)
+    return 0 if args.exit_code is None else args.exit_code(result, args)
+
+
+def _check_json(path: str | None) -> None:
+    """Refuse a file that cannot be written before anything is done, or paid, and one that holds no figures."""
+    if path is None:
+        return
+    try:
+        _check_place(path, Path(path))
+    except (OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"json: {path!r} cannot be written: {error}") from error
+
+
+def _check_place(path: str, file: Path) -> None:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        os.lstat(path)  # names that no file system takes raise
+    if not path or file.is_dir():
+        raise UserError(f"json: expected a file to write, found {f'the folder {path}' if path else 'nothing'}")
+    if not file.parent.is_dir():
+        raise UserError(f"json: {path}: there is no folder {file.parent}: make it first")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise UserError(f"json: {path} may not be written")
+    if file.is_file() and file.stat().st_size and file.open("rb").read(64).lstrip()[:1] not in (b"{", b"["):
+        raise UserError(f"json: {path} holds something else than figures: name another file")
+
+
+def _reason(error: Exception) -> str:
+    """An error in one line."""
+    text = safe(error).replace("\n", " ")
+    if isinstance(error, UserError):
+        return text
+    if isinstance(error, OSError) and error.strerror:
+        return f"{safe(error.filename)}: {error.strerror}" if error.filename else error.strerror
+    return f"{type(error).__name__}: {text[:500]}  (add --debug to see where)"

@@ -7,15 +7,18 @@ SHOWN = ("accuracy", "gain_at_r", "gain_at_b", "gap_at_o", "cost_save", "perf_ga
 
 
 def arguments(add) -> None:
-    from ..logs.store import SPLITS
-
     formats = "routerarena (prediction file), routerbench (CSV of all candidates), llmrouterbench (figures)"
     add("format", metavar="FORMAT", help=formats)
     add("bench", help="FusionBench folder or Hub id with train and test")
     add("--router", action="append", default=[], metavar="[NAME=]DIR", help="router; repeat for several")
     add("--log", action="append", default=[], metavar="NAME=LOG", help="other graded answers to the same queries")
     add("--system", metavar="NAME", help="routerarena: whose choices, as compare calls it, such as 'router (balance)'")
-    add("--split", default="test", choices=SPLITS, help="routerbench: which split (default: %(default)s)")
+    add(
+        "--split",
+        default="test",
+        choices=("train", "partial_test", "test"),
+        help="routerbench: which split (default: %(default)s)",
+    )
     add("--out", required=True, help="the file: .json, or .csv for routerbench")
 
 

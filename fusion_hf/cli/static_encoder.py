@@ -8,11 +8,3 @@ def arguments(add) -> None:
     add("encoder", help="the teacher: a Hub id or folder, or offline (extra `offline`)")
     add("--size", type=int, default=256, help="length of a vector (default: %(default)s)")
     add("--out", required=True, help="folder of the static encoder; a name for every --encoder")
-
-
-def run(args):
-    from ..encoders.static_table import distil_static, save_static
-
-    encoder = distil_static(args.encoder, args.size, progress=True)
-    save_static(encoder, args.out)
-    print(f"static encoder, {len(encoder.tokenizer)} tokens x {encoder.size}: {args.out}")

@@ -1,0 +1,126 @@
+"""Kinds of arguments that several commands take: lists, pairs, encoders, queries. They give what the functions take."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from ..errors import UserError
+
+DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+ENCODER_HELP = "text encoder: a Hub id or folder, offline (extra `offline`), or none (default: %(default)s)"
+
+
+def names(text: str) -> list[str]:
+    """``a,b`` as a list; for ``type=``."""
+    found = [name.strip() for name in text.split(",")]
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"expected names between commas, found {text!r}")
+    return found
+
+
+def pair(text: str) -> tuple[str, str]:
+    """``NAME=TEXT``; for ``type=`` with ``action=Pairs``."""
+    name, found, value = text.partition("=")
+    if not (name.strip() and found and value.strip()):
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, found {text!r}")
+    return name.strip(), value.strip()
+
+
+def number_pair(text: str) -> tuple[str, float]:
+    """``NAME=NUMBER``; for ``type=`` with ``action=Pairs``."""
+    name, value = pair(text)
+    try:
+        return name, float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected NAME=NUMBER such as gsm8k=2, found {text!r}") from None
+
+
+def value_pair(text: str) -> tuple[str, object]:
+    """``NAME=VALUE`` with a number, true, false or null as in JSON, else text; for ``type=`` with ``action=Pairs``."""
+    name, value = pair(text)
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def named_folder(text: str) -> tuple[str, str]:
+    """``[NAME=]DIR``, named by the folder where no name is given; for ``type=`` with ``action=Pairs``."""
+    return pair(text) if "=" in text else (Path(text).name or text, text)
+
+
+class Pairs(argparse.Action):
+    """Repeated pairs as one dict; a name that was given before is an error."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Add a pair."""
+        name, value = values
+        known = getattr(namespace, self.dest) or {}
+        if name in known:
+            parser.error(f"argument {option_string}: {name!r} was given twice")
+        setattr(namespace, self.dest, {**known, name: value})
+
+
+def add_queries(add, file_help: str = "read queries from this file, one a line") -> None:
+    """The arguments that `read_queries` reads."""
+    add("query", nargs="*", default=[], help="queries; none reads standard input, a query a line")
+    add("--file", help=file_help)
+
+
+def read_queries(args) -> list[str]:
+    """Queries from the arguments, from --file, or from standard input."""
+    if args.query and args.file:
+        raise UserError("expected queries as arguments or --file, found both")
+    if args.query:
+        if not all(query.strip() for query in args.query):
+            raise UserError(f"query {[not q.strip() for q in args.query].index(True) + 1}: expected text, found none")
+        return args.query
+    if args.file:
+        if not Path(args.file).is_file():
+            raise UserError(f"{args.file}: expected a file with a query a line, found nothing there")
+        try:
+            text = Path(args.file).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{args.file}: expected UTF-8 text, found byte {error.object[error.start]:#x}") from error
+    else:
+        if sys.stdin.isatty():
+            print("queries, one a line; Ctrl-D ends them:", file=sys.stderr)
+        text = sys.stdin.read()
+    queries = [line for line in text.split("\n") if line.strip()]
+    if not queries:
+        raise UserError("no query: give one as an argument, in --file, or on standard input")
+    return queries
+
+
+def chosen_llms(args) -> list[str] | None:
+    """The LLMs to learn from, by --llms and --small; None for all. Sizes are those of --pool, else of the log."""
+    names = args.llms.split(",") if args.llms else None
+    if not args.small:
+        return names
+    from ..llms.build import pool_rows
+    from ..logs.card import llm_rows
+    from ..logs.select import small_llms
+    from ..logs.store import local_path
+
+    rows = pool_rows(args.pool) if args.pool else llm_rows(local_path(args.bench))
+    if not rows:
+        raise UserError("--small needs the size of every LLM: give --pool FILE, the log has no config llms")
+    small = small_llms({row["name"]: row["size"] for row in rows})
+    return small if names is None else [name for name in names if name in small]
+
+
+def read_option(text: str) -> tuple[str, object]:
+    """Name and value of ``NAME=VALUE``; a value that is no number, true, false or null is a string."""
+    name, found, value = text.partition("=")
+    if not name.isidentifier() or not found:
+        raise UserError(f"--option: expected NAME=VALUE, found {text!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def print_json(result) -> None:
+    """Figures on standard output, for a person or a pipe."""
+    print(json.dumps(result, indent=1, ensure_ascii=False))
