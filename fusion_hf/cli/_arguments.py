@@ -70,19 +70,20 @@ def add_queries(add, file_help: str = "read queries from this file, one a line")
 
 def read_queries(args) -> list[str]:
     """Queries from the arguments, from --file, or from standard input."""
-    if args.query and args.file:
+    file = getattr(args, "file", None)
+    if args.query and file:
         raise UserError("expected queries as arguments or --file, found both")
     if args.query:
         if not all(query.strip() for query in args.query):
             raise UserError(f"query {[not q.strip() for q in args.query].index(True) + 1}: expected text, found none")
         return args.query
-    if args.file:
-        if not Path(args.file).is_file():
-            raise UserError(f"{args.file}: expected a file with a query a line, found nothing there")
+    if file:
+        if not Path(file).is_file():
+            raise UserError(f"{file}: expected a file with a query a line, found nothing there")
         try:
-            text = Path(args.file).read_text(encoding="utf-8")
+            text = Path(file).read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise UserError(f"{args.file}: expected UTF-8 text, found byte {error.object[error.start]:#x}") from error
+            raise UserError(f"{file}: expected UTF-8 text, found byte {error.object[error.start]:#x}") from error
     else:
         if sys.stdin.isatty():
             print("queries, one a line; Ctrl-D ends them:", file=sys.stderr)
