@@ -18,8 +18,8 @@ from fusion_hf.logs.arrays import RoutingData
 from fusion_hf.logs.rewards import SCENARIOS, Scaling, available_scenarios, pick, reward
 from fusion_hf.logs.schema import split_candidate
 from fusion_hf.logs.store import read_extra, read_log
-from fusion_hf.routers import train_router
-from fusion_hf.routers.add_llm import add_llm
+from fusion_hf.routers import fit_router
+from fusion_hf.routers.add_llm import add_to_router
 from fusion_hf.routers.decisions import TIE
 from fusion_hf.routers.measuring.cross_validation import fold_of
 
@@ -60,16 +60,16 @@ def main():
         scaling = Scaling.fit(train)
         here, there = (None if embeddings is None else embeddings[rows] for rows in (inside, outside))
         options = {"encoder": encoder or NONE, "progress": False, "examples": 0}
-        full = train_router(args.kind, train, embeddings=here, **options)
+        full = fit_router(args.kind, train, embeddings=here, **options)
         for llm in llms:
             rest = train.select([c for c in data.candidates if split_candidate(c)[0] != llm])
-            without = train_router(args.kind, rest, embeddings=here, **options)
+            without = fit_router(args.kind, rest, embeddings=here, **options)
             routers = {"full": [full], "without": [without], "added": []}
             for seed in range(args.seeds):
                 rows = np.random.default_rng([seed, f]).permutation(len(train))[: args.queries]
                 router = deepcopy(without)
                 router.tokenizer = without.tokenizer
-                routers["added"].append(add_llm(router, train.subset(rows), llm, pool))
+                routers["added"].append(add_to_router(router, train.subset(rows), llm, pool))
             for scenario in scenarios:
                 for how, made in routers.items():
                     mean = np.mean([got(r, test, scaling, there, SCENARIOS[scenario]) for r in made], 0)

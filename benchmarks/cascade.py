@@ -22,7 +22,7 @@ from fusion_hf.encoders.encoder import NONE, embed_cached, load_encoder
 from fusion_hf.logs.arrays import RoutingData
 from fusion_hf.logs.stats import aiq, hull, mean, number
 from fusion_hf.logs.store import bench_splits, read_log
-from fusion_hf.routers import get_kind, train_router
+from fusion_hf.routers import fit_router, get_kind
 from fusion_hf.routers.cascade.answers import log_answers
 from fusion_hf.routers.measuring.calibrate import follower
 from fusion_hf.routers.measuring.cross_validation import fold_of
@@ -55,7 +55,7 @@ class Bench:
 
 def trained(kind, part, encoder):
     answers = part.answers if get_kind(kind).needs_answers else None
-    return train_router(
+    return fit_router(
         kind, part.data, encoder or NONE, embeddings=part.embeddings, answers=answers, progress=False, examples=0
     )
 

@@ -27,7 +27,7 @@ from fusion_hf.logs.stats import bootstrap_ci
 from fusion_hf.logs.store import read_log
 from fusion_hf.routers.decisions import TIE
 from fusion_hf.routers.measuring.cross_validation import fold_of
-from fusion_hf.routers.train import prepare, train_router
+from fusion_hf.routers.train import fit_router, prepare
 
 MOST, LEAST = 150, 45  # queries a task
 OURS = "shrunk gain above 0.5 se (autofuse)"
@@ -71,7 +71,7 @@ def trial(parts: list[RoutingData], kinds: list[str], rng: np.random.Generator, 
     hidden = rng.permutation(names)[: len(names) // 2].tolist() if hide else []
     features = prepare(train, None, 0)
     for kind in kinds:
-        router = train_router(kind, train, "none", features=features, progress=False, examples=0)
+        router = fit_router(kind, train, "none", features=features, progress=False, examples=0)
         for scenario in ("performance", "balance") if router.config.has_cost else ("performance",):
             hidden.append(f"{kind} {scenario}")
             scores[hidden[-1]], costs[hidden[-1]] = [np.full(len(train), np.nan)], [np.full(len(train), np.nan)]

@@ -81,12 +81,12 @@ def students(out: Path) -> list[str]:
 
 def routers(out: Path) -> list[str]:
     """Routers over the logged LLMs, trained on train."""
-    from fusion_hf.routers import train_router
+    from fusion_hf.routers import fit_router
 
     for kind in ROUTERS:
         if not (out / "routers" / kind).exists():
             data = RoutingData.from_table(read_log(sample_path(), "train"))
-            train_router(kind, data, encoder=ENCODER).save_pretrained(out / "routers" / kind)
+            fit_router(kind, data, encoder=ENCODER).save_pretrained(out / "routers" / kind)
     return [f"{kind}={out / 'routers' / kind}" for kind in ROUTERS]
 
 

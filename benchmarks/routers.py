@@ -23,7 +23,7 @@ from fusion_hf.cli import read_option
 from fusion_hf.encoders.encoder import NONE, TextEncoder, embed_cached, load_encoder
 from fusion_hf.logs.arrays import COLUMNS, RoutingData
 from fusion_hf.logs.store import read_extra, read_log
-from fusion_hf.routers import KINDS, get_kind, train_router
+from fusion_hf.routers import KINDS, fit_router, get_kind
 from fusion_hf.routers.measuring.cross_validation import cross_validate
 from fusion_hf.routers.measuring.evaluate import evaluate_router
 from fusion_hf.routers.train import prepare
@@ -76,7 +76,7 @@ def cpu(function, rounds: int) -> float:
 def timed(kind: str, data: RoutingData, encoder, features, llms, options) -> dict:
     """Training seconds on the whole log, seconds of the head, and bytes that the kind itself adds to a checkpoint."""
     start = time.process_time()
-    router = train_router(
+    router = fit_router(
         kind, data, encoder or NONE, features=features, progress=False, llms=llms, examples=0, **options
     )
     train = time.process_time() - start
@@ -92,7 +92,7 @@ def timed(kind: str, data: RoutingData, encoder, features, llms, options) -> dic
 
 def on_test(kind: str, train: RoutingData, test: RoutingData, encoder, features, there, llms, options) -> dict:
     """Rewards on the test split in every scenario, and the frontier."""
-    router = train_router(
+    router = fit_router(
         kind, train, encoder or NONE, features=features, progress=False, llms=llms, examples=0, **options
     )
     result = evaluate_router(router, test, train, SCENARIOS, embeddings=there)

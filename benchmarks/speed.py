@@ -23,7 +23,7 @@ from fusion_hf.encoders.encoder import embed_cached, load_encoder
 from fusion_hf.encoders.static_table import distil_static, save_static
 from fusion_hf.logs.arrays import COLUMNS, RoutingData
 from fusion_hf.logs.store import read_log
-from fusion_hf.routers import load_router, train_router
+from fusion_hf.routers import fit_router, load_router
 
 IMPORTS = {
     "AutoModel": "from transformers import AutoModel; AutoModel",
@@ -76,7 +76,7 @@ def import_time(repeats: int) -> dict:
 def training(data: RoutingData, encoder: str, repeats: int) -> dict:
     """Seconds of training `fusion` beyond embedding."""
     vectors = embed_cached(encoder, data.queries, progress=True)
-    seconds = median_seconds(lambda: train_router("fusion", data, encoder=encoder, embeddings=vectors), repeats)
+    seconds = median_seconds(lambda: fit_router("fusion", data, encoder=encoder, embeddings=vectors), repeats)
     return {"queries": len(data), "candidates": len(data.candidates), "seconds": seconds}
 
 
@@ -91,7 +91,7 @@ def head(router, queries: list[str], vectors: np.ndarray, repeats: int) -> dict:
 
 def routing_without_encoder(data: RoutingData, repeats: int) -> dict:
     """Queries a second of `route` with a router that has no text encoder."""
-    router = train_router("fusion", data, encoder="none")
+    router = fit_router("fusion", data, encoder="none")
     queries = data.queries[:1000]
     return {"queries_per_second": len(queries) / median_seconds(lambda: router.route(queries), repeats)}
 
@@ -135,11 +135,11 @@ def main() -> None:
     result: dict = {"device": args.device, "threads": args.threads}
     result["training"] = training(data, args.encoder, min(3, args.repeats))
     vectors = embed_cached(args.encoder, data.queries)
-    router = train_router("fusion", data, encoder=args.encoder, embeddings=vectors).to(args.device)
+    router = fit_router("fusion", data, encoder=args.encoder, embeddings=vectors).to(args.device)
     some = [data.queries[i] for i in np.random.default_rng(0).permutation(len(data))[: args.encoded]]
     with tempfile.TemporaryDirectory() as work:
         folders = {name: Path(work) / name for name in ("plain", "static")}
-        train_router("fusion", data, encoder="none").save_pretrained(folders["plain"])
+        fit_router("fusion", data, encoder="none").save_pretrained(folders["plain"])
         save_static(distil_static(args.encoder), folders["static"])
         result["head"] = head(router, data.queries, vectors, args.repeats)
         result["route, no encoder"] = routing_without_encoder(data, args.repeats)

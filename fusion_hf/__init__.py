@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # what `_LATER` loads when it is first used
     from .logs.store import read_log
     from .logs.write import write_bench
     from .routers import KINDS, Router, RoutingDecision
-    from .routers.train import train_router
+    from .routers.train import fit_router
     from .thoughts.index import TemplateIndex
     from .thoughts.pipeline import ThoughtFusionPipeline
 
@@ -42,7 +42,7 @@ _LATER = {
     "TemplateIndex": "thoughts.index",
     "ThoughtFusionPipeline": "thoughts.pipeline",
     "read_log": "logs.store",
-    "train_router": "routers.train",
+    "fit_router": "routers.train",
     "write_bench": "logs.write",
     **_VERBS,
 }
@@ -50,7 +50,7 @@ _LATER = {
 # Written out, because type checkers do not run it.
 __all__ = [
     "KINDS", "SCENARIOS", "FusedSystem", "Router", "RoutingData", "RoutingDecision", "Scenario", "TemplateIndex",
-    "ThoughtFusionPipeline", "UserError", "read_log", "static_encoder", "train_router", "write_bench",
+    "ThoughtFusionPipeline", "UserError", "fit_router", "read_log", "static_encoder", "write_bench",
 ]  # fmt: skip
 
 

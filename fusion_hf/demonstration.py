@@ -96,10 +96,10 @@ def make_bench(out: Path) -> Path:
 
 def make_router(bench: Path, out: Path) -> None:
     """Train the default router on train, measure it on test, and write its card."""
-    from .routers import load_router, train_router
+    from .routers import fit_router, load_router
     from .routers.measuring.evaluate import evaluate_on_bench, format_evaluation
 
-    train_router("fusion", RoutingData.from_table(read_log(bench, "train")), encoder=ENCODER).save_pretrained(out)
+    fit_router("fusion", RoutingData.from_table(read_log(bench, "train")), encoder=ENCODER).save_pretrained(out)
     evaluation = evaluate_on_bench(out, bench, split="test", scenario="all")
     (out.parent / "router_eval.json").write_text(json.dumps(evaluation, indent=1) + "\n", encoding="utf-8")
     write_router_card(out, str(out), evaluation)

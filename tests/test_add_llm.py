@@ -13,8 +13,8 @@ from fusion_hf.errors import UserError
 from fusion_hf.logs.arrays import RoutingData
 from fusion_hf.logs.schema import rows_to_table, validate
 from fusion_hf.logs.write import write_bench
-from fusion_hf.routers import KINDS, load_router, train_router
-from fusion_hf.routers.add_llm import add_llm, remove_llm
+from fusion_hf.routers import KINDS, fit_router, load_router
+from fusion_hf.routers.add_llm import add_to_router, remove_from_router
 
 TRAIN, TEST = toy_data(240), toy_data(90, split="test")
 TASKS = np.array(TEST.tasks)
@@ -36,7 +36,7 @@ def picks(router, data=TEST, **options):
 @pytest.fixture(scope="module")
 def joined():
     """A router that learned `dog` from forty queries; `dog` alone is good at capitals."""
-    return add_llm(train_router("fusion", without(TRAIN), "none"), toy_data(40, seed=1), "dog")
+    return add_to_router(fit_router("fusion", without(TRAIN), "none"), toy_data(40, seed=1), "dog")
 
 
 def test_a_new_llm_is_chosen_where_it_is_good(joined):
@@ -55,7 +55,7 @@ def test_it_earns_nearly_what_full_training_earns(joined):
         columns = [TEST.candidates.index(c) for c in picks(router)]
         return TEST.performance[np.arange(len(TEST)), columns].mean()
 
-    full, old = train_router("fusion", TRAIN, "none"), train_router("fusion", without(TRAIN), "none")
+    full, old = fit_router("fusion", TRAIN, "none"), fit_router("fusion", without(TRAIN), "none")
     assert earned(joined) >= 0.95 * earned(full) and earned(joined) > earned(old) + 0.1
 
 
@@ -69,24 +69,24 @@ def test_saved_and_loaded(joined, tmp_path):
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if k not in SLOW])
 def test_every_kind_takes_a_new_llm_or_says_why_not(kind, tmp_path):
-    router = train_router(kind, without(TRAIN), tiny_bert(tmp_path) if kind == "encoder" else "none")
+    router = fit_router(kind, without(TRAIN), tiny_bert(tmp_path) if kind == "encoder" else "none")
     before = router.predict(TEST.queries)
     try:
-        add_llm(router, toy_data(40, seed=1), "dog")
+        add_to_router(router, toy_data(40, seed=1), "dog")
     except UserError as error:
         assert "does not predict" in str(error) or "train" in str(error)  # noqa: PT017
         return
     after = router.predict(TEST.queries)
     assert after.candidates == ["bee", "cat", "dog"] and np.isfinite(after.performance).all()
     np.testing.assert_allclose(after.performance[:, :2], before.performance, atol=1e-6)
-    remove_llm(router, "dog")
+    remove_from_router(router, "dog")
     np.testing.assert_allclose(router.predict(TEST.queries).performance, before.performance, atol=1e-6)
 
 
 def test_an_llm_like_those_known_is_judged_with_few_queries():
     # A copy of `bee`: five queries must not make it look better than forty make it.
     twin = renamed(toy_data(5, seed=2).select(["bee"]), bee="bea")
-    router = add_llm(train_router("fusion", TRAIN, "none"), twin, "bea")
+    router = add_to_router(fit_router("fusion", TRAIN, "none"), twin, "bea")
     predicted = router.predict(TEST.queries).performance
     assert np.abs(predicted[:, 3] - predicted[:, 0]).mean() < 0.5
     assert (picks(router) == "bea").mean() < 0.4
@@ -103,23 +103,23 @@ def test_the_pool_says_which_candidates_are_like_it():
     capitals = TASKS == "capitals"
     guessed = {}
     for like in ("bee", "dog"):
-        router = add_llm(train_router("fusion", TRAIN, "none"), data, "new", pool(like))
+        router = add_to_router(fit_router("fusion", TRAIN, "none"), data, "new", pool(like))
         guessed[like] = router.predict(TEST.queries).performance[capitals, 3].mean()
     assert guessed["dog"] > guessed["bee"]  # `dog` is the one that knows capitals
 
 
 def test_both_modes_join_and_leave_together():
     data = replace(TRAIN, candidates=["bee", "new", "new_think"])
-    router = add_llm(train_router("fusion", data.select(["bee"]), "none"), data, "new")
+    router = add_to_router(fit_router("fusion", data.select(["bee"]), "none"), data, "new")
     assert router.candidates == ["bee", "new", "new_think"]
-    assert remove_llm(router, "new").candidates == ["bee"]
+    assert remove_from_router(router, "new").candidates == ["bee"]
 
 
 def test_removed_llms_are_never_chosen_and_can_be_measured_anew(tmp_path):
-    router = remove_llm(train_router("fusion", TRAIN, "none"), "bee")
+    router = remove_from_router(fit_router("fusion", TRAIN, "none"), "bee")
     assert router.candidates == ["cat", "dog"] and "bee" not in set(picks(router))
     assert router.predict(TEST.queries).performance.shape == (90, 2)
-    add_llm(router, toy_data(40, seed=1), "bee")
+    add_to_router(router, toy_data(40, seed=1), "bee")
     router.save_pretrained(tmp_path)
     assert load_router(tmp_path).candidates == ["cat", "dog", "bee"]
     assert (picks(router)[TASKS == "sums"] == "bee").mean() > 0.8
@@ -130,23 +130,23 @@ def test_removed_llms_are_never_chosen_and_can_be_measured_anew(tmp_path):
 def test_missing_costs_and_scores():
     holes = toy_data(60, seed=4, missing=0.5)
     holes.cost[:] = np.nan
-    router = add_llm(train_router("fusion", without(TRAIN), "none"), holes, "dog")
+    router = add_to_router(fit_router("fusion", without(TRAIN), "none"), holes, "dog")
     predicted = router.predict(TEST.queries)
     assert np.isfinite(predicted.performance).all() and (picks(router)[TASKS == "capitals"] == "dog").mean() > 0.8
 
 
 def test_wrong_input_says_what_to_do():
-    router = train_router("fusion", without(TRAIN), "none")
+    router = fit_router("fusion", without(TRAIN), "none")
     with pytest.raises(UserError, match="the log holds no answers of cow: expected one of bee, cat, dog"):
-        add_llm(router, TRAIN, "cow")
+        add_to_router(router, TRAIN, "cow")
     with pytest.raises(UserError, match=r"the router knows cat already: .*remove-llm"):
-        add_llm(router, TRAIN, "cat")
+        add_to_router(router, TRAIN, "cat")
     with pytest.raises(UserError, match=r"dog: expected at least 5 scored queries \(better 20 to 50\), found 4"):
-        add_llm(router, toy_data(4), "dog")
+        add_to_router(router, toy_data(4), "dog")
     with pytest.raises(UserError, match="does not know cow"):
-        remove_llm(router, "cow")
+        remove_from_router(router, "cow")
     with pytest.raises(UserError, match="only LLM"):
-        remove_llm(remove_llm(router, "bee"), "cat")
+        remove_from_router(remove_from_router(router, "bee"), "cat")
 
 
 def log_rows(data: RoutingData) -> list[dict]:

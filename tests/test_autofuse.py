@@ -22,7 +22,7 @@ from fusion_hf.logs.arrays import RoutingData
 from fusion_hf.logs.schema import rows_to_table, validate
 from fusion_hf.logs.store import read_log
 from fusion_hf.logs.write import write_bench
-from fusion_hf.routers import train_router
+from fusion_hf.routers import fit_router
 from fusion_hf.thoughts import TemplateIndex
 
 
@@ -82,7 +82,7 @@ def bench(tmp_path_factory):
 @pytest.fixture(scope="module")
 def router(bench, tmp_path_factory):
     folder = tmp_path_factory.mktemp("autofuse") / "knn"
-    train_router("knn", RoutingData.from_table(read_log(bench, "train")), encoder="none").save_pretrained(folder)
+    fit_router("knn", RoutingData.from_table(read_log(bench, "train")), encoder="none").save_pretrained(folder)
     return str(folder)
 
 

@@ -10,15 +10,15 @@ from toy_log import toy_data
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
 from fusion_hf.logs.write import write_bench
-from fusion_hf.routers import load_router, train_router
-from fusion_hf.routers.measuring.calibrate import calibrate, fixed_ratios, follower
+from fusion_hf.routers import fit_router, load_router
+from fusion_hf.routers.measuring.calibrate import calibrate_router, fixed_ratios, follower
 
 TRAIN, HELD, TEST = toy_data(150, judge=True), *(toy_data(300, seed=s, judge=True, split="test") for s in (1, 2))
 
 
 @pytest.fixture(scope="module")
 def router():
-    return train_router("fusion", TRAIN, encoder="none")
+    return fit_router("fusion", TRAIN, encoder="none")
 
 
 def spent(router, data, found):
@@ -37,7 +37,7 @@ def ends(router):
 def test_budgets_are_kept_and_used(router, ends, part):
     (_, most), (_, least) = ends
     budget = least + part * (most - least) + 1e-12
-    found = calibrate(router, HELD, max_cost=budget)
+    found = calibrate_router(router, HELD, max_cost=budget)
     performance, cost = spent(router, HELD, found)
     assert (performance, cost) == pytest.approx((found["performance"], found["cost_usd"]))
     assert cost <= budget and found["alpha"] + found["beta"] == pytest.approx(1)
@@ -56,7 +56,7 @@ def test_qualities_are_reached_at_the_least_cost(router, ends):
     single = HELD.performance.mean(0).max()
     last = None
     for share in (0.6, 0.9, 1.0, ends[0][0] / single):
-        found = calibrate(router, HELD, min_quality=share)
+        found = calibrate_router(router, HELD, min_quality=share)
         assert found["quality"] >= share - 1e-9 and found["quality"] == pytest.approx(found["performance"] / single)
         assert found["quality_ci95"][0] <= found["quality"] <= found["quality_ci95"][1]
         assert last is None or found["cost_usd"] >= last - 1e-12
@@ -66,31 +66,31 @@ def test_qualities_are_reached_at_the_least_cost(router, ends):
 
 def test_what_cannot_be_met_says_what_can(router):
     with pytest.raises(UserError, match="a budget of 1e-09 USD a query cannot be kept: the router needs at least"):
-        calibrate(router, HELD, max_cost=1e-9)
+        calibrate_router(router, HELD, max_cost=1e-9)
     with pytest.raises(UserError, match=r"expected at most \S+ of the best single"):
-        calibrate(router, HELD, min_quality=5.0)
+        calibrate_router(router, HELD, min_quality=5.0)
     for wrong in ({}, {"max_cost": 1.0, "min_quality": 0.9}):
         with pytest.raises(UserError, match="either max_cost or min_quality"):
-            calibrate(router, HELD, **wrong)
+            calibrate_router(router, HELD, **wrong)
     with pytest.raises(UserError, match="with costs"):
-        calibrate(router, toy_data(60, costs=False), max_cost=1.0)
+        calibrate_router(router, toy_data(60, costs=False), max_cost=1.0)
     with pytest.raises(UserError, match="the log lacks candidates of the router: expected dog"):
-        calibrate(router, HELD.select(["bee", "cat"]), max_cost=1.0)
+        calibrate_router(router, HELD.select(["bee", "cat"]), max_cost=1.0)
 
 
 def test_missing_cells_are_left_out(router):
     data = toy_data(300, seed=1, split="test", missing=0.3)
-    found = calibrate(router, data, min_quality=0.9)
+    found = calibrate_router(router, data, min_quality=0.9)
     assert 150 < found["queries"] < 300
-    assert abs(found["performance"] - calibrate(router, HELD, min_quality=0.9)["performance"]) < 0.15
+    assert abs(found["performance"] - calibrate_router(router, HELD, min_quality=0.9)["performance"]) < 0.15
 
 
 def test_a_kind_with_fixed_trade_offs_chooses_among_them():
-    router = train_router("paper-knn", TRAIN, encoder="none")
+    router = fit_router("paper-knn", TRAIN, encoder="none")
     ratios = fixed_ratios(router)
-    found = calibrate(router, HELD, max_cost=1.0)
+    found = calibrate_router(router, HELD, max_cost=1.0)
     assert found["beta"] / found["alpha"] in ratios
-    assert fixed_ratios(train_router("knn", TRAIN, encoder="none")) is None
+    assert fixed_ratios(fit_router("knn", TRAIN, encoder="none")) is None
 
 
 def test_command_saves_a_scenario(router, tmp_path, capsys):

@@ -14,7 +14,7 @@ from fusion_hf.errors import UserError
 from fusion_hf.logs.arrays import RoutingData
 from fusion_hf.logs.schema import query_id, rows_to_table, validate
 from fusion_hf.logs.write import write_bench
-from fusion_hf.routers import load_router, train_router
+from fusion_hf.routers import fit_router, load_router
 from fusion_hf.routers.cascade import chains
 from fusion_hf.routers.cascade.answers import log_answers
 from fusion_hf.routers.cascade.replay import AnsweredLog, replay
@@ -54,7 +54,7 @@ TEST, TEST_SAID = answered(split="test")
 
 @pytest.fixture(scope="module")
 def router():
-    return train_router("cascade", TRAIN, encoder="none", answers=SAID)
+    return fit_router("cascade", TRAIN, encoder="none", answers=SAID)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_agreement_reaches_the_dear_ones_quality_for_less(router):
     assert found.performance.mean() > 0.99 * singles[2]
     assert found.cost.mean() < 0.75 * TEST.cost[:, 2].mean()
     # Without looking at answers nothing reaches that for less.
-    alone = train_router("fusion", TRAIN, encoder="none").predict(TEST.queries)
+    alone = fit_router("fusion", TRAIN, encoder="none").predict(TEST.queries)
     line = np.arange(len(TEST))
     for price in (1.0, 5.0, 20.0, 50.0, 100.0):
         picks = (alone.performance - price * alone.cost).argmax(1)
@@ -157,7 +157,7 @@ def test_a_vote_among_the_best_under_a_budget_is_a_plan():
     data = RoutingData(
         data.query_ids, data.queries, data.tasks, NAMES, right.astype(float), np.full((300, 4), 1e-3), data.judge
     )
-    router = train_router("cascade", data, encoder="none", answers=answers)
+    router = fit_router("cascade", data, encoder="none", answers=answers)
     plans = router.plan(data.queries, max_cost=3.5e-3)
     assert np.mean([len(p.chain) == 3 for p in plans]) > 0.9 and all(p.cost <= 3.5e-3 for p in plans)
     plan = next(p for p in plans if len(p.chain) == 3)
@@ -236,7 +236,7 @@ def test_a_failed_call_is_not_an_answer(router):
 
 
 def test_without_answers_it_is_the_fusion_router():
-    plain, cascade = (train_router(kind, TRAIN, encoder="none") for kind in ("fusion", "cascade"))
+    plain, cascade = (fit_router(kind, TRAIN, encoder="none") for kind in ("fusion", "cascade"))
     for scenario in ("performance", "balance", "cost"):
         a, b = plain.route(TEST.queries, scenario), cascade.route(TEST.queries, scenario)
         assert [d.to_dict() for d in a] == [d.to_dict() for d in b]
@@ -245,7 +245,7 @@ def test_without_answers_it_is_the_fusion_router():
 
 def test_answers_that_say_nothing_teach_no_chain():
     noise = np.random.default_rng(2).integers(0, 3, SAID.shape).astype(str).astype(object)
-    router = train_router("cascade", TRAIN, encoder="none", answers=noise)
+    router = fit_router("cascade", TRAIN, encoder="none", answers=noise)
     log, outlook = AnsweredLog(TEST, noise, router), router.outlook(TEST.queries)
     for price in (1.0, 10.0, 100.0):
         choice = router.pick(outlook, cost_weight=price)
@@ -260,7 +260,7 @@ def test_answers_that_say_nothing_teach_no_chain():
 def test_order_of_rows_and_candidates_is_irrelevant(router, outlook):
     rows, columns = np.random.default_rng(1).permutation(len(TRAIN)), [2, 0, 3, 1]
     shuffled = TRAIN.subset(rows).select([NAMES[c] for c in columns])
-    other = train_router("cascade", shuffled, encoder="none", answers=SAID[rows][:, columns])
+    other = fit_router("cascade", shuffled, encoder="none", answers=SAID[rows][:, columns])
     for price in (3.0, 30.0):
         one, two = router.pick(outlook, cost_weight=price), other.pick(other.outlook(TEST.queries), cost_weight=price)
         assert [p.chain for p in router.plans(outlook, one)] == [
@@ -276,7 +276,7 @@ def test_missing_scores_and_answers_are_not_zeros():
         TRAIN.query_ids, TRAIN.queries, TRAIN.tasks, NAMES, np.where(holes, np.nan, TRAIN.performance),
         np.where(holes, np.nan, TRAIN.cost), TRAIN.judge,
     )  # fmt: skip
-    router = train_router("cascade", data, encoder="none", answers=said)
+    router = fit_router("cascade", data, encoder="none", answers=said)
     plans = [p for p in router.plan(TEST.queries, **TRADE) if len(p.chain) > 1]
     assert plans and np.mean([p.performance for p in plans]) > 0.88  # a hole read as zero would take a fifth off
 

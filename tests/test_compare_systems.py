@@ -16,7 +16,7 @@ from fusion_hf.logs.arrays import RoutingData
 from fusion_hf.logs.schema import rows_to_table, validate
 from fusion_hf.logs.store import read_log
 from fusion_hf.logs.write import write_bench
-from fusion_hf.routers import load_router, train_router
+from fusion_hf.routers import fit_router, load_router
 from fusion_hf.routers.measuring.evaluate import evaluate_on_bench
 
 SIZES = {"train": 60, "partial_test": 30, "test": 40}
@@ -32,7 +32,7 @@ def bench(tmp_path_factory):
 def router(bench):
     data = RoutingData.from_table(read_log(bench, "train"))
     folder = bench.parent / "router"
-    train_router("fusion", data, encoder="none").save_pretrained(folder)
+    fit_router("fusion", data, encoder="none").save_pretrained(folder)
     return folder
 
 
@@ -208,7 +208,7 @@ def test_best_single_is_chosen_on_train_alone(bench):
 def test_a_cascade_is_measured_as_it_asks_on_with_every_call_paid(tmp_path):
     log = {"train": rows_of(TRAIN, SAID, "train"), "test": rows_of(TEST, TEST_SAID, "test")}
     bench = write_bench(log, tmp_path / "bench")
-    train_router("cascade", TRAIN, encoder="none", answers=SAID).save_pretrained(tmp_path / "router")
+    fit_router("cascade", TRAIN, encoder="none", answers=SAID).save_pretrained(tmp_path / "router")
     systems = {s.name: s for s in gather(bench, [f"c={tmp_path / 'router'}"])[0]}
     expected = evaluate_on_bench(tmp_path / "router", bench)["cascade"]["scenarios"]
     for scenario in ("performance", "balance", "cost"):

@@ -18,7 +18,7 @@ from fusion_hf.logs.arrays import RoutingData
 from fusion_hf.logs.schema import rows_to_table, validate
 from fusion_hf.logs.store import read_log
 from fusion_hf.logs.write import write_bench
-from fusion_hf.routers import load_router, train_router
+from fusion_hf.routers import fit_router, load_router
 
 
 def make_bench(folder, change=lambda row: row, tasks=("gsm8k", "squad")):
@@ -34,7 +34,7 @@ def bench(tmp_path_factory):
 @pytest.fixture(scope="module")
 def router(bench):
     data = RoutingData.from_table(read_log(bench, "train"))
-    train_router("fusion", data, encoder="none").save_pretrained(bench.parent / "router")
+    fit_router("fusion", data, encoder="none").save_pretrained(bench.parent / "router")
     return bench.parent / "router"
 
 
@@ -160,7 +160,7 @@ def test_operating_points_save_what_no_scenario_saves(tmp_path):
             row["performance"] = 1.0 if row["llm"] == "gpt" or easy else 0.0
             row["cost"] = 1e-2 if row["llm"] == "gpt" else 1e-5
     bench = write_bench({s: validate(rows_to_table(r)) for s, r in rows.items()}, tmp_path / "bench")
-    train_router("fusion", RoutingData.from_table(read_log(bench, "train")), encoder="none").save_pretrained(
+    fit_router("fusion", RoutingData.from_table(read_log(bench, "train")), encoder="none").save_pretrained(
         tmp_path / "router"
     )
     systems, splits, _ = gather(bench, [str(tmp_path / "router")])

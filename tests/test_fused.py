@@ -21,7 +21,7 @@ from fusion_hf.fused.asking import recall
 from fusion_hf.fused.card import write_fused_card
 from fusion_hf.llms.logs import load_log
 from fusion_hf.llms.pool import save_pool
-from fusion_hf.routers import train_router
+from fusion_hf.routers import fit_router
 from fusion_hf.thoughts import TemplateIndex
 
 QUERIES = [FORMS[task].format(a=7, b=8, c=9) for task in ("sums", "code", "capitals")]
@@ -56,7 +56,7 @@ def config(router):
 def parts(tmp_path_factory):
     """(folder of a router, thought templates)."""
     folder = tmp_path_factory.mktemp("parts")
-    train_router("knn", TRAIN, encoder="none", progress=False).save_pretrained(folder / "near")
+    fit_router("knn", TRAIN, encoder="none", progress=False).save_pretrained(folder / "near")
     encoder = tiny_bert(folder / "bert")
     TemplateIndex.build(template_table(9), encoder).save_pretrained(folder / "plans")
     return str(folder / "near"), Thoughts(str(folder / "plans"), k=2, asked="think")
@@ -64,7 +64,7 @@ def parts(tmp_path_factory):
 
 def make(out, parts, url="http://127.0.0.1:9/v1"):
     router, thoughts = parts
-    recogniser = train_router("best-per-task", TRAIN, encoder="none", progress=False)
+    recogniser = fit_router("best-per-task", TRAIN, encoder="none", progress=False)
     return write_fused(out, config(router), toy_pool(url), recogniser, {"cat": thoughts})
 
 
@@ -257,7 +257,7 @@ def test_weights_that_are_code_are_left_out(parts, tmp_path):
 
     pool = toy_pool()
     pool = type(pool)([pool["bee"], replace(pool["cat"], model=str(model)), pool["dog"]])
-    recogniser = train_router("best-per-task", TRAIN, encoder="none", progress=False)
+    recogniser = fit_router("best-per-task", TRAIN, encoder="none", progress=False)
     with pytest.raises(UserError, match="expected weights as safetensors, found none"):
         write_fused(tmp_path / "out", config(parts[0]), pool, recogniser, {"cat": parts[1]})
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from toy_log import CANDIDATES, GOOD, toy_data
 
-from fusion_hf.routers import train_router
+from fusion_hf.routers import fit_router
 
 TRAIN, TEST = toy_data(570), toy_data(150, split="test")
 
 
 def found(tasks, **options):
     """Share of test queries that go to the candidate that is good at them, of a router that saw these labels."""
-    router = train_router("fusion", replace(TRAIN, tasks=tasks), "none", **options)
+    router = fit_router("fusion", replace(TRAIN, tasks=tasks), "none", **options)
     picks = [d.candidate for d in router.route(TEST.queries)]
     return np.mean([p == CANDIDATES[GOOD[t]] for p, t in zip(picks, TEST.tasks, strict=True)]), router
 

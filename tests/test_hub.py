@@ -35,10 +35,10 @@ def bench(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def router(bench, tmp_path_factory):
-    from fusion_hf.routers import train_router
+    from fusion_hf.routers import fit_router
 
     folder = tmp_path_factory.mktemp("hub") / "router"
-    train_router("knn", RoutingData.from_table(read_log(bench, "train")), encoder="none").save_pretrained(folder)
+    fit_router("knn", RoutingData.from_table(read_log(bench, "train")), encoder="none").save_pretrained(folder)
     return folder
 
 
@@ -127,12 +127,12 @@ def test_a_log_from_the_hub_is_named_on_the_card(bench, writer, tmp_path):
 def test_figures_of_another_router_do_not_get_onto_a_card(router, bench, tmp_path, capsys):
     import shutil
 
-    from fusion_hf.routers import train_router
+    from fusion_hf.routers import fit_router
 
     shutil.copytree(router, tmp_path / "router")
     write_router_card(tmp_path / "router", evaluation={"scenarios": {}, "split": "test", "queries": 24, "aiq": 0.5})
     assert "Measured on the split `test` (24 queries)" in (tmp_path / "router" / "README.md").read_text()
-    train_router("cheapest", RoutingData.from_table(read_log(bench, "train")), encoder="none").save_pretrained(
+    fit_router("cheapest", RoutingData.from_table(read_log(bench, "train")), encoder="none").save_pretrained(
         tmp_path / "router"
     )
     write_router_card(tmp_path / "router")
@@ -221,11 +221,11 @@ def test_an_adapter_of_a_relative_folder_needs_its_base_named(writer, tmp_path):
 
 def test_a_router_says_nothing_about_the_machine_that_trained_it(bench, tmp_path):
     from fusion_hf.encoders.encoder import load_encoder
-    from fusion_hf.routers import train_router
+    from fusion_hf.routers import fit_router
 
     encoder = load_encoder(tiny_bert(tmp_path / "encoder"))
     encoder.model.name_or_path = "a-small-bert"
-    router = train_router("knn", RoutingData.from_table(read_log(bench, "train")), encoder=encoder)
+    router = fit_router("knn", RoutingData.from_table(read_log(bench, "train")), encoder=encoder)
     router.save_pretrained(tmp_path / "router")
     for file in (tmp_path / "router").glob("*.json"):
         assert str(tmp_path) not in file.read_text(), file.name

@@ -119,11 +119,11 @@ def test_rewards_by_hand(load, bench):
 
 def test_rewards_are_those_of_eval_router(load, bench):
     from fusion_hf.logs.arrays import RoutingData
-    from fusion_hf.routers import train_router
+    from fusion_hf.routers import fit_router
     from fusion_hf.routers.measuring.evaluate import evaluate_router
 
     train, test = (RoutingData.from_table(read_log(bench, s)) for s in ("train", "test"))
-    router = train_router("knn", train, encoder="none")
+    router = fit_router("knn", train, encoder="none")
     expected = evaluate_router(router, test, train)["scenarios"]
     for scenario in ("performance", "balance", "cost"):
         picks = [d.candidate for d in router.route(test.queries, scenario)]

@@ -22,7 +22,7 @@ from fusion_hf.logs.arrays import RoutingData
 from fusion_hf.logs.schema import query_id, rows_to_table, validate
 from fusion_hf.logs.shards import latest_rows
 from fusion_hf.logs.store import read_log
-from fusion_hf.routers.train import train_router
+from fusion_hf.routers.train import fit_router
 from fusion_hf.thoughts import LLMSummariser, TemplateIndex, build_prompt, make_templates, think, think_with
 from fusion_hf.thoughts.check import sentences
 from fusion_hf.thoughts.leak import leaks
@@ -310,7 +310,7 @@ def sums_and_capitals(n):
 
 @pytest.fixture(scope="module")
 def router():
-    return train_router("linear", sums_and_capitals(80), encoder="none", progress=False)
+    return fit_router("linear", sums_and_capitals(80), encoder="none", progress=False)
 
 
 ASKED = ["How much is 5 plus 6 plus 7?", "Name the capital of land 7."]

@@ -11,7 +11,7 @@ from toy_log import CANDIDATES, FORMS, GOOD, toy_data
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
 from fusion_hf.logs.arrays import RoutingData
-from fusion_hf.routers import load_router, train_router
+from fusion_hf.routers import fit_router, load_router
 
 TEST = toy_data(45, split="test")
 BEST = [CANDIDATES[GOOD[t]] for t in TEST.tasks]
@@ -24,12 +24,12 @@ ODD = [
 
 @pytest.fixture(scope="module")
 def router():
-    return train_router("fusion", toy_data(240), encoder="none")
+    return fit_router("fusion", toy_data(240), encoder="none")
 
 
 @pytest.fixture(scope="module")
 def bert_router(tmp_path_factory):
-    return train_router("fusion", toy_data(150), encoder=tiny_bert(tmp_path_factory.mktemp("bert")), progress=False)
+    return fit_router("fusion", toy_data(150), encoder=tiny_bert(tmp_path_factory.mktemp("bert")), progress=False)
 
 
 def picks(router, queries, **options):
@@ -54,7 +54,7 @@ def test_a_log_of_odd_queries_is_learned(router):
     data = toy_data(len(ODD) * 3)
     data = RoutingData(data.query_ids, ODD * 3, ["odd"] * len(data), *list(vars(data).values())[3:])
     for kind in ("fusion", "knn", "mlp"):
-        assert len(picks(train_router(kind, data, encoder="none"), ODD)) == len(ODD)
+        assert len(picks(fit_router(kind, data, encoder="none"), ODD)) == len(ODD)
 
 
 def chat(text: str) -> list[dict]:
@@ -100,7 +100,7 @@ def test_ten_thousand_queries_with_many_candidates():
     performance[:, 41] = 1.0
     cost = np.full((60, 100), 1e-4) * np.arange(1, 101)
     data = RoutingData(few.query_ids, few.queries, few.tasks, names, performance, cost, np.full((60, 100), np.nan))
-    router = train_router("fusion", data, encoder="none")
+    router = fit_router("fusion", data, encoder="none")
     queries = [FORMS[list(FORMS)[i % 3]].format(a=i, b=i + 1, c=i + 2) for i in range(10_000)]
     decisions = router.route(queries)
     assert len(decisions) == 10_000 and np.mean([d.candidate == "llm-041" for d in decisions]) > 0.99

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModel
 
 from fusion_hf.encoders.encoder import load_encoder
 from fusion_hf.errors import UserError
-from fusion_hf.routers import KINDS, get_kind, load_router, register, train_router
+from fusion_hf.routers import KINDS, fit_router, get_kind, load_router, register
 
 TRAIN, TEST = toy_data(150, judge=True, missing=0.1), toy_data(45, split="test", judge=True)
 BEST = [CANDIDATES[GOOD[t]] for t in TEST.tasks]
@@ -51,7 +51,7 @@ def bert():
 def learn(kind, data, encoder="none", **options):
     """A router of the kind; those that train an encoder always get one."""
     encoder = bert() if kind in TRAINS_ENCODER else encoder
-    return train_router(kind, data, encoder, progress=False, **QUICK.get(kind, {}), **options)
+    return fit_router(kind, data, encoder, progress=False, **QUICK.get(kind, {}), **options)
 
 
 @cache

@@ -7,7 +7,7 @@ from tiny_bert import tiny_bert
 from toy_log import CANDIDATES, toy_data
 
 from fusion_hf.encoders.encoder import load_encoder
-from fusion_hf.routers import train_router
+from fusion_hf.routers import fit_router
 from fusion_hf.routers.kinds._paper import winners
 from fusion_hf.routers.kinds.dc import llm_loss, sample_loss
 from fusion_hf.routers.kinds.graph import _descriptions, _Graph
@@ -76,7 +76,7 @@ def test_winners_take_the_first_of_ties_and_depend_on_the_trade_off():
 def test_published_routers_give_ties_to_the_first_name():
     data = toy_data(90)
     data.performance[:] = np.where(np.arange(90)[:, None] % 3 == 0, [0, 1, 1], [1, 1, 1])
-    router = train_router("paper-knn", data, encoder="none")
+    router = fit_router("paper-knn", data, encoder="none")
     some = [q for q, t in zip(data.queries, data.tasks, strict=True) if t != "sums"]
     assert {d.candidate for d in router.route(some)} == {"bee"}  # although cat and dog are never worse
 
@@ -132,6 +132,6 @@ def test_graph_reads_what_the_pool_says(tmp_path):
     vectors = _descriptions(targets([[1, 0, 0]], llms=pool, text_encoder=encoder))
     assert vectors.shape == (3, 16) and vectors.sum(0).abs().max() < 1
     with_pool, without = (
-        train_router("graph", toy_data(), encoder, progress=False, steps=5, llms=llms) for llms in (pool, None)
+        fit_router("graph", toy_data(), encoder, progress=False, steps=5, llms=llms) for llms in (pool, None)
     )
     assert not torch.equal(with_pool.llm, without.llm)

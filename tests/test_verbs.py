@@ -146,11 +146,11 @@ def saved(tmp_path_factory):
 
     from fusion_hf.logs.arrays import RoutingData
     from fusion_hf.logs.schema import rows_to_table, validate
-    from fusion_hf.routers import train_router
+    from fusion_hf.routers import fit_router
 
     folder = tmp_path_factory.mktemp("orders")
     data = RoutingData.from_table(validate(rows_to_table(make_rows(40))))
-    train_router("knn", data, encoder="none").save_pretrained(folder / "router")
+    fit_router("knn", data, encoder="none").save_pretrained(folder / "router")
     tiny_llm.make_tiny_llm(folder / "llm")
     return str(folder / "router"), str(folder / "llm")
 

@@ -34,7 +34,7 @@ def run(args):
 
         answers = log_answers(table, data, progress=True)
     pool = read_extra(args.bench, "llms")
-    router = routers.train_router(
+    router = routers.fit_router(
         args.kind, data, encoder=args.encoder, task_labels=not args.no_task_labels, seed=args.seed, answers=answers,
         llms=None if pool is None else pool.to_pylist(), **dict(read_option(text) for text in args.option),
     )  # fmt: skip

@@ -17,7 +17,7 @@ from ..logs.rewards import Scaling
 from ..logs.schema import split_candidate
 from ..logs.stats import mean, number
 from ..routers import Router, load_router
-from ..routers.train import train_router
+from ..routers.train import fit_router
 from . import gather
 from .systems import Splits, System
 from .verdicts import measure_on_test
@@ -72,7 +72,7 @@ def autofuse(
         shown = _all_thoughts(thoughts, logs, llms)
         known = _deployable(systems, llms, shown, notes)
         chosen = choose_by_task(splits, known)
-        recogniser = train_router("best-per-task", splits.train, encoder="none", progress=False)
+        recogniser = fit_router("best-per-task", splits.train, encoder="none", progress=False)
         result = measure_on_test(splits, systems, known, chosen, _recognised(recogniser, splits.test.queries))
         config = _config(bench, splits, known, chosen, result)
         write_fused(out, config, llms, recogniser, shown)

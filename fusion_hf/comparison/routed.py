@@ -17,7 +17,7 @@ from ..routers.cascade.replay import AnsweredLog, Replay, replay
 from ..routers.decisions import TIE
 from ..routers.kinds.cascade import CascadeRouter
 from ..routers.measuring.cross_validation import fold_of
-from ..routers.train import train_router
+from ..routers.train import fit_router
 from .systems import Splits, System, picked_system
 
 FOLDS = 5  # of the validation queries, for a router that learns from them
@@ -134,7 +134,7 @@ def combination(
         kind: A router kind that needs no answers.
         splits: The joined log (see `logged.join`).
         out: Folder of the router.
-        encoder: See `train_router`.
+        encoder: See `fit_router`.
     """
     if get_kind(kind).needs_answers:
         raise UserError(f"--combine {kind}: expected a kind that needs no answers, such as fusion")
@@ -145,7 +145,7 @@ def combination(
 
     def train(rows: np.ndarray) -> Router:
         part = None if vectors is None else vectors[rows]
-        return train_router(kind, data.subset(rows), encoder, embeddings=part, progress=False)
+        return fit_router(kind, data.subset(rows), encoder, embeddings=part, progress=False)
 
     router = train(np.ones(len(data), bool))
     router.save_pretrained(out)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from ..errors import UserError
 from ..logs.schema import rows_to_table, validate
 from ..logs.shards import ShardWriter, latest_chunks
-from ..tasks import Example
+from ..tasks import Example, get_task
 from ..tasks.modes import PLAIN_MODES
 from .folder_lock import locked
 from .pool import Pool, load_pool, recost
@@ -138,19 +138,20 @@ def collect_tasks(
 ) -> Summary | Plan:
     """Ask the pool `limit` examples of each task's split, drawn by `seed`.
 
-    `source` is a local copy of the task's rows in place of the Hub: a file or folder for one task, a folder with a
-    folder a task for several. See `load_examples`, `make_requests` and `collect_async` for the other arguments.
+    A task is named, or is the path of a file that defines one. `source` is a local copy of its rows in place of the
+    Hub: a file or folder for one task, a folder with a folder a task for several. See `load_examples`, `make_requests`
+    and `collect_async` for the other arguments.
     """
     from ..tasks.load import load_examples
 
     examples = {}
-    for task in tasks:
+    for task in map(get_task, tasks):
         rows = source
-        if source is not None and (Path(source) / task).is_dir():
-            rows = Path(source) / task
+        if source is not None and (Path(source) / task.name).is_dir():
+            rows = Path(source) / task.name
         elif source is not None and len(tasks) > 1:
-            raise UserError(f"expected a folder {Path(source) / task} with the rows of {task}, found none")
-        examples[task] = load_examples(task, split, limit=limit, seed=seed, source=rows)
+            raise UserError(f"expected a folder {Path(source) / task.name} with the rows of {task.name}, found none")
+        examples[task.name] = load_examples(task, split, limit=limit, seed=seed, source=rows)
     return collect_examples(pool, examples, out, modes, dry_run=dry_run, **options)
 
 

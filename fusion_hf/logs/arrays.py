@@ -1,5 +1,6 @@
 """`RoutingData`: the log pivoted to arrays [queries x candidates], from which every router learns."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -85,6 +86,19 @@ class RoutingData:
     def of_task(self, task: str) -> "RoutingData":
         """Only the queries of one task."""
         return self.subset([i for i, t in enumerate(self.tasks) if t == task])
+
+    def fingerprint(self) -> str:
+        """Hash of everything in it; the order of queries and candidates does not matter."""
+        digest = hashlib.blake2b(digest_size=16)
+        rows = np.argsort(np.array(self.query_ids), kind="stable")
+        for i in rows:
+            digest.update(f"{self.query_ids[i]}\x1f{self.tasks[i]}\x1f{self.queries[i]}\x1e".encode("utf-8", "replace"))
+        columns = np.argsort(np.array(self.candidates), kind="stable")
+        digest.update("\x1f".join(self.candidates[c] for c in columns).encode("utf-8", "replace"))
+        for name in ("performance", "cost", "judge"):
+            values = getattr(self, name)[rows][:, columns]
+            digest.update(np.where(np.isnan(values), -1.0, values).astype("<f8").tobytes())
+        return digest.hexdigest()
 
     @classmethod
     def from_table(cls, table: pa.Table) -> "RoutingData":

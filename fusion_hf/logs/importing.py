@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from ..tasks import TASKS
 from .card import llm_rows
-from .importers import FORMATS, ImportResult, read
+from .importers import FORMATS, ImportResult, format_name, read
 from .store import SPLITS, bench_splits, query_overlap, read_log, summary
 from .write import write_bench
 
@@ -24,7 +24,7 @@ def import_log(
     """Read a log with the importer `format` and write (or extend) the FusionBench at `out`.
 
     Args:
-        format: Name of a file in `fusion_hf.logs.importers`.
+        format: Name of an importer, or the path of a file that is one.
         path: File or folder of the log.
         out: FusionBench folder. Splits that the import does not hold stay as they are.
         split: Put every row into this split, whatever the file names say.
@@ -36,13 +36,14 @@ def import_log(
         ``{"read", "kept", "dropped": {reason: n}, "notes": {what: n}, "splits": {split: {...}}, "in_two_splits": {"a &
         b": n}}``. Queries that stand in two splits are counted, not removed: which one to keep is the user's choice.
     """
+    format = format_name(format)
     result = read(format, path, task=task, mapping=mapping)
     if split is not None and len(result.tables) > 1:  # a query may stand in several of the source's splits
         result = ImportResult({}, result.llms, result.read, 0, result.dropped, result.notes).keep(
             {split: list(result.tables.values())}
         )
     tables = {split or name: table for name, table in result.tables.items() if table.num_rows}
-    publisher, licence = FORMATS[format.replace("_", "-")].SOURCE or (None, None)
+    publisher, licence = FORMATS[format].SOURCE or (None, None)
     known = {name: (publisher, licence) for table in tables.values() for name in pc.unique(table["task"]).to_pylist()}
     text = f"Imported from the format `{format}`" + (f", as published by {publisher}." if publisher else ".")
     write_bench(

@@ -10,9 +10,9 @@ from ..errors import UserError
 from ..logs.arrays import COLUMNS, RoutingData
 from ..logs.grade_table import grade_table
 from ..logs.rewards import Scaling, Scenario, get_scenario
-from ..logs.stats import aiq, bootstrap_ci, hull, number
+from ..logs.stats import aiq, bootstrap_ci, hull, mean, number
 from ..logs.store import read_log
-from ..routers.measuring.anchors import choices, figures
+from ..routers.measuring.anchors import choices, figures, outcome, shared
 from ..tasks import TASKS
 from ..tasks.graders import GRADERS, VERSIONS
 
@@ -88,8 +88,8 @@ def rewarded(
 
     Returns:
         ``routing_reward``, ``performance`` (0..1), ``cost_usd`` (a query), ``ci95`` of the reward, ``best_single`` (the
-        reward of the candidate that is best on train), ``oracle`` and ``missing`` (choices that were not measured;
-        they are left out).
+        reward of the candidate that is best on train), ``oracle``, the ``queries`` that all of these stand on, and
+        ``missing`` (choices that were not measured; they are left out, as is a query without the best single one).
 
     Raises:
         UserError: A query or candidate that the split does not have, or lists of different lengths.
@@ -102,16 +102,17 @@ def rewarded(
     rows, columns = _places(data[split], names, picks, query_ids)
     test, train = data[split].select(names).subset(rows), data["train"].select(names)
     anchors, rewards = choices(test, train, trade, Scaling.fit(train))
-    found = figures(rewards, test, columns)
-    line = np.arange(len(test))
-    got = rewards[line, columns]
+    got = outcome(rewards, columns)
+    both = shared(got, outcome(rewards, anchors["best-single"]))
+    found = figures(rewards, test, columns, both)
     return {
         "routing_reward": found["reward"],
         "performance": found["performance"],
         "cost_usd": found["cost_usd"],
-        "ci95": [number(v) for v in bootstrap_ci(got)[1:]],
-        "best_single": figures(rewards, test, anchors["best-single"])["reward"],
-        "oracle": figures(rewards, test, anchors["oracle"])["reward"],
+        "ci95": [number(v) for v in bootstrap_ci(got[both])[1:]],
+        "best_single": number(mean(outcome(rewards, anchors["best-single"])[both])),
+        "oracle": number(mean(outcome(rewards, anchors["oracle"])[both])),
+        "queries": int(both.sum()),
         "missing": int(np.isnan(got).sum()),
     }
 

@@ -8,15 +8,15 @@ from .decisions import Predictions, RoutingDecision
 from .kind import KINDS, get_kind, load_router, register
 
 if TYPE_CHECKING:
-    from .train import train_router
+    from .train import fit_router
 
 
 def __getattr__(name: str) -> Any:
     # Training needs the log's arrays; who only routes should not wait for them.
-    if name == "train_router":
-        from .train import train_router
+    if name == "fit_router":
+        from .train import fit_router
 
-        return train_router
+        return fit_router
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -26,8 +26,8 @@ __all__ = [
     "Router",
     "RouterConfig",
     "RoutingDecision",
+    "fit_router",
     "get_kind",
     "load_router",
     "register",
-    "train_router",
 ]

@@ -24,7 +24,7 @@ PRICE_WIDTH = np.log(3.0)  # a price three times as high halves the likeness, mo
 CAUTION = 1.0  # standard errors taken off a score, because the best of many guesses is mostly too good
 
 
-def add_llm(router: Router, data: RoutingData, llm: str, llms: Sequence[dict] | None = None) -> Router:
+def add_to_router(router: Router, data: RoutingData, llm: str, llms: Sequence[dict] | None = None) -> Router:
     """Let a router choose among the candidates of one more LLM, in place.
 
     Args:
@@ -52,7 +52,7 @@ def add_llm(router: Router, data: RoutingData, llm: str, llms: Sequence[dict] | 
     return router
 
 
-def remove_llm(router: Router, llm: str) -> Router:
+def remove_from_router(router: Router, llm: str) -> Router:
     """Take all candidates of an LLM away from a router, in place; its last candidate cannot be taken."""
     left = [i for i, c in enumerate(router.candidates) if split_candidate(c)[0] != llm]
     if len(left) == len(router.candidates):

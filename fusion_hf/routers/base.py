@@ -1,9 +1,12 @@
 """What every router is: a `PreTrainedModel` that holds its text encoder, its features and what it learned.
 
-This file is copied beside checkpoints (see `remote_code`). A new kind is a file in this folder with a `RouterConfig`
-subclass, a `Router` subclass that implements `learn` and `head`, and a line ``ROUTER = ThatClass``.
+This file is copied beside checkpoints (see `remote_code`). A new kind is a module with a `RouterConfig` subclass, a
+`Router` subclass that implements `learn` and `head`, and a line ``ROUTER = ThatClass``: a file of ``kinds/``, or one of
+your own anywhere.
 """
 
+import inspect
+import warnings
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -16,7 +19,7 @@ from transformers import AutoModel, PreTrainedModel
 from ..encoders.encoder import TextEncoder
 from ..errors import UserError
 from ..pushable import Pushable
-from ..remote_code import auto_map, save_code
+from ..remote_code import auto_map, code_of, save_code
 from .added import extend
 from .chats import Chat, as_texts
 from .config import RouterConfig
@@ -29,7 +32,7 @@ SHOWN_QUERIES, SHOWN_TASKS = 3, 5  # in explanations
 
 
 class Router(Pushable, PreTrainedModel):  # type: ignore[misc]  # pushing goes through our cards, keyword by keyword
-    """Base of all kinds. See `route` and `predict`; `train_router` makes one from a log."""
+    """Base of all kinds. See `route` and `predict`; `fit_router` makes one from a log."""
 
     config_class = RouterConfig
     base_model_prefix = "router"
@@ -55,6 +58,11 @@ class Router(Pushable, PreTrainedModel):  # type: ignore[misc]  # pushing goes t
     ) -> tuple[dict, dict[str, torch.Tensor]]:
         """Learn from features x, float64 [n, d]: (plain data to keep as ``config.options``, buffers)."""
         raise NotImplementedError
+
+    @classmethod
+    def option_defaults(cls) -> dict[str, Any]:
+        """Names of the options that `learn` takes, and what they are unless given."""
+        return keyword_defaults(cls.learn)
 
     def head(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Predict from features [n, d].
@@ -156,7 +164,7 @@ class Router(Pushable, PreTrainedModel):  # type: ignore[misc]  # pushing goes t
     def route(
         self,
         queries: Sequence[str | Chat],
-        scenario: str = "performance",
+        scenario: str | None = None,
         *,
         alpha: float | None = None,
         beta: float | None = None,
@@ -169,7 +177,7 @@ class Router(Pushable, PreTrainedModel):  # type: ignore[misc]  # pushing goes t
 
         Args:
             queries: Texts, as asked in direct mode, or chats (lists of messages).
-            scenario: Name of a trade-off in `config.scenarios`.
+            scenario: Name of a trade-off in `config.scenarios`; None for ``performance``, or for alpha and beta.
             alpha, beta: A trade-off of your own instead: reward = alpha * performance - beta * cost. One that is not
                 given is 0.
             max_cost: USD that the answer may be expected to cost.
@@ -201,12 +209,14 @@ class Router(Pushable, PreTrainedModel):  # type: ignore[misc]  # pushing goes t
             raise UserError(f"this router cannot choose any of {', '.join(names)}: it learned nothing about them")
         return decide(predictions, reward, columns)
 
-    def _trade_off(self, scenario: str, alpha: float | None, beta: float | None) -> dict:
+    def _trade_off(self, scenario: str | None, alpha: float | None, beta: float | None) -> dict:
         if alpha is not None or beta is not None:
+            if scenario is not None:
+                raise UserError(f"expected a scenario or alpha and beta, found both: {scenario!r}, {alpha} and {beta}")
             if not np.isfinite([alpha or 0, beta or 0]).all():
                 raise UserError(f"alpha and beta: expected finite numbers, found {alpha} and {beta}")
             return {"alpha": alpha or 0.0, "beta": beta or 0.0, "score": "performance"}
-        known = self.config.scenarios or {}
+        known, scenario = self.config.scenarios or {}, scenario or "performance"
         if scenario not in known:
             raise UserError(f"unknown scenario {scenario!r}: expected one of {', '.join(known)}")
         if known[scenario]["score"] == "judge" and not self.config.has_judge:
@@ -235,15 +245,31 @@ class Router(Pushable, PreTrainedModel):  # type: ignore[misc]  # pushing goes t
         if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank():
             return
         self.config.auto_map = auto_map(type(self), self.config_class)
+        files = self._code()
+        if files is None:
+            del self.config.auto_map
         if self.encoder is not None:
             # Not the folder that it was read from: what is saved may be published.
             self.config.encoder_config._name_or_path = self.config.encoder_name
         super().save_pretrained(save_directory, **kwargs)
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(save_directory)
-        save_code(type(self), Path(save_directory))
+        if files is not None:
+            save_code(type(self), Path(save_directory))
         if push_to_hub:
             self.push_to_hub(repo_id or Path(save_directory).name)
+
+    def _code(self) -> list[Path] | None:
+        """The files to save beside the weights; None, with a warning, for a class whose code cannot be copied."""
+        try:
+            return code_of(type(self))
+        except ValueError as error:
+            warnings.warn(
+                f"the checkpoint of {type(self).__name__} is saved without code ({error}): to load it, import the "
+                f"class and call {type(self).__name__}.from_pretrained",
+                stacklevel=3,
+            )
+            return None
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -257,9 +283,17 @@ class Router(Pushable, PreTrainedModel):  # type: ignore[misc]  # pushing goes t
             from transformers import AutoTokenizer
 
             config = router.config.encoder_config
+            hub["trust_remote_code"] = False  # a tokenizer is data here: it never asks whether it may run code
             router.tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, config=config, **hub)
         return result
 
 
 def _percent(share: dict[str, float]) -> str:
     return ", ".join(f"{name} ({100 * s:.0f} %)" for name, s in share.items())
+
+
+def keyword_defaults(learn: Any) -> dict[str, Any]:
+    """Arguments of a function that have a default, the seed left out."""
+    found = {name: p.default for name, p in inspect.signature(learn).parameters.items() if p.default is not p.empty}
+    found.pop("seed", None)
+    return found

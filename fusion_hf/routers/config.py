@@ -25,6 +25,9 @@ class RouterConfig(PreTrainedConfig):
         scaling: Minimum ("low") and span of performance, cost and judge a task, on the training split.
         trained_on: Number of training queries.
         trained_from: Hub id of the training log, where it came from the Hub.
+        training: How it was made: ``settings`` (what `fusion_hf.train_router` takes to make it again: kind, encoder,
+            split, task_labels, seed, and every option of the kind, given or not), ``log`` (its fingerprint, queries,
+            candidates and answers) and ``versions`` of the packages.
         options: What the kind chose in training, to read.
         buffers: [dtype, shape] of every buffer in the checkpoint.
     """
@@ -45,6 +48,7 @@ class RouterConfig(PreTrainedConfig):
     scaling: dict | None = None
     trained_on: int = 0
     trained_from: str | None = None
+    training: dict | None = None
     options: dict | None = None
     buffers: dict | None = None
 

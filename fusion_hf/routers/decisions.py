@@ -55,6 +55,14 @@ class Predictions:
         votes = self.votes and {k: v[:, columns] for k, v in self.votes.items()}
         return Predictions(list(candidates), raw, scaled, self.reasons, self.tasks, self.nearest, votes)
 
+    def subset(self, rows: np.ndarray) -> "Predictions":
+        """The predictions for some of the queries, bool [n]."""
+        some = np.flatnonzero(rows)
+        raw, scaled = ({k: v[some] for k, v in part.items()} for part in (self.raw, self.scaled))
+        lists = [part and [part[i] for i in some] for part in (self.reasons, self.tasks, self.nearest)]
+        votes = self.votes and {k: v[some] for k, v in self.votes.items()}
+        return Predictions(self.candidates, raw, scaled, lists[0] or [], lists[1], lists[2], votes)
+
     @property
     def fixed(self) -> bool:
         """Whether only the trade-offs that the router was trained on can be asked for."""
@@ -130,7 +138,7 @@ def rank(reward: np.ndarray, cost: np.ndarray, candidates: Sequence[str]) -> np.
     """Candidates of each query from best to worst: int [n, m].
 
     Rewards within `TIE` of the best are equal: the cheaper goes first, then the first name. NaN rewards go last, NaN
-    costs count as dearest. The first column agrees with `bench.rewards.pick`.
+    costs count as dearest. The first column agrees with `fusion_hf.logs.rewards.pick`.
     """
     reward = np.where(np.isnan(reward), -np.inf, reward)
     cost = np.where(np.isnan(cost), np.inf, cost)

@@ -1,12 +1,13 @@
 """From a log to a trained router."""
 
-import inspect
+import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
+import transformers
 
 from ..encoders.encoder import DEFAULT_ENCODER, NONE, TextEncoder, embed_cached, load_encoder
 from ..errors import UserError
@@ -16,12 +17,12 @@ from ..logs.schema import split_candidate
 from .base import Router
 from .examples import MOST, remember
 from .features import fit_features, text_features
-from .kind import get_kind
+from .kind import get_kind, kind_name
 from .targets import Targets
 
 
-def train_router(
-    kind: str,
+def fit_router(
+    kind: str | type[Router],
     data: RoutingData,
     encoder: str | TextEncoder = DEFAULT_ENCODER,
     task_labels: bool = True,
@@ -34,12 +35,12 @@ def train_router(
     examples: int = MOST,
     **options: Any,
 ) -> Router:
-    """Train a router of `kind` on a log.
+    """Train a router on log arrays. (`fusion_hf.train_router` takes a log from wherever it lies, and calls this.)
 
     The order of the queries and of the candidates in `data` does not matter.
 
     Args:
-        kind: One of `KINDS`.
+        kind: One of `KINDS`, the path of a Python file with a line ``ROUTER = …``, or a class of routers.
         data: The training split: at least two queries and one candidate. Missing cells (NaN) are fine.
         encoder: Name of the text encoder, ``none``, or one that is loaded already.
         task_labels: Whether the router may see which task a query belongs to. Without, scores and costs are scaled over
@@ -55,14 +56,25 @@ def train_router(
         options: What the kind's `learn` takes.
 
     Returns:
-        A router in evaluation mode. Save it with ``save_pretrained(folder)``.
+        A router in evaluation mode. Save it with ``save_pretrained(folder)``; ``config.training`` tells how it was
+        made.
 
     Raises:
         UserError: Unknown kind or encoder, or a log from which nothing can be learned.
     """
     cls = get_kind(kind)
     _check(data)
-    _check_options(kind, cls, options)
+    options = _all_options(cls, options)
+    made = {
+        "settings": {
+            "kind": kind_name(cls), "encoder": _encoder_name(encoder), "task_labels": task_labels, "seed": seed, "option": options,
+        },
+        "log": {
+            "fingerprint": data.fingerprint(), "queries": len(data), "candidates": len(data.candidates),
+            "scored": int((~data.missing).sum()), "llms": llms is not None, "answers": answers is not None,
+        },
+        "versions": _versions(),
+    }  # fmt: skip
     text_encoder = None
     if isinstance(encoder, TextEncoder):
         text_encoder = encoder
@@ -91,7 +103,7 @@ def train_router(
     buffers = state | buffers | remember(x.numpy(), targets.texts, data.performance, targets.embedding, examples)
     config = cls.config_class(
         encoder_config=None if text_encoder is None else text_encoder.model.config.to_dict(),
-        encoder_name=encoder if isinstance(encoder, str) else encoder.model.name_or_path or "",
+        encoder_name=_encoder_name(encoder),
         max_length=text_encoder.max_length if text_encoder else 0,
         candidates=data.candidates,
         tasks=sorted(set(data.tasks)) if task_labels else None,
@@ -100,6 +112,7 @@ def train_router(
         scenarios={name: asdict(s) for name, s in SCENARIOS.items()},
         scaling=asdict(scaling),
         trained_on=len(data),
+        training=made,
         options=learned,
         buffers={n: [str(b.dtype).removeprefix("torch."), list(b.shape)] for n, b in buffers.items()},
     )
@@ -138,12 +151,26 @@ def _check(data: RoutingData) -> None:
         raise UserError("expected a log with performance, found none: grade it first (fusion-hf grade)")
 
 
-def _check_options(kind: str, cls: type[Router], options: dict) -> None:
-    parameters = inspect.signature(cls.learn).parameters
-    known = [name for name in parameters if name not in ("x", "targets", "seed", "options")]
-    wrong = sorted(set(options) - set(known))
-    if wrong and "options" not in parameters:
-        raise UserError(f"kind {kind!r} has no option {wrong[0]!r}: expected {', '.join(known) or 'none'}")
+def _all_options(cls: type[Router], given: dict) -> dict:
+    """The options of a kind, given or by default; raises `UserError` for one that it does not have."""
+    known = cls.option_defaults()
+    wrong = sorted(set(given) - set(known))
+    if wrong:
+        raise UserError(f"kind {kind_name(cls)!r} has no option {wrong[0]!r}: expected {', '.join(known) or 'none'}")
+    return known | given
+
+
+def _encoder_name(encoder: str | TextEncoder) -> str:
+    return encoder if isinstance(encoder, str) else encoder.model.name_or_path or ""
+
+
+def _versions() -> dict[str, str]:
+    import fusion_hf
+
+    return {
+        "fusion_hf": fusion_hf.__version__, "transformers": transformers.__version__, "torch": torch.__version__,
+        "numpy": np.__version__, "python": platform.python_version(),
+    }  # fmt: skip
 
 
 def _one_task(data: RoutingData) -> RoutingData:

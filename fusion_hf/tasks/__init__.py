@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import plugins
+from ..errors import UserError
 from .modes import THINK_SUFFIX, with_mode
 
 __all__ = ["TASKS", "THINK_SUFFIX", "Example", "Task", "get_task", "with_mode"]
@@ -54,17 +55,26 @@ class Task:
 
 
 def _find() -> dict[str, Task]:
-    tasks = [plugins.load("tasks", name).TASK for name in plugins.names("tasks")]
+    tasks = [module.TASK for module in plugins.load_all("tasks").values()]
     order = ("Math", "Code", "Commonsense", "World knowledge", "Reading", "Popular")  # other domains go last
     place = {domain: i for i, domain in enumerate(order)}
     return {t.name: t for t in sorted(tasks, key=lambda t: (place.get(t.domain, len(order)), t.domain, t.name))}
 
 
 def get_task(name: str) -> Task:
-    """The task called `name`; a `ValueError` lists the known names."""
-    if name not in TASKS:
-        raise ValueError(f"unknown task {name!r}: expected one of {', '.join(TASKS)}")
-    return TASKS[name]
+    """The task called `name`, or that of a file: a path that ends in ``.py`` joins `TASKS`.
+
+    Raises:
+        UserError: No such task (the message lists the known ones), or the file's task has the name of another.
+    """
+    if not name.endswith(".py"):
+        if name not in TASKS:
+            raise UserError(f"unknown task {name!r}: expected one of {', '.join(TASKS)}, or the path of a .py file")
+        return TASKS[name]
+    task = plugins.given("tasks", name)[1].TASK
+    if not isinstance(task, Task) or TASKS.setdefault(task.name, task) is not task:
+        raise UserError(f"{name}: expected a TASK whose name is not taken yet, found {getattr(task, 'name', task)!r}")
+    return task
 
 
 TASKS: dict[str, Task] = {}

@@ -23,7 +23,7 @@ def load_examples(
     """Examples of one split.
 
     Args:
-        task: Name of a task, or the task.
+        task: Name of a task, the path of a file that defines one, or the task.
         split: ``train``, ``test`` or ``partial_test`` (50 queries of test, the same for everybody).
         limit: Take this many, drawn by `seed` from the whole split and kept in its order; None takes all.
         seed: Which sample.
@@ -34,10 +34,7 @@ def load_examples(
         UserError: Unknown split, a source that cannot be reached or is gated, or columns that the task does not know.
     """
     if isinstance(task, str):
-        try:
-            task = get_task(task)
-        except ValueError as error:
-            raise UserError(str(error)) from None
+        task = get_task(task)
     if split not in ("train", "test", "partial_test"):
         raise UserError(f"unknown split {split!r}: expected train, test or partial_test")
     if limit is not None and limit < 1:

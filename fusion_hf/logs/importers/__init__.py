@@ -12,7 +12,17 @@ from ... import plugins
 from ...errors import UserError
 from ._result import ImportResult
 
-FORMATS: dict[str, ModuleType] = {name: plugins.load("importers", name) for name in plugins.names("importers")}
+FORMATS: Mapping[str, ModuleType] = plugins.Plugins("importers")
+
+
+def format_name(format: str) -> str:
+    """Name of the importer that a user names, by its name or by the path of a file; raises `UserError` without one."""
+    if format.endswith(".py"):
+        return plugins.given("importers", format)[0]
+    name = format.replace("_", "-")
+    if name not in FORMATS:
+        raise UserError(f"unknown format {format!r}: expected one of {', '.join(FORMATS)}, or the path of a .py file")
+    return name
 
 
 def read(
@@ -21,7 +31,7 @@ def read(
     """Read a file or folder, gzip or not, with the importer called `format`.
 
     Args:
-        format: Name of a file in this folder; ``-`` and ``_`` count as the same.
+        format: Name of an importer (``-`` and ``_`` count as the same), or the path of a file that is one.
         path: File or folder (``fusionbench``: or a Hub dataset id).
         task: Task name for formats that carry none; it stands for the names of those that do.
         mapping: Column of the log row -> key of the source (``jsonl`` only).
@@ -29,9 +39,7 @@ def read(
     Raises:
         UserError: One line: unknown format, missing file, wrong shape, a score outside 0..1, an empty log.
     """
-    module = FORMATS.get(format.replace("_", "-"))
-    if module is None:
-        raise UserError(f"unknown format {format!r}: expected one of {', '.join(FORMATS)}")
+    module = FORMATS[format_name(format)]
     if mapping and format != "jsonl":
         raise UserError(f"--map names the keys of the format 'jsonl': leave it out for {format!r}")
     result = module.read(path, task=task, **({"mapping": mapping} if mapping else {}))
@@ -40,4 +48,4 @@ def read(
     return result
 
 
-__all__ = ["FORMATS", "ImportResult", "read"]
+__all__ = ["FORMATS", "ImportResult", "format_name", "read"]

@@ -10,7 +10,7 @@ trade-off can be asked for. This file is copied beside checkpoints (see `remote_
 import numpy as np
 import torch
 
-from ..base import Router
+from ..base import Router, keyword_defaults
 from ..targets import Targets
 from .best_single import averages, everywhere
 
@@ -26,6 +26,11 @@ class PaperRouter(Router):
     def shares(self, x: torch.Tensor) -> torch.Tensor:
         """Score of every candidate under every trade-off, [n, trades, m]."""
         raise NotImplementedError
+
+    @classmethod
+    def option_defaults(cls) -> dict:
+        """See `Router.option_defaults`."""
+        return keyword_defaults(cls.learn_shares)
 
     @classmethod
     def learn(cls, x: np.ndarray, targets: Targets, seed: int = 0, **options):

@@ -87,6 +87,11 @@ class CascadeRouter(FusionRouter):
         return learned | {"cascade": plans}, buffers | more
 
     @classmethod
+    def option_defaults(cls) -> dict:
+        """See `Router.option_defaults`."""
+        return FusionRouter.option_defaults()
+
+    @classmethod
     def _shares(cls, x: np.ndarray, targets: Targets, learned: dict, buffers: dict) -> np.ndarray:
         """How much each training query belongs to each group, by the router that has just been learned: [n, G]."""
         shapes = {name: [str(b.dtype).removeprefix("torch."), list(b.shape)] for name, b in buffers.items()}
@@ -229,7 +234,7 @@ class CascadeRouter(FusionRouter):
     def plan(
         self,
         queries: Sequence[str | Chat],
-        scenario: str = "performance",
+        scenario: str | None = None,
         *,
         alpha: float | None = None,
         beta: float | None = None,
@@ -260,7 +265,7 @@ class CascadeRouter(FusionRouter):
         """`CascadePlan.next` of every plan with the answers so far."""
         return [plan.next(known) for plan, known in zip(plans, answers, strict=True)]
 
-    def route(self, queries: Sequence[str | Chat], scenario: str = "performance", **how) -> list[RoutingDecision]:
+    def route(self, queries: Sequence[str | Chat], scenario: str | None = None, **how) -> list[RoutingDecision]:
         """Whom to ask first; see `Router.route`.
 
         Where a chain is better than any single candidate, ``performance``, ``cost`` and ``reward`` are those of

@@ -28,10 +28,31 @@ def choices(
     return found, rewards
 
 
-def figures(rewards: np.ndarray, data: RoutingData, picks: np.ndarray | None, rows=slice(None)) -> dict:
-    """Mean reward, performance and cost of picks; of a random candidate where picks is None."""
+def outcome(values: np.ndarray, picks: np.ndarray | None) -> np.ndarray:
+    """What picks brought, [n], of values [n, m]; the mean of what was measured where picks is None (at random)."""
+    return mean(values, 1) if picks is None else values[np.arange(len(values)), picks]
+
+
+def shared(reward: np.ndarray, single: np.ndarray) -> np.ndarray:
+    """Queries on which a choice and the best single candidate were both measured, bool [n].
+
+    All figures of a line stand on these, so that what is compared was measured on the same queries: in a log with few
+    answers a query, means over whatever each choice has would compare easy queries with hard ones.
+    """
+    return ~np.isnan(reward) & ~np.isnan(single)
+
+
+def figures(rewards: np.ndarray, data: RoutingData, picks: np.ndarray | None, rows: np.ndarray) -> dict:
+    """Mean reward, performance and cost of picks, of a random candidate where picks is None, and on how many queries.
+
+    Of the queries `rows` (bool [n]) those count on which everything was measured. A quantity that fewer than half of
+    them have is None instead.
+    """
     values = {"reward": rewards, "performance": data.performance, "cost_usd": data.cost}
-    if picks is not None:
-        line = np.arange(len(data))
-        values = {k: v[line, picks] for k, v in values.items()}
-    return {k: number(mean(v[rows])) for k, v in values.items()}
+    got = {name: outcome(v, picks) for name, v in values.items()}
+    keep = rows & ~np.isnan(got["reward"])
+    missing = {name: np.isnan(v) for name, v in got.items()}
+    dash = [name for name in got if 2 * (keep & missing[name]).sum() > keep.sum()]
+    for name in set(got) - set(dash):
+        keep = keep & ~missing[name]
+    return {k: None if k in dash else number(mean(v[keep])) for k, v in got.items()} | {"queries": int(keep.sum())}

@@ -39,14 +39,14 @@ def calibrate_on_bench(
     data = RoutingData.from_table(table)
     answers = log_answers(table, data, progress=True) if _has_plans(model) else None
     embeddings = None if model.encoder is None else embed_cached(model.text_encoder, data.queries, progress=True)
-    result = {"split": split, "scenario": name, **calibrate(model, data, embeddings, answers, **wanted)}
+    result = {"split": split, "scenario": name, **calibrate_router(model, data, embeddings, answers, **wanted)}
     if out:
         remember(model, result, name)
         model.save_pretrained(out)
     return result
 
 
-def calibrate(
+def calibrate_router(
     router: Router,
     data: RoutingData,
     embeddings: np.ndarray | None = None,
@@ -87,12 +87,16 @@ def calibrate(
         raise UserError(f"the log lacks candidates of the router: expected {', '.join(gone)}")
     singles = mean(data.select(known).performance, 0)
     best = int(np.nanargmax(singles))
+    single = data.select(known).performance[:, best]
     follow = follower(router, data, embeddings, answers)
     tried: dict[float, Outcome] = {}
 
     def meets(ratio: float) -> bool:
         performance, cost = tried.setdefault(ratio, follow(*_weights(ratio)))
-        return mean(cost) <= max_cost if min_quality is None else mean(performance) >= min_quality * singles[best]
+        if min_quality is None:
+            return mean(cost) <= max_cost
+        both = ~np.isnan(performance) & ~np.isnan(single)  # a log may lack cells: both on the same queries
+        return mean(performance[both]) >= min_quality * mean(single[both]) - 1e-12
 
     ratios = fixed_ratios(router)
     grid = RATIOS if ratios is None else ratios
@@ -105,7 +109,7 @@ def calibrate(
         if step < ROUNDS:
             grid = _between(sorted(tried), chosen, -1 if min_quality is None else 1)
     alpha, beta = _weights(chosen)
-    figures = _figures(*tried[chosen], data.select(known).performance[:, best], seed)
+    figures = _figures(*tried[chosen], single, seed)
     return {"alpha": alpha, "beta": beta, "best_single": known[best], **figures}
 
 
@@ -192,13 +196,15 @@ def _unmet(tried: dict[float, Outcome], max_cost: float | None, single: float) -
 
 
 def _figures(performance: np.ndarray, cost: np.ndarray, single: np.ndarray, seed: int, draws: int = 2000) -> dict:
-    seen = ~np.isnan(performance)
+    seen = ~np.isnan(performance) & ~np.isnan(single)
+    if not seen.any():
+        raise UserError("the log has no query on which the router's choice and the best single candidate were measured")
     performance, cost, single = performance[seen], cost[seen], single[seen]
     rows = np.random.default_rng(seed).integers(0, len(cost), (draws, len(cost)))
     values = {
         "performance": (performance.mean(), performance[rows].mean(1)),
         "cost_usd": (cost.mean(), cost[rows].mean(1)),
-        "quality": (performance.mean() / np.nanmean(single), performance[rows].mean(1) / np.nanmean(single[rows], 1)),
+        "quality": (performance.mean() / single.mean(), performance[rows].mean(1) / single[rows].mean(1)),
     }
     result: dict = {"queries": int(seen.sum())}
     for name, (value, drawn) in values.items():

@@ -68,6 +68,20 @@ def evaluate_cascade(
     }
 
 
+def followed_reward(
+    router: CascadeRouter,
+    test: RoutingData,
+    answers: np.ndarray,
+    scenario: Scenario,
+    scaling: Scaling,
+    embeddings: np.ndarray | None = None,
+) -> np.ndarray:
+    """Reward of following the plans of a cascade on every query of `test`, every call paid: [n]; see `replay`."""
+    outlook = router.outlook(test.queries, embeddings)
+    choice = router.pick(outlook, scenario.alpha, scenario.beta)
+    return _reward(replay(router, outlook, choice, AnsweredLog(test, answers, router)), test, scenario, scaling)
+
+
 def _reward(result, test: RoutingData, scenario: Scenario, scaling: Scaling) -> np.ndarray:
     def scaled(values: np.ndarray, name: str) -> np.ndarray:
         low, span = (np.array([part[name][t] for t in test.tasks]) for part in (scaling.low, scaling.span))

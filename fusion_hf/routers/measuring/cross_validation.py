@@ -10,9 +10,12 @@ from ...errors import UserError
 from ...logs.arrays import RoutingData
 from ...logs.rewards import Scaling, available_scenarios, get_scenario, pick
 from ...logs.stats import bootstrap_ci, mean, number, paired
+from ..base import Router
 from ..decisions import TIE
-from ..train import prepare, train_router
-from .anchors import ANCHORS, choices
+from ..kind import get_kind, kind_name
+from ..train import fit_router, prepare
+from .anchors import ANCHORS, choices, shared
+from .cascade_report import followed_reward
 
 
 def fold_of(data: RoutingData, folds: int, seed: int = 0) -> np.ndarray:
@@ -35,7 +38,7 @@ def fold_of(data: RoutingData, folds: int, seed: int = 0) -> np.ndarray:
 
 def cross_validate(
     data: RoutingData,
-    kinds: Sequence[str],
+    kinds: Sequence[str | type[Router]],
     folds: int = 5,
     scenario: str = "performance",
     encoder: str = DEFAULT_ENCODER,
@@ -44,16 +47,26 @@ def cross_validate(
     progress: bool = True,
     llms: Sequence[dict] | None = None,
     options: Mapping[str, dict] | None = None,
+    answers: np.ndarray | None = None,
 ) -> dict:
     """Router kinds against each other and the anchors, on the same held-out queries.
 
-    Queries are embedded once. Anchors and scaling come from the training part of each fold. `options` holds what the
-    `learn` of a kind takes, by kind.
+    Queries are embedded once. Anchors and scaling come from the training part of each fold.
+
+    Args:
+        data: Log arrays.
+        kinds: As in `fit_router`.
+        options: What the `learn` of a kind takes, by the kind's name.
+        answers: Final answers, object [n, m] in the order of `data` (see `answers.log_answers`). A kind that reads
+            answers learns from those of the other folds, and its plans are followed on those of its own fold, every
+            call paid; without them it is told from the query alone.
 
     Returns:
-        The dict of ``cv-router --json``. ``reward`` is the mean over held-out queries with its standard error ``se``
-        and ``ci95``; ``vs`` holds paired differences to every other kind and to the best single candidate;
-        ``fit_seconds`` is the mean over folds, embedding and text features left out (``prepare_seconds`` a fold).
+        The dict of ``cv-router --json``. ``reward`` is the mean over the held-out queries with its standard error
+        ``se`` and ``ci95``; ``vs`` holds paired differences to every other kind and to the best single candidate;
+        ``fit_seconds`` is the mean over folds, embedding and text features left out (``prepare_seconds`` a fold). A
+        line stands on the ``queries`` on which its choice and the best single candidate were both measured, and so do
+        its ``gap_recovered`` and the ``best_single`` and ``oracle`` beside it.
     """
     trade = get_scenario(scenario)
     if scenario not in available_scenarios(data):
@@ -63,7 +76,8 @@ def cross_validate(
     text_encoder = None if encoder == NONE else load_encoder(encoder)
     embeddings = None if text_encoder is None else embed_cached(text_encoder, data.queries, progress=progress)
     fold = fold_of(data, folds, seed)
-    names = [*dict.fromkeys(kinds)]
+    classes = {kind_name(kind): get_kind(kind) for kind in kinds}
+    names = list(classes)
     got = {name: np.full(len(data), np.nan) for name in (*names, *ANCHORS)}
     seconds, prepared = {name: [] for name in names}, []
     for f in _bar(range(folds), progress):
@@ -80,15 +94,18 @@ def cross_validate(
         prepared.append(time.perf_counter() - start)
         for name in names:
             start = time.perf_counter()
-            router = train_router(
-                name, train, text_encoder or NONE, task_labels, seed, features=features, llms=llms,
-                **(options or {}).get(name, {}),
+            known = answers if classes[name].needs_answers else None
+            router = fit_router(
+                classes[name], train, text_encoder or NONE, task_labels, seed, features=features, llms=llms,
+                answers=None if known is None else known[inside], **(options or {}).get(name, {}),
             )  # fmt: skip
             seconds[name].append(time.perf_counter() - start)
             # A kind that trained an encoder of its own needs embeddings of its own.
-            shared = embeddings is not None and router.encoder is text_encoder.model
-            predictions = router.predict(test.queries, embeddings[outside] if shared else None)
-            predictions = predictions.select(test.candidates)
+            own = None if text_encoder is None or router.encoder is not text_encoder.model else embeddings[outside]
+            if known is not None and getattr(router, "has_plans", False) and trade.score == "performance":
+                got[name][outside] = followed_reward(router, test, known[outside], trade, Scaling.fit(train), own)
+                continue
+            predictions = router.predict(test.queries, own).select(test.candidates)
             expected = predictions.reward(trade.alpha, trade.beta, trade.score)
             picks = pick(expected, predictions.cost, test.candidates, tolerance=TIE)
             got[name][outside] = rewards[line, picks]
@@ -104,23 +121,14 @@ def _bar(items, progress: bool):
 
 
 def _cv_result(got, names, seconds, prepared, folds, scenario, lone) -> dict:
-    single, oracle = mean(got["best-single"]), mean(got["oracle"])
-    span = oracle - single
-    kinds = {}
+    lines = {name: _line(got[name], got["best-single"], got["oracle"]) for name in (*names, *ANCHORS)}
     for name in names:
-        reward, low, high = bootstrap_ci(got[name])
-        measured = got[name][~np.isnan(got[name])]
-        kinds[name] = {
-            "reward": number(reward),
-            "se": number(measured.std(ddof=1) / np.sqrt(len(measured))) if len(measured) > 1 else None,
-            "ci95": [number(low), number(high)],
-            "gap_recovered": float((reward - single) / span) if span > 0 else None,
-            "fit_seconds": float(np.mean(seconds[name])),
-            "vs": {
-                other: {k: number(v) for k, v in paired(got[name], got[other]).items()}
-                for other in (*names, "best-single")
-                if other != name
-            },
+        lines[name]["fit_seconds"] = float(np.mean(seconds[name]))
+        lines[name]["vs"] = {
+            other: {k: number(v) for k, v in paired(got[name], got[other]).items()}
+            | {"queries": int((~np.isnan(got[name] - got[other])).sum())}
+            for other in (*names, "best-single")
+            if other != name
         }
     return {
         "folds": folds,
@@ -128,6 +136,22 @@ def _cv_result(got, names, seconds, prepared, folds, scenario, lone) -> dict:
         "queries": int((~np.isnan(got["oracle"])).sum()),
         "lone_queries": lone,
         "prepare_seconds": float(np.mean(prepared)),
-        "kinds": kinds,
-        "anchors": {name: {"reward": number(mean(got[name]))} for name in ANCHORS},
+        "kinds": {name: lines[name] for name in names},
+        "anchors": {name: {k: lines[name][k] for k in ("reward", "queries")} for name in ANCHORS},
+    }
+
+
+def _line(got: np.ndarray, single: np.ndarray, oracle: np.ndarray) -> dict:
+    """Figures of one choice, all on the queries on which it and the best single candidate were measured."""
+    rows = shared(got, single)
+    reward, low, high = bootstrap_ci(got[rows])
+    best, most = mean(single[rows]), mean(oracle[rows])
+    return {
+        "queries": int(rows.sum()),
+        "reward": number(reward),
+        "se": number(got[rows].std(ddof=1) / np.sqrt(rows.sum())) if rows.sum() > 1 else None,
+        "ci95": [number(low), number(high)],
+        "best_single": number(best),
+        "oracle": number(most),
+        "gap_recovered": float((reward - best) / (most - best)) if most - best > 1e-12 else None,
     }

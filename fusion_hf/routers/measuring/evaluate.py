@@ -17,7 +17,7 @@ from ...logs.store import query_overlap, read_log
 from .. import load_router
 from ..base import Router
 from ..decisions import TIE, Predictions
-from .anchors import ANCHORS, choices, figures
+from .anchors import ANCHORS, choices, figures, outcome, shared
 from .cross_validation import cross_validate, fold_of
 from .operating_points import cost_weights
 from .report import format_cv, format_evaluation
@@ -139,46 +139,55 @@ def _scenario(
     expected = predictions.reward(scenario.alpha, scenario.beta, scenario.score)
     picks = pick(expected, predictions.cost, test.candidates, tolerance=TIE)
     tasks = np.array(test.tasks)
-    got = rewards[np.arange(len(test)), picks]
-    shown = {}
+    got, single = outcome(rewards, picks), outcome(rewards, anchors["best-single"])
+    both = shared(got, single)
+    shown: dict[str, dict] = {}
     for name in ANCHORS:
-        if name == "random" or name in anchors:
-            shown[name] = figures(rewards, test, anchors.get(name))
-        else:
-            shown[name] = {"reward": None, "performance": None, "cost_usd": None}
-        if name in ("cheapest", "best-single") and name in anchors:
+        if name != "random" and name not in anchors:
+            shown[name] = {"reward": None, "performance": None, "cost_usd": None, "queries": 0}
+            continue
+        rows = shared(outcome(rewards, anchors.get(name)), single)
+        shown[name] = figures(rewards, test, anchors.get(name), rows)
+        if name in ("cheapest", "best-single"):
             shown[name] = {"candidate": test.candidates[anchors[name][0]]} | shown[name]
-    single = rewards[np.arange(len(test)), anchors["best-single"]]
     return {
-        **figures(rewards, test, picks),
-        "ci95": [number(v) for v in bootstrap_ci(got)[1:]],
+        **figures(rewards, test, picks, both),
+        "ci95": [number(v) for v in bootstrap_ci(got[both])[1:]],
         "vs_best_single": {k: number(v) for k, v in paired(got, single).items()},
-        "by_task": {
-            str(t): figures(rewards, test, picks, tasks == t) | {"queries": int((tasks == t).sum())}
-            for t in np.unique(tasks)
-        },
+        "by_task": {str(t): figures(rewards, test, picks, both & (tasks == t)) for t in np.unique(tasks)},
         "picks": {test.candidates[c]: int(k) for c, k in zip(*np.unique(picks, return_counts=True), strict=True)},
         "anchors": shown,
     }
 
 
 def _frontier(predictions: Predictions, test: RoutingData, train: RoutingData) -> dict:
-    """Operating points of the router over the weight of cost, and their AIQ (RouterBench, arXiv 2403.12031)."""
+    """Operating points of the router over the weight of cost, and what they are worth (AIQ: see `stats.aiq`).
+
+    All stand on the same queries: those on which every candidate that has costs was measured.
+    """
     nothing: dict[str, Any] = {
         "frontier": [],
+        "frontier_queries": 0,
         "aiq": None,
         "aiq_singles": None,
         "cost_share_at": {str(s): None for s in SHARES},
     }
     if np.isnan(predictions.cost).all() or np.isnan(test.cost).all():
         return nothing
-    line = np.arange(len(test))
+    usable = ~np.isnan(test.cost).all(0) & ~np.isnan(test.performance).all(0)
+    whole = ~np.isnan(test.cost[:, usable]).any(1) & ~np.isnan(test.performance[:, usable]).any(1)
     best = int(np.nanargmax(mean(train.performance, 0)))
-    points = set()
+    if not whole.any() or not usable[best]:
+        return nothing
+    test, predictions = test.subset(whole), predictions.subset(whole)
+    line, points = np.arange(len(test)), set()
     for weight in cost_weights(test.cost[:, best]):
         expected = predictions.performance - weight * predictions.cost
         picks = pick(expected, predictions.cost, test.candidates, tolerance=TIE)
-        points.add((float(mean(test.cost[line, picks])), float(mean(test.performance[line, picks]))))
+        if usable[picks].all():
+            points.add((float(mean(test.cost[line, picks])), float(mean(test.performance[line, picks]))))
+    if not points:
+        return nothing
     cost, quality = (np.array(v) for v in zip(*sorted(points), strict=True))
     singles = mean(test.cost, 0), mean(test.performance, 0)
     kept = ~np.isnan(singles[0]) & ~np.isnan(singles[1])
@@ -193,6 +202,7 @@ def _frontier(predictions: Predictions, test: RoutingData, train: RoutingData) -
             {"cost_usd": float(c), "performance": float(q)}
             for c, q in zip(cost[quality > best_so_far], quality[quality > best_so_far], strict=True)
         ],
+        "frontier_queries": len(test),
         "aiq": aiq(cost, quality, end),
         "aiq_singles": aiq(singles[0][kept], singles[1][kept], end),
         "cost_share_at": share,

@@ -7,25 +7,43 @@ from .text import cell, table
 def format_evaluation(result: dict) -> str:
     """The dict of `evaluate_router` as Markdown."""
     parts = [f"{result['queries']} queries of split {result['split']}, {len(result['candidates'])} candidates"]
+    if result.get("in_sample"):
+        parts.append(
+            "In-sample: the router was trained on this split. The figures say how well it fits, not how well it routes "
+            "new queries: measure it on another split."
+        )
     for name, s in result["scenarios"].items():
         low, high = s["ci95"]
-        head = [name, "reward", "95 %", "performance", "USD a query"]
-        rows = [["router", cell(s["reward"]), f"{cell(low)} to {cell(high)}", cell(s["performance"]), _usd(s)]]
+        head = [name, "reward", "95 %", "performance", "USD a query", "queries"]
+        interval = f"{cell(low)} to {cell(high)}"
+        rows = [["router", cell(s["reward"]), interval, cell(s["performance"]), _usd(s), str(s["queries"])]]
         for anchor, a in s["anchors"].items():
             label = f"{anchor} ({a['candidate']})" if "candidate" in a else anchor
-            rows.append([label, cell(a["reward"]), "", cell(a["performance"]), _usd(a)])
+            rows.append([label, cell(a["reward"]), "", cell(a["performance"]), _usd(a), str(a["queries"])])
         parts.append(table(head, rows))
     if result["aiq"] is not None:
         shares = ", ".join(f"{100 * float(k):g} %: {cell(v, '{:.2f}')}" for k, v in result["cost_share_at"].items())
         parts.append(
             f"AIQ {result['aiq']:.4f} (hull of single candidates {result['aiq_singles']:.4f}); share of the best "
-            f"single's cost at this share of its performance: {shares}"
+            f"single's cost at this share of its performance: {shares}; on {result['frontier_queries']} queries"
         )
-    if "cascade" in result:
+    if _sparse(result["queries"], *result["scenarios"].values()):
+        parts.append(SPARSE)
+    if result.get("cascade"):
         parts.append(format_cascade(result["cascade"]))
     if result.get("leaked_queries"):
         parts.append(f"Warning: {result['leaked_queries']} query texts stand in the training split too.")
     return "\n\n".join(parts)
+
+
+SPARSE = (
+    "The log lacks answers: a line stands on the queries on which its choice and the best single candidate were both "
+    "measured. Compare lines of unlike numbers of queries with care."
+)
+
+
+def _sparse(queries: int, *lines: dict) -> bool:
+    return any(line["queries"] < queries for line in lines)
 
 
 def _usd(figures: dict) -> str:
@@ -34,16 +52,19 @@ def _usd(figures: dict) -> str:
 
 def format_cv(result: dict) -> str:
     """The dict of `cross_validate` as Markdown."""
-    head = [result["scenario"], "reward", "se", "gap recovered", "fit s", "against the best kind"]
+    head = [result["scenario"], "reward", "se", "gap recovered", "queries", "fit s", "against the best kind"]
     best = max(result["kinds"], key=lambda k: result["kinds"][k]["reward"] or 0)
     rows = []
     for name, k in result["kinds"].items():
         gap = k["vs"].get(best)
-        against = f"{gap['difference']:+.4f} (se {cell(gap['se'])})" if gap else ""
+        against = "" if not gap else f"{cell(gap['difference'], '{:+.4f}')} (se {cell(gap['se'])})"
         rows.append(
-            [name, cell(k["reward"]), cell(k["se"]), cell(k["gap_recovered"], "{:.1%}"),
+            [name, cell(k["reward"]), cell(k["se"]), cell(k["gap_recovered"], "{:.1%}"), str(k["queries"]),
              f"{k['fit_seconds']:.2f}", against]
         )  # fmt: skip
     for name, a in result["anchors"].items():
-        rows.append([name, cell(a["reward"]), "", "", "", ""])
-    return f"{result['folds']} folds, {result['queries']} queries\n\n" + table(head, rows)
+        rows.append([name, cell(a["reward"]), "", "", str(a["queries"]), "", ""])
+    parts = [f"{result['folds']} folds, {result['queries']} queries", table(head, rows)]
+    if _sparse(result["queries"], *result["kinds"].values(), *result["anchors"].values()):
+        parts.append(SPARSE)
+    return "\n\n".join(parts)

@@ -6,7 +6,7 @@ A metric is a file in this folder with `paper` and `strict`: functions of (respo
 a `Grade`; it is found by its file name. Changing what a version returns raises its `REVISION`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 from ... import plugins
@@ -17,7 +17,7 @@ VERSIONS = ("strict", "paper")
 REVISION = {"strict": 2, "paper": 1}
 
 
-GRADERS: dict[str, ModuleType] = {name: plugins.load("graders", name) for name in plugins.names("graders")}
+GRADERS: Mapping[str, ModuleType] = plugins.Plugins("graders")
 
 
 def grader_name(metric: str, version: str = "strict") -> str:
