@@ -15,7 +15,7 @@ def arguments(add) -> None:
     add("query", nargs="*", help="queries; none reads standard input, a query a line")
     add("--file", help="read queries from this file: one a line; in a .jsonl file, a JSON string or a chat (list of "
         "messages with role and content) a line")  # fmt: skip
-    add("--scenario", default="performance", help="a trade-off that the router knows (default: performance)")
+    add("--scenario", help="a trade-off that the router knows (default: performance)")
     add("--alpha", type=float, help="a trade-off of your own: reward = alpha * performance - beta * cost")
     add("--beta", type=float, help="see --alpha; the one that is not given is 0")
     add("--max-cost", type=float, help="USD that one answer may cost")

@@ -67,7 +67,8 @@ def fit_router(
     options = _all_options(cls, options)
     made = {
         "settings": {
-            "kind": kind_name(cls), "encoder": _encoder_name(encoder), "task_labels": task_labels, "seed": seed, "option": options,
+            "kind": kind_name(cls), "encoder": _encoder_name(encoder), "task_labels": task_labels, "seed": seed,
+            "option": options,
         },
         "log": {
             "fingerprint": data.fingerprint(), "queries": len(data), "candidates": len(data.candidates),
