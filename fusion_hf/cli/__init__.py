@@ -61,6 +61,16 @@ def call(args: argparse.Namespace, **more) -> Result:
     return function(**(typed | more))
 
 
+def run_ended(result: dict, run: dict) -> dict:
+    """`result` with the exit code that a run of the collector asks for, and a line on standard error that says why."""
+    from ..llms.record import outcome
+
+    code, why = outcome(run)
+    if why:
+        print(f"fusion-hf: {why}", file=sys.stderr)
+    return result | {"exit_code": code} if code else result
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = Parser(prog="fusion-hf", description="Fuse many LLMs from their logs.", allow_abbrev=False)

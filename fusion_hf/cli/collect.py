@@ -1,6 +1,8 @@
 """`fusion-hf collect`: ask every LLM of a pool, in every mode."""
 
-from . import print_json
+import sys
+
+from . import print_json, run_ended
 
 HELP = "ask every LLM of a pool, in every mode"
 EXAMPLE = "fusion-hf collect --pool pool.yaml --tasks gsm8k --out logs"
@@ -12,7 +14,7 @@ def arguments(add) -> None:
     add("--tasks", required=True, help="comma-separated task names, or all")
     add("--split", default="train", choices=("train", "partial_test", "test"))
     add("--limit", type=int, help="queries a task (default: all of them; the published sample: 500 of train)")
-    add("--modes", "--mode", default="direct,think", help="any of direct, think, thought (default: direct,think)")
+    add("--modes", "--mode", help="any of direct, think, thought (default: direct,think, which asks and pays twice)")
     add("--templates", help="thought templates (folder or Hub id) that mode thought puts before each query")
     add("-k", type=int, default=3, help="mode thought: templates before a query (default: 3)")
     add("--max-words", type=int, help="mode thought: drop the least similar templates of a longer prompt")
@@ -33,18 +35,30 @@ def run(args):
     from ..tasks import TASKS
 
     tasks = list(TASKS) if args.tasks == "all" else args.tasks.split(",")
-    pool, modes = load_pool(args.pool), args.modes.split(",")
+    pool, modes = load_pool(args.pool), (args.modes or "direct,think").split(",")
     if args.templates and "thought" in modes and not args.dry_run:
         for llm in pool:
             remember(args.out, llm, Thoughts(args.templates, args.k))
     result = collect_tasks(
         pool, tasks, split=args.split, limit=args.limit, out=args.out, modes=modes,
         source=args.source, seed=args.seed, max_usd=args.max_usd, concurrency=args.concurrency, dry_run=args.dry_run,
-        engine=args.engine, prompts=_prompts(args),
+        engine=args.engine, prompts=_prompts(args), announce=None if args.modes else _both_modes,
     )  # fmt: skip
     result = result.to_dict()
     print_json(result)
-    return result
+    return result if args.dry_run else run_ended(result, result)
+
+
+def _both_modes(plan):
+    """Say what the default of two modes costs."""
+    asked = sum(plan.by_mode.values())
+    if asked and plan.usd_most != 0:
+        most = "a price that is not known" if plan.usd_most is None else f"at most {plan.usd_most:.4g} USD"
+        print(
+            f"fusion-hf collect: every query is asked in two modes, direct and think: {asked} requests, {most}; "
+            "--modes direct asks half of them",
+            file=sys.stderr,
+        )
 
 
 def _prompts(args):

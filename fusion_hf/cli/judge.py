@@ -1,6 +1,6 @@
 """`fusion-hf judge`: an LLM scores every answer of a log; resumable."""
 
-from . import print_json
+from . import print_json, run_ended
 
 HELP = "let an LLM score every answer of a log, 0..1; the same command resumes"
 EXAMPLE = "fusion-hf judge logs --model llama-3.3-70b --pool pool.yaml --max-usd 5"
@@ -26,4 +26,4 @@ def run(args):
         dry_run=args.dry_run, max_usd=args.max_usd, concurrency=args.concurrency,
     )  # fmt: skip
     print_json(result)
-    return result
+    return result if args.dry_run else run_ended(result, result["run"])

@@ -18,6 +18,7 @@ def arguments(add) -> None:
     add("--min-similarity", type=float, default=0.0, help="no template below this cosine (default: 0)")
     add("--diversity", type=float, default=0.0, help="0 to 1: how much likeness to other templates counts against one")
     add("--filter-tasks", action="store_true", help="only templates of the task that the query seems to belong to")
+    add("--max-usd", type=float, help="what the answers may cost; needed for an LLM that is not free of charge")
     add("--show-prompt", action="store_true", help="print the prompt too")
 
 
@@ -27,7 +28,7 @@ def run(args):
     replies = think_with(
         args.templates, read_queries(args), args.model, pool=args.pool, k=args.k, style=args.style,
         max_tokens=args.max_tokens, prompts=args.prompts, min_similarity=args.min_similarity,
-        diversity=args.diversity, filter_tasks=args.filter_tasks,
+        diversity=args.diversity, filter_tasks=args.filter_tasks, max_usd=args.max_usd,
     )  # fmt: skip
     for reply in replies:
         if args.show_prompt:

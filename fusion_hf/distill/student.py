@@ -14,6 +14,7 @@ import yaml
 from ..errors import UserError
 from ..llms.collect import Summary, collect, finish
 from ..llms.pool import LLM, Pool
+from ..llms.prepare import check_paid
 from ..llms.requests import Request, messages_of
 from ..logs.schema import KEY
 from ..logs.stats import bootstrap_ci, paired
@@ -93,8 +94,9 @@ def ask_student(
         splits: Default: all that it has, so that routers can learn about the student too.
         modes: ``direct``, ``think`` or both.
         limit: At most so many queries of each task and split (those with the first ids, the same every time).
-        **options: See `fusion_hf.llms.collect.collect_async`.
+        **options: See `fusion_hf.llms.collect.collect_async`. An LLM that is not free of charge needs ``max_usd``.
     """
+    check_paid(llm, options.get("max_usd"))
     rows = _queries(bench, splits or bench_splits(bench), limit)
     return collect(Pool([llm]), list(_requests(rows, llm.name, modes)), out, **options)
 

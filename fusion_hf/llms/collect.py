@@ -29,7 +29,10 @@ ENGINES = ("asyncio", "ray")
 
 def collect(pool: Pool, requests: Iterable[Request], out: str | Path, **options: Any) -> Summary:
     """`collect_async` for callers without an event loop."""
-    return asyncio.run(collect_async(pool, requests, out, **options))
+    try:
+        return asyncio.run(collect_async(pool, requests, out, **options))
+    except asyncio.CancelledError:  # by a second signal
+        raise KeyboardInterrupt from None
 
 
 async def collect_async(
@@ -67,7 +70,7 @@ async def collect_async(
     limits = Limits(concurrency, retries, timeout, max_usd, max_failures)
     check_limits(limits, pool)
     with locked(out), Progress(requests, total, progress) as bar:
-        summary, new, spent = prepare(pool, requests, out, limits, bar.update)
+        summary, new, limits, spent = prepare(pool, requests, out, limits, bar.update)
         writer, held = ShardWriter(out), None if max_usd is None else Held(out)
         recorder = Recorder(writer, summary, bar.update)
         budget = Budget(max_usd, spent, held.write) if held else None
@@ -111,10 +114,12 @@ def collect_examples(
     """
     examples = {task: list(rows) for task, rows in examples.items()}
     requests = make_requests(pool, examples, modes, metrics, prompts)
-    if dry_run:
-        return plan(pool, requests, out)
-    if announce is not None:
-        announce(plan(pool, requests, out))
+    if dry_run or announce is not None:
+        price = plan(pool, requests, out)
+        if announce is not None:
+            announce(price)
+        if dry_run:
+            return price
         requests = make_requests(pool, examples, modes, metrics, prompts)
     if engine not in ENGINES:
         raise UserError(f"unknown engine {engine!r}: expected one of {', '.join(ENGINES)}")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from .options import check_capped
 from .pool import LLM, Pool, load_pool, save_pool
 from .record import Summary
 from .requests import Request, answer_limit, messages_of, worst_case
-from .runner import Limits, charged, counted
+from .runner import Limits, charged
 from .unrecorded_spend import held_usd
 
 # Options that do not change an answer.
@@ -22,20 +23,21 @@ RUNNING = ("concurrency", "timeout", "batch_size", "token_budget", "device", *EN
 
 def prepare(
     pool: Pool, requests: Iterable[Request], out: str | Path, limits: Limits, done: Callable[[Summary], None]
-) -> tuple[Summary, Iterator[Request], float]:
+) -> tuple[Summary, Iterator[Request], Limits, float]:
     """Everything before the first question, for any engine.
 
     Returns:
         The summary so far, the requests that `out` does not answer (the others are counted and `done` as they are
-        read), and the USD that count against the cap.
+        read), the limits with what the folder knows of its LLMs, and the USD that count against the cap.
     """
     repair(out)
     _remember_pool(pool, Path(out))
-    known, spent, feared = already(out, pool, limits.max_usd)
+    known, spent, feared, dearer = already(out, pool, limits.max_usd)
     if limits.max_usd is not None:
         feared += held_usd(out)
     summary = Summary(usd_total=spent)
-    return summary, _new_requests(requests, pool, known, summary, done), spent + feared
+    new = _new_requests(requests, pool, known, summary, done)
+    return summary, new, replace(limits, dearer=dearer), spent + feared
 
 
 def check_limits(limits: Limits, pool: Pool) -> None:
@@ -68,13 +70,14 @@ def check_paid(llm: LLM, max_usd: float | None) -> None:
         raise UserError(f"{llm.name} {charges}: expected --max-usd USD, what its answers may cost at most, found none")
 
 
-def already(out: str | Path, pool: Pool, max_usd: float | None) -> tuple[KeySet, float, float]:
-    """Keys that are answered, the USD they cost, and what they may have cost beyond that.
+def already(out: str | Path, pool: Pool, max_usd: float | None) -> tuple[KeySet, float, float, dict[str, float]]:
+    """(keys that are answered, the USD they cost, what they may have cost beyond that, see `Limits.dearer`).
 
-    The last is only told under a cap: the worst case of answers without the server's count, and what a server itself
-    says that it charged.
+    The last two are only told under a cap. What answers may have cost beyond their cost is the worst case of those
+    without the server's count, and what a server itself says that it charged.
     """
     done, spent, feared = KeySet(), 0.0, 0.0
+    dearer: dict[str, float] = {}
     for row in read_rows(out):
         if row.get("error") is None:
             done.add(row_key(row))
@@ -82,12 +85,14 @@ def already(out: str | Path, pool: Pool, max_usd: float | None) -> tuple[KeySet,
             spent += cost or 0.0
             if max_usd is None:
                 continue
-            most = 0.0
-            if row["llm"] in pool and not counted(cost, row.get("usage_source")):
+            reported, most = _usd(row, "reported_cost", out), 0.0
+            if row["llm"] in pool:
                 most = worst_case(pool[row["llm"]], messages_of(row["query"], row["mode"]), row.get("input_tokens"))
-            real = charged(cost, row.get("usage_source"), _usd(row, "reported_cost", out), most)
+            real = charged(cost, row.get("usage_source"), reported, most)
             feared += max(0.0, real - (cost or 0.0))
-    return done, spent, feared
+            if most > 0:
+                dearer[row["llm"]] = max(dearer.get(row["llm"], 1.0), real / most)
+    return done, spent, feared, dearer
 
 
 def _usd(row: dict[str, Any], name: str, where: str | Path) -> float | None:

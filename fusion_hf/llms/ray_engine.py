@@ -63,7 +63,7 @@ def collect_ray(
     started = not ray.is_initialized()
     check_limits(limits, pool)
     with locked(out), Progress(requests, total, progress) as bar:
-        summary, new, spent = prepare(pool, requests, out, limits, bar.update)
+        summary, new, limits, spent = prepare(pool, requests, out, limits, bar.update)
         if started:
             _start(ray)
         run = secrets.token_hex(4)

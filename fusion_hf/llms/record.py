@@ -1,7 +1,7 @@
 """What a run of the collector leaves: a row for each outcome, its figures, and the bar that shows them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,20 +44,22 @@ class Summary:
     stopped: dict[str, str] = field(default_factory=dict)
     interrupted: bool = False
 
-    @property
-    def failed(self) -> bool:
-        """Whether requests were tried and none of them got an answer."""
-        errors = sum(n for reason, n in self.dropped.items() if reason in (*KINDS, "endpoint_down"))
-        return bool(errors) and self.kept == self.resumed
-
-    @property
-    def exit_code(self) -> int:
-        """Of a command: 130 interrupted (as shells say), 1 no answer at all, else 0."""
-        return 130 if self.interrupted else int(self.failed)
-
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {k: dict(v) if isinstance(v, dict) else v for k, v in vars(self).items()}
+
+
+def outcome(run: Mapping[str, Any]) -> tuple[int, str | None]:
+    """(exit code of a command, what to say) by the figures of a `Summary`.
+
+    130 where a signal ended the run, as shells have it; 1 where requests were tried and none got an answer; else 0.
+    """
+    reasons = ", ".join(f"{reason} {count}" for reason, count in run["dropped"].items() if count)
+    if run["interrupted"]:
+        return 130, f"interrupted: {run['kept']} answers are kept, the same command goes on"
+    if run["kept"] == run["resumed"] and any(run["dropped"].get(kind) for kind in (*KINDS, "endpoint_down")):
+        return 1, f"no request got an answer ({reasons}): the same command asks again"
+    return 0, None
 
 
 class Progress:

@@ -113,7 +113,7 @@ def worst_case(llm: LLM, messages: Messages, estimate: int | None = None) -> flo
     what is no text. `estimate`: an estimate of its tokens, where the chat that was sent may have been longer than
     `messages`.
     """
-    tokens = sum(map(_bytes, messages)) + _bytes({"content": [_with_text(llm.options)]})
+    tokens = sum(map(_bytes, messages)) + _option_bytes(llm.options)
     tokens = max(tokens, (estimate or 0) * CHARACTERS_PER_TOKEN) + 16 * len(messages) + 32
     sent, cached, got, reasoning = (price or 0 for price in llm.prices)
     return (tokens * max(sent, cached) + (answer_limit(llm) or 0) * max(got, reasoning)) / 1e6
@@ -131,10 +131,11 @@ def _bytes(message: Mapping[str, Any]) -> int:
     )
 
 
-def _with_text(llm_options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options whose text a server may put before the model: tools, schemas, arguments of the chat template."""
+def _option_bytes(llm_options: Mapping[str, Any]) -> int:
+    """Bytes of the options whose text a server may put before the model: tools, schemas, arguments of a template."""
     sent = {**llm_options, **(llm_options.get("extra_body") or {})}
-    return {k: v for k, v in sent.items() if isinstance(v, dict | list) and k not in ("extra_body", "stop")}
+    texts = [v for k, v in sent.items() if isinstance(v, dict | list) and k not in ("extra_body", "stop")]
+    return len(json.dumps(texts, default=str)) if texts else 0
 
 
 @dataclass

@@ -8,7 +8,7 @@ import random
 import signal
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +38,7 @@ class Limits:
             alone for the rest of the run.
         window: Requests that are read ahead at most: enough that one slow endpoint does not hold up the others.
         sharers: Processes that ask the same servers; each gets its share of `concurrency`.
+        dearer: LLM -> how many times its worst case an answer has cost before (at least 1).
     """
 
     concurrency: int | None = None
@@ -47,6 +48,7 @@ class Limits:
     max_failures: int = 8
     window: int = 20_000
     sharers: int = 1
+    dearer: Mapping[str, float] = field(default_factory=dict)
 
 
 class Budget:
@@ -130,6 +132,9 @@ class Runner:
         self.retried: Counter[str] = Counter()
         self._backends: dict[str, Backend] = {}
         self._window = asyncio.Semaphore(limits.window)
+        # Under a cap, by LLM: who asks it first, and how many times its worst case an answer turned out to cost.
+        self._first: dict[str, asyncio.Lock] = {}
+        self._dearer: dict[str, float] = dict(limits.dearer)
 
     async def run(self, requests: Iterable[Request]) -> None:
         """Answer all requests; may be called again. After `stop` those in flight are finished, the others dropped."""
@@ -172,13 +177,24 @@ class Runner:
 
     async def _work(self, endpoint: Endpoint) -> None:
         while (request := await endpoint.queue.get()) is not None:
-            await self._answer(endpoint, request)
+            name = request.llm
+            if self.budget.cap is not None and name not in self._dearer:
+                # A server that charges for more than it was asked for shows that by its first answer, asked alone.
+                async with self._first.setdefault(name, asyncio.Lock()):
+                    if name not in self._dearer:
+                        await self._answer(endpoint, request)
+                        self._dearer.setdefault(name, 1.0)
+                        request = None
+            if request is not None:
+                await self._answer(endpoint, request)
             self._window.release()
 
     async def _answer(self, endpoint: Endpoint, request: Request) -> None:
         """One request to its end: an answer, an error, or dropped."""
         llm = self.pool[request.llm]
-        most = worst_case(llm, request.messages) if self.budget.cap is not None else 0.0
+        most = 0.0
+        if self.budget.cap is not None:
+            most = worst_case(llm, request.messages) * self._dearer.get(llm.name, 1.0)
         attempt = 0
         while True:
             if not await self._may_ask(endpoint):
@@ -215,7 +231,10 @@ class Runner:
                 counts = (reply.input_tokens, reply.output_tokens, reply.cached_tokens, reply.reasoning_tokens)
                 usd = self.pool.cost(llm.name, *counts)
                 self.on_answer(request, reply, usd)
-                return await self.budget.settle(most, charged(usd, reply.usage_source, reply.reported_cost, most))
+                real = charged(usd, reply.usage_source, reply.reported_cost, most)
+                if real > most > 0:
+                    self._dearer[llm.name] = self._dearer.get(llm.name, 1.0) * real / most
+                return await self.budget.settle(most, real)
             finally:
                 if entered is not None:
                     endpoint.limit.leave(entered, refused)

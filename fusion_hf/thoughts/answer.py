@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..llms.pool import LLM
+from ..llms.pool import LLM, load_pool
+from ..llms.prepare import check_paid
 from .ask import Chat, ask
 from .index import Hit, TemplateIndex
 from .prompt import Prompts, check_style, fit_prompt, load_prompts
@@ -138,23 +139,25 @@ def think_with(
     style: str = "thought",
     max_tokens: int = 256,
     prompts: str | Path | None = None,
+    max_usd: float | None = None,
     **search: Any,
 ) -> list[Thought]:
     """Answer queries by an LLM of the pool file, or without one by a local model (folder or Hub id), greedily.
 
     Raises:
-        UserError: A model or folder is missing, or no query got a reply.
+        UserError: A model or folder is missing; no query got a reply; or the LLM is not free of charge, and `max_usd`
+            does not say what its answers may cost.
     """
+    if pool is not None:
+        llm = load_pool(pool).get_llm(model)
+        check_paid(llm, max_usd)
     index = None if style == "zero-shot" else TemplateIndex.from_pretrained(templates)
     search["prompts"] = load_prompts(prompts)
     if pool is None:
         return _by_pipeline(queries, index, model, k, style, max_tokens, search)
-    from ..llms.pool import load_pool
-
-    llm = load_pool(pool).get_llm(model)
     limit = "max_completion_tokens" if "max_completion_tokens" in llm.options else "max_tokens"
     llm = replace(llm, options=llm.options | {limit: max_tokens, "temperature": 0.0})
-    thoughts = think(queries, index, llm, k, style, search=search)
+    thoughts = think(queries, index, llm, k, style, search=search, max_usd=max_usd)
     if all(thought.error for thought in thoughts):
         raise UserError(f"{model} answered none of {len(thoughts)} queries: {thoughts[0].error}")
     return thoughts

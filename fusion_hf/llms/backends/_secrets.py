@@ -35,7 +35,7 @@ def hide(text: str, key: str | None) -> str:
 @functools.lru_cache(maxsize=64)
 def _pattern(key: str) -> re.Pattern[str]:
     words = (r"\s*".join(map(_character, word)) for word in key.split())
-    forms = [r"(?:\s|\+|%20|\\+u0020)*".join(words), *map(re.escape, _base64(key))]
+    forms = [r"(?:\s|\+|%20|\\+u0020|&\#32;|&nbsp;)*".join(words), *map(re.escape, _base64(key))]
     return re.compile("|".join(forms))
 
 
