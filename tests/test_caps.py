@@ -87,7 +87,7 @@ def test_a_pool_file_that_refers_to_itself_is_refused(tmp_path):
     path = tmp_path / "pool.yaml"
     entry = "llms:\n- {name: m, size: small, input_price: 1, output_price: 2, base_url: 'http://x/v1', options: %s}\n"
     path.write_text(entry % "&a {metadata: *a}")
-    with pytest.raises(UserError, match="entry 1 'm': options.metadata.*found more"):
+    with pytest.raises(UserError, match=r"entry 1 'm': options.metadata.*found more"):
         load_pool(path)
     bomb = "&a0 [x, x]"
     for i in range(1, 30):
@@ -144,7 +144,7 @@ def test_the_worst_case_has_everything_that_is_sent():
 )
 def test_a_cap_is_refused_where_a_server_charges_by_other_prices(tmp_path, options):
     pool = Pool([llm_with({"max_tokens": 5} | options)])
-    with pytest.raises(UserError, match="max_usd cannot hold with options.extra_body"):
+    with pytest.raises(UserError, match=r"max_usd cannot hold with options\.extra_body"):
         collect(pool, make_requests(pool, examples(1), ("direct",)), tmp_path, max_usd=1)
 
 
@@ -163,7 +163,7 @@ def test_what_is_held_back_is_a_sum_or_no_leave_to_spend(tmp_path, text):
         pool = pool_at(server.url, options={"max_tokens": 5})
         assert run(pool, 2, tmp_path, max_usd=1).kept == 2
         (tmp_path / "held-1-abcd.usd").write_text(text)
-        with pytest.raises(UserError, match="held-1-abcd.usd: expected the USD"):
+        with pytest.raises(UserError, match=r"held-1-abcd\.usd: expected the USD"):
             run(pool, 4, tmp_path, max_usd=1)
         assert len(server.seen) == 2
         assert run(pool, 4, tmp_path).kept == 4  # without a cap nothing is held back

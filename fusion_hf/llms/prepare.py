@@ -14,7 +14,7 @@ from .options import check_capped
 from .pool import LLM, Pool, load_pool, save_pool
 from .record import Summary
 from .requests import Request, answer_limit, messages_of, worst_case
-from .runner import Limits, charged
+from .runner import TOLERATED, Limits, charged
 from .unrecorded_spend import held_usd
 
 # Options that do not change an answer.
@@ -90,7 +90,7 @@ def already(out: str | Path, pool: Pool, max_usd: float | None) -> tuple[KeySet,
                 most = worst_case(pool[row["llm"]], messages_of(row["query"], row["mode"]), row.get("input_tokens"))
             real = charged(cost, row.get("usage_source"), reported, most)
             feared += max(0.0, real - (cost or 0.0))
-            if most > 0:
+            if most and real > TOLERATED * most:
                 dearer[row["llm"]] = max(dearer.get(row["llm"], 1.0), real / most)
     return done, spent, feared, dearer
 

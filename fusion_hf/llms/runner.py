@@ -21,6 +21,7 @@ from .requests import Request, worst_case
 logger = logging.getLogger(__name__)
 DEFAULT_CONCURRENCY = 32
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 300.0
+TOLERATED = 1.1  # times its worst case that an answer may cost before the next ones are feared to cost that much too
 ENDPOINT_KINDS = ("connection", "auth", "server")  # failures that are the endpoint's rather than the request's
 
 
@@ -232,7 +233,7 @@ class Runner:
                 usd = self.pool.cost(llm.name, *counts)
                 self.on_answer(request, reply, usd)
                 real = charged(usd, reply.usage_source, reply.reported_cost, most)
-                if real > most > 0:
+                if most and real > TOLERATED * most:
                     self._dearer[llm.name] = self._dearer.get(llm.name, 1.0) * real / most
                 return await self.budget.settle(most, real)
             finally:
