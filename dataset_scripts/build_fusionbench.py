@@ -47,6 +47,12 @@ def make_parser() -> argparse.ArgumentParser:
     add("--source", help="folder with a folder a task, instead of the Hub")
     add("--splits", default=",".join(SPLITS), help="comma-separated splits (default: %(default)s)")
     add("--modes", default="direct,think", help="comma-separated modes (default: %(default)s)")
+    add(
+        "--prompt-version",
+        default="plain",
+        choices=("plain", "paper"),
+        help="paper: prompts as published (default: plain)",
+    )
     add("--train", type=int, default=TRAIN_QUERIES, metavar="N", help="train queries a task (default: %(default)s)")
     add("--test", type=int, metavar="N", help="test queries a task (default: all)")
     add("--seed", type=int, default=0, help="of the samples (default: %(default)s)")
@@ -101,7 +107,7 @@ def load(args: argparse.Namespace, split: str) -> dict[str, list]:
     tasks = list(TASKS) if args.tasks == "all" else args.tasks.split(",")
     limit = {"train": args.train, "test": args.test}.get(split)
     source = {task: Path(args.source) / task if args.source else None for task in tasks}
-    return {task: load_examples(task, split, limit=limit, seed=args.seed, source=source[task]) for task in tasks}
+    return {task: load_examples(task, split, limit, args.seed, source[task], args.prompt_version) for task in tasks}
 
 
 def groups(examples: dict[str, dict[str, list]]) -> dict[str, dict[str, list]]:

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fusion_hf.errors import UserError
-from fusion_hf.tasks import TASKS, THINK_SUFFIX, get_task, with_mode
+from fusion_hf.tasks import TASKS, THINK_SUFFIX, get_task, in_version, with_mode
 from fusion_hf.tasks.graders import GRADERS
 from fusion_hf.tasks.load import load_examples
 
@@ -96,6 +98,50 @@ def test_code_tasks_take_their_rows_by_task_id(tmp_path):
     assert (len(train), len(test)) == (114, 50) and test[0].source_id == "HumanEval/114"
 
 
+def test_a_part_of_a_code_source_gives_its_own_rows(tmp_path):
+    part = [{"text": f"t{i}", "test_list": ["assert f()"], "task_id": i} for i in (5, 11, 510, 511, 600, 601, 974)]
+    path = lines(tmp_path / "mbpp.jsonl", part)
+    assert [e.source_id for e in load_examples("mbpp", "train", source=path)] == ["601", "974"]
+    assert [e.source_id for e in load_examples("mbpp", "test", source=path)] == ["11", "510"]
+
+
+SHOWN = re.compile(r"such as|for example|e\.g\.|####\s*\d|\([A-J]\)\s*\.?$")
+ROWS = {
+    "gsm8k": {"question": "How many?", "answer": "#### 3"},
+    "math": {"problem": "What is x?", "solution": "\\boxed{3}"},
+    "mbpp": {"text": "Write f.", "test_list": ["assert f()"], "task_id": 601},
+    "human_eval": {"prompt": "def f():\n", "test": "", "entry_point": "f", "task_id": "HumanEval/0"},
+    "boolq": {"passage": "It is.", "question": "is it", "answer": True},
+    "squad": {"context": "It is.", "question": "Is it?", "answers": {"text": ["it is"]}},
+    "natural_qa": {"question": "who?", "golden_answers": ["he"]},
+    "trivia_qa": {"question": "Who?", "answer": {"normalized_aliases": ["he"]}},
+    "hellaswag": {"ctx": "He", "endings": ["runs.", "sits.", "is.", "eats."], "label": "1", "ind": 3},
+    "mmlu": {"question": "Which?", "choices": ["a", "b", "c", "d"], "answer": 2},
+    "gpqa": {"Question": "Which?", "Correct Answer": "a", **{f"Incorrect Answer {i}": str(i) for i in (1, 2, 3)}},
+    "openbook_qa": {"question_stem": "Which?", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "B"},
+} | {
+    name: {"question": "Which?", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "B"}
+    for name in ("arc_challenge", "commonsense_qa")
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_plain_prompt_shows_no_answer_that_could_be_copied(name):
+    task, published = TASKS[name], TASKS[name].example(ROWS[name], 0)
+    plain = in_version(task, published, "plain")
+    assert plain.prompt_version == "plain@1" and not SHOWN.search(plain.query)
+    assert in_version(task, published, "paper") == replace(published, prompt_version="paper@1")
+    shown = SHOWN.search(published.query)
+    assert bool(shown) == bool(task.answer_example) == (plain.query != published.query)
+    if shown:
+        assert task.answer_example in published.query and plain.query.endswith(".")
+
+
+def test_every_task_limits_its_answers():
+    for name in PUBLISHED:
+        assert 0 < TASKS[name].max_tokens["direct"] < TASKS[name].max_tokens["think"]
+
+
 def test_gpqa_is_split_once_whatever_the_order(tmp_path):
     rows = [
         {"Question": f"q{i}", "Correct Answer": "yes", **{f"Incorrect Answer {k}": f"no{k}" for k in (1, 2, 3)}}
@@ -136,7 +182,8 @@ def test_wrong_arguments_give_one_line(tmp_path):
         (("gsm8k", "train", 0, 0, path), "limit of at least 1"),
         (("gsm8k", "train", None, 0, tmp_path / "none"), "found nothing there"),
         (("gsm8k", "test", None, 0, tmp_path), "no .parquet or .jsonl file of the split"),
-        (("mbpp", "train", None, 0, path), "empty"),
+        (("mbpp", "train", None, 0, path), "mbpp: expected a column 'task_id' that ends in a number"),
+        (("gsm8k", "train", None, 0, path, "loud"), "unknown prompt version 'loud': expected one of plain, paper"),
     ):
         with pytest.raises(UserError, match=says):
             load_examples(*arguments)

@@ -20,6 +20,8 @@ def arguments(add) -> None:
     add("--max-words", type=int, help="mode thought: drop the least similar templates of a longer prompt")
     add("--source", help="rows in the columns of the task's source, instead of the Hub: a file, or a folder of files "
         "named by split (test.jsonl); for several tasks a folder with one of these in <task>/")  # fmt: skip
+    add("--prompt-version", default="plain", choices=("plain", "paper"), help="paper: the published prompts, whose "
+        "example of an answer weak LLMs copy (default: plain, the same without it)")  # fmt: skip
     add("--out", required=True, help="folder of append-only shards; the same command resumes")
     add("--seed", type=int, default=0)
     add("--max-usd", type=float, help="stop before this much is spent")
@@ -42,7 +44,8 @@ def run(args):
     result = collect_tasks(
         pool, tasks, split=args.split, limit=args.limit, out=args.out, modes=modes,
         source=args.source, seed=args.seed, max_usd=args.max_usd, concurrency=args.concurrency, dry_run=args.dry_run,
-        engine=args.engine, prompts=_prompts(args), announce=None if args.modes else _both_modes,
+        engine=args.engine, prompt_version=args.prompt_version, prompts=_prompts(args),
+        announce=None if args.modes else _both_modes,
     )  # fmt: skip
     result = result.to_dict()
     print_json(result)

@@ -87,6 +87,12 @@ async def collect_async(
     summary.seconds = time.perf_counter() - began
     for name, reason in summary.stopped.items():
         logger.warning("%s was left alone: %s", name, reason)
+    if summary.cut:
+        worst = ", ".join(f"{name} {n}" for name, n in summary.cut.most_common(5))
+        logger.warning(
+            "%d answers were cut at their limit (%s): raise token_limits, or reasoning_tokens of an LLM that reasons, "
+            "in the pool", summary.cut.total(), worst,
+        )  # fmt: skip
     return summary
 
 
@@ -139,6 +145,7 @@ def collect_tasks(
     source: str | Path | None = None,
     seed: int = 0,
     dry_run: bool = False,
+    prompt_version: str = "plain",
     **options: Any,
 ) -> Summary | Plan:
     """Ask the pool `limit` examples of each task's split, drawn by `seed`.
@@ -156,7 +163,7 @@ def collect_tasks(
             rows = Path(source) / task.name
         elif source is not None and len(tasks) > 1:
             raise UserError(f"expected a folder {Path(source) / task.name} with the rows of {task.name}, found none")
-        examples[task.name] = load_examples(task, split, limit=limit, seed=seed, source=rows)
+        examples[task.name] = load_examples(task, split, limit, seed, rows, prompt_version)
     return collect_examples(pool, examples, out, modes, dry_run=dry_run, **options)
 
 

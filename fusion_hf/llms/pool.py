@@ -37,6 +37,9 @@ class LLM:
         description: A sentence or two on what it is good at; routers may read it.
         backend: Name of a file in `fusion_hf.llms.backends`.
         model: What the backend calls it: the model of a chat endpoint, or a folder or Hub id. None means `name`.
+        token_limits: Most tokens of an answer (without reasoning) for a task (``gsm8k``), a mode (``think``) or both
+            (``gsm8k/think``), where it shall not be the task's own; see `fusion_hf.llms.token_limits`.
+        reasoning_tokens: What a reasoning LLM may think beyond the limit of its answer.
         tokenizer: Folder or Hub id of its own tokenizer, on this machine; only used where a server counts no tokens.
         cached_input_price: USD per million input tokens that the server had cached; None means `input_price`.
         reasoning_price: USD per million output tokens that were reasoning; None means `output_price`.
@@ -60,6 +63,8 @@ class LLM:
     tokenizer: str | None = None
     cached_input_price: float | None = None
     reasoning_price: float | None = None
+    token_limits: dict[str, int] = field(default_factory=dict, hash=False)
+    reasoning_tokens: int = 0
 
     def __post_init__(self) -> None:
         if isinstance(self.price_date, datetime.date):  # YAML reads an unquoted day as a date
@@ -128,6 +133,9 @@ def _check(llm: LLM) -> None:
         if "@" in llm.base_url.split("/")[2]:
             raise UserError(f"base_url: {_SECRET_ADVICE}")
     expect(isinstance(llm.options, dict), "options", "to be a mapping")
+    whole = [llm.reasoning_tokens, *llm.token_limits.values()] if isinstance(llm.token_limits, dict) else [None]
+    good = all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in whole)
+    expect(good, "token_limits", "to be numbers of tokens by task, mode or task/mode, and reasoning_tokens a number")
     if llm.backend == "openai":
         expect(llm.base_url is not None, "base_url", "because the backend is 'openai'")
     for key in llm.options:
@@ -311,6 +319,7 @@ def save_pool(pool: Pool, path: str | Path) -> Path:
             if "adapter" in llm.options:
                 entry["options"] = llm.options | {"adapter": relative(llm.options["adapter"])}
         always = ("input_price", "output_price")
+        entry["reasoning_tokens"] = entry["reasoning_tokens"] or None
         entries.append({k: v for k, v in entry.items() if k in always or v not in (None, "", {})})
     path.parent.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump({"llms": entries}, sort_keys=False, allow_unicode=True, width=120)

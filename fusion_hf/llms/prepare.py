@@ -13,8 +13,9 @@ from .backends.vllm import ENGINE_OPTIONS
 from .options import check_capped
 from .pool import LLM, Pool, load_pool, save_pool
 from .record import Summary
-from .requests import Request, answer_limit, messages_of, worst_case
+from .requests import Request, messages_of, worst_case
 from .runner import TOLERATED, Limits, charged
+from .token_limits import answer_limit
 from .unrecorded_spend import held_usd
 
 # Options that do not change an answer.
@@ -87,7 +88,8 @@ def already(out: str | Path, pool: Pool, max_usd: float | None) -> tuple[KeySet,
                 continue
             reported, most = _usd(row, "reported_cost", out), 0.0
             if row["llm"] in pool:
-                most = worst_case(pool[row["llm"]], messages_of(row["query"], row["mode"]), row.get("input_tokens"))
+                llm, chat = pool[row["llm"]], messages_of(row["query"], row["mode"])
+                most = worst_case(llm, chat, row.get("input_tokens"), answer_limit(llm, row["task"], row["mode"]))
             real = charged(cost, row.get("usage_source"), reported, most)
             feared += max(0.0, real - (cost or 0.0))
             if most and real > TOLERATED * most:
@@ -141,4 +143,5 @@ def _remember_pool(pool: Pool, out: Path) -> None:
 def _identity(llm: LLM) -> dict[str, Any]:
     """What decides an answer; a local model by its folder's name, because folders move."""
     model = Path(llm.model_id).name if llm.local else llm.model_id
-    return {"model": model} | {k: v for k, v in sorted(llm.options.items()) if k not in (*RUNNING, "adapter")}
+    own = {k: v for k in ("token_limits", "reasoning_tokens") if (v := getattr(llm, k))}
+    return {"model": model} | own | {k: v for k, v in sorted(llm.options.items()) if k not in (*RUNNING, "adapter")}

@@ -186,5 +186,6 @@ def _add(summary: Summary, part: dict[str, Any]) -> int:
     summary.usd_reported += part["usd_reported"]
     summary.dropped.update(part["dropped"])
     summary.retried.update(part["retried"])
+    summary.cut.update(part["cut"])
     summary.stopped |= part["stopped"]
     return part["kept"] + sum(part["dropped"].values())

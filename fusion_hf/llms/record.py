@@ -7,10 +7,14 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ..logs.select import TRUNCATED
 from ..logs.shards import ShardWriter
+from ..tasks.modes import candidate_id
 from .backends import KINDS, BackendError, Reply, well_formed
 from .requests import Request
 from .runner import Runner
+
+UNLOGGED = ("messages", "max_tokens")  # fields of a request that are no columns of the log
 
 
 @dataclass
@@ -24,6 +28,7 @@ class Summary:
         dropped: Requests without an answer, by reason: a kind of error (its row says what happened and is asked again
             by the next run), or ``budget``, ``endpoint_down``, ``interrupted``, ``duplicate``.
         retried: Tries that failed and were repeated, by kind of error.
+        cut: Answers of this run that ended at their limit of tokens, by ``<task>/<candidate>``.
         usd: What the answers of this run cost; where the server did not count tokens, by an estimate of them.
         usd_total: The same for everything in the folder.
         usd_reported: What the servers said that those of this run cost, where they said it.
@@ -37,6 +42,7 @@ class Summary:
     resumed: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     retried: Counter[str] = field(default_factory=Counter)
+    cut: Counter[str] = field(default_factory=Counter)
     usd: float = 0.0
     usd_total: float = 0.0
     usd_reported: float = 0.0
@@ -92,6 +98,8 @@ class Recorder:
         """An answer, and what it cost."""
         self.writer.write(log_row(request, reply, usd, None))
         self.summary.kept += 1
+        if (reply.finish_reason or "").lower() in TRUNCATED:
+            self.summary.cut[f"{request.task}/{candidate_id(request.llm, request.mode)}"] += 1
         self.summary.usd += usd or 0.0
         self.summary.usd_total += usd or 0.0
         self.summary.usd_reported += reply.reported_cost or 0.0
@@ -116,7 +124,7 @@ class Recorder:
 
 def log_row(request: Request, reply: Reply | None, usd: float | None, error: BackendError | None) -> dict[str, Any]:
     """The log row of an outcome; grades come later."""
-    row: dict[str, Any] = {name: _clean(getattr(request, name)) for name in Request.__slots__ if name != "messages"}
+    row: dict[str, Any] = {name: _clean(getattr(request, name)) for name in Request.__slots__ if name not in UNLOGGED}
     if reply is None:
         return row | {"response": None, "error": well_formed(f"{error.kind}: {error}"[:500])}
     row |= {

@@ -12,9 +12,9 @@ from ..logs.key_set import KeySet
 from ..logs.schema import query_id
 from ..tasks import Example, get_task, with_mode
 from ..tasks.modes import MODES, PLAIN_MODES
-from . import options
 from .backends._usage import chat_text
 from .pool import LLM, Pool
+from .token_limits import answer_limit
 
 CHARACTERS_PER_TOKEN = 4  # the usual rule of thumb for English; only the estimate of a dry run uses it
 TEXT_PARTS = ("text", "input_text", "output_text")  # types of the parts of a content that are text
@@ -30,6 +30,8 @@ class Request:
         query_id: See `fusion_hf.logs.schema.query_id`.
         query: The prompt in direct mode, as it goes into the log.
         messages: The chat that is sent.
+        prompt_version: How the task puts its queries (see `fusion_hf.tasks.PROMPT_VERSIONS`).
+        max_tokens: Most tokens of the answer, reasoning included; None leaves it to the LLM's options.
     """
 
     query_id: str
@@ -41,6 +43,8 @@ class Request:
     llm: str
     mode: str
     messages: Messages
+    prompt_version: str | None = None
+    max_tokens: int | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -83,8 +87,9 @@ def make_requests(
             for (row, identity), llm, mode in itertools.product(zip(rows, ids[task], strict=True), llms, modes):
                 chat = messages_of(row.query if mode != "thought" else thoughts[task][identity], mode)
                 yield Request(
-                    identity, task, row.source_id, row.query, row.ground_truth, metrics[task], llm, mode, chat
-                )
+                    identity, task, row.source_id, row.query, row.ground_truth, metrics[task], llm, mode, chat,
+                    row.prompt_version, answer_limit(pool[llm], task, mode),
+                )  # fmt: skip
 
 
 def messages_of(query: str, mode: str) -> Messages:
@@ -99,13 +104,10 @@ def with_defaults(llm: LLM, defaults: Mapping[str, Any]) -> LLM:
     return replace(llm, options={**defaults, **llm.options})
 
 
-def answer_limit(llm: LLM) -> int | None:
-    """Most tokens that an answer may have, from the LLM's options; None if they do not say."""
-    return options.answer_limit(llm.options)
-
-
-def worst_case(llm: LLM, messages: Messages, estimate: int | None = None) -> float:
+def worst_case(llm: LLM, messages: Messages, estimate: int | None = None, limit: int | None = None) -> float:
     """The most USD that one try of a request can cost; an LLM whose output has a price needs an `answer_limit`.
+
+    `limit` is that of the request, where it has one (see `Request.max_tokens`).
 
     A price that is not known counts as zero: `collect_async` refuses a cap for such an LLM.
 
@@ -116,7 +118,7 @@ def worst_case(llm: LLM, messages: Messages, estimate: int | None = None) -> flo
     tokens = sum(map(_bytes, messages)) + _option_bytes(llm.options)
     tokens = max(tokens, (estimate or 0) * CHARACTERS_PER_TOKEN) + 16 * len(messages) + 32
     sent, cached, got, reasoning = (price or 0 for price in llm.prices)
-    return (tokens * max(sent, cached) + (answer_limit(llm) or 0) * max(got, reasoning)) / 1e6
+    return (tokens * max(sent, cached) + (limit or answer_limit(llm) or 0) * max(got, reasoning)) / 1e6
 
 
 def _bytes(message: Mapping[str, Any]) -> int:
@@ -146,7 +148,7 @@ class Plan:
         read: Requests that were read.
         resumed: Those that are answered already.
         usd_input: Estimated price of the prompts; None if the price of an LLM is not known.
-        usd_most: The same with every answer as long as it may be; None also where an LLM has no ``max_tokens``.
+        usd_most: The same with every answer as long as it may be; None also where an answer has no limit.
         by_llm: The figures of each LLM: requests, input_tokens, usd_input, usd_most.
         by_mode: Requests in each mode.
     """
@@ -173,18 +175,20 @@ def make_plan(pool: Pool, requests: Iterable[Request], done: Container[tuple[str
         if request.key in done:
             result.resumed += 1
         elif seen.add(request.key):
-            entry = result.by_llm.setdefault(llm.name, {"requests": 0, "input_tokens": 0})
+            entry = result.by_llm.setdefault(llm.name, {"requests": 0, "input_tokens": 0, "output_limit": 0})
             entry["requests"] += 1
+            limit = request.max_tokens or answer_limit(llm)
+            entry["output_limit"] = None if None in (limit, entry["output_limit"]) else entry["output_limit"] + limit
             result.by_mode[request.mode] = result.by_mode.get(request.mode, 0) + 1
             entry["input_tokens"] += math.ceil(len(chat_text(request.messages)) / CHARACTERS_PER_TOKEN)
     for name, entry in result.by_llm.items():
-        llm, limit = pool[name], answer_limit(pool[name])
+        llm, most = pool[name], entry.pop("output_limit")
         if None in (llm.input_price, llm.output_price):
             entry |= {"usd_input": None, "usd_most": None}
             continue
         entry["usd_input"] = entry["input_tokens"] * llm.input_price / 1e6
-        known = limit is not None or not llm.output_price
-        output = entry["requests"] * (limit or 0) * max(llm.prices[2:]) / 1e6
+        known = most is not None or not llm.output_price
+        output = (most or 0) * max(llm.prices[2:]) / 1e6
         entry["usd_most"] = entry["usd_input"] + output if known else None
     result.usd_input, result.usd_most = (
         _sum([e[k] for e in result.by_llm.values()]) for k in ("usd_input", "usd_most")

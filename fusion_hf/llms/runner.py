@@ -17,6 +17,7 @@ from .backends import Backend, BackendError, Reply, open_backend
 from .limits import AdaptiveLimit
 from .pool import LLM, Pool
 from .requests import Request, worst_case
+from .token_limits import limit_option
 
 logger = logging.getLogger(__name__)
 DEFAULT_CONCURRENCY = 32
@@ -195,7 +196,7 @@ class Runner:
         llm = self.pool[request.llm]
         most = 0.0
         if self.budget.cap is not None:
-            most = worst_case(llm, request.messages) * self._dearer.get(llm.name, 1.0)
+            most = worst_case(llm, request.messages, limit=request.max_tokens) * self._dearer.get(llm.name, 1.0)
         attempt = 0
         while True:
             if not await self._may_ask(endpoint):
@@ -244,7 +245,8 @@ class Runner:
         """One try. Whatever a backend makes of an odd reply is a `BackendError`: no reply ends a run."""
         backend = self._backends[llm.name]
         try:
-            reply = await backend.chat(request.messages, timeout=self.limits.timeout)
+            limit = limit_option(llm, request.max_tokens)
+            reply = await backend.chat(request.messages, timeout=self.limits.timeout, **limit)
         except (BackendError, UserError):
             raise
         except Exception as error:

@@ -25,6 +25,8 @@ LOG_SCHEMA = pa.schema(
         pa.field("llm", pa.string(), nullable=False),
         pa.field("mode", pa.string(), nullable=False),
         # Everything below may be null, and null means "not measured", never zero.
+        # How the query was put: "plain@1", "paper@1" (see `fusion_hf.tasks.PROMPT_VERSIONS`).
+        pa.field("prompt_version", pa.string()),
         pa.field("response", pa.large_string()),
         # Reasoning that the server gave beside the response; what stands inside the response stays there.
         pa.field("reasoning", pa.large_string()),

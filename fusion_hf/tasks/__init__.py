@@ -4,14 +4,14 @@ A task is one file in this folder with a module-level ``TASK``; it is found by i
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .. import plugins
 from ..errors import UserError
 from .modes import THINK_SUFFIX, with_mode
 
-__all__ = ["TASKS", "THINK_SUFFIX", "Example", "Task", "get_task", "with_mode"]
+__all__ = ["PROMPT_VERSIONS", "TASKS", "THINK_SUFFIX", "Example", "Task", "get_task", "in_version", "with_mode"]
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,13 @@ class Example:
         query: The prompt as asked in direct mode.
         ground_truth: Every gold answer that counts as right. Code tasks hold one JSON object
             ``{"prompt", "setup", "tests", "entry_point"}`` (see `fusion_hf.tasks.graders.code`).
+        prompt_version: One of `PROMPT_VERSIONS` with its number, such as ``plain@1``; None where it is not known.
     """
 
     source_id: str
     query: str
     ground_truth: list[str]
+    prompt_version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,15 @@ class Task:
 
     Attributes:
         source: Dataset repository on the Hub, with `config` and `splits` (our split name -> the source's).
-        rows: Optional (first, last) row of the source, inclusive, for each of our splits.
+        rows: Optional (first, last) row of the source, inclusive, for each of our splits: by the number that ends its
+            `row_id`, so that a part of the source gives the same rows; without a `row_id` by place.
+        row_id: Column that `rows` counts by.
         metric: Name of a grader in `fusion_hf.tasks.graders`.
         example: Turns (row of the source, index of the row) into an `Example`.
+        answer_example: The part of the published prompt that shows an answer, and that an LLM can copy as one. The
+            prompt version ``plain`` leaves it out.
+        max_tokens: Most tokens of an answer in each mode, enough for nearly all right ones; an LLM of the pool may
+            say otherwise (see `fusion_hf.llms.token_limits`). Modes that are missing have the limit of ``direct``.
         licence: What the card of the source says, as the Hub spells it; ``unknown`` where it says none.
     """
 
@@ -52,6 +60,22 @@ class Task:
     example: Callable[[dict[str, Any], int], Example]
     rows: dict[str, tuple[int, int]] = field(default_factory=dict)
     licence: str = "unknown"
+    row_id: str | None = None
+    answer_example: str = ""
+    max_tokens: dict[str, int] = field(default_factory=dict)
+
+
+PROMPT_VERSIONS = {"plain": "plain@1", "paper": "paper@1"}
+"""``paper``: as published. ``plain``: the same without the example of an answer, which weak LLMs copy."""
+
+
+def in_version(task: Task, example: Example, version: str) -> Example:
+    """The example as it is asked in a prompt version; `example` has the published prompt."""
+    query = example.query
+    if version == "plain" and task.answer_example:
+        head, _, tail = query.rpartition(task.answer_example)
+        query = head + tail
+    return replace(example, query=query, prompt_version=PROMPT_VERSIONS[version])
 
 
 def _find() -> dict[str, Task]:

@@ -1,6 +1,8 @@
-"""What the multiple-choice tasks share: the prompt and the mapping of labels to letters."""
+"""What the multiple-choice tasks share: the prompt, its limits, and the mapping of labels to letters."""
 
 LETTERS = "ABCDEFGHIJ"
+ANSWER_EXAMPLE = ", such as (A)"
+MAX_TOKENS = {"direct": 256, "think": 512}
 
 
 def choice_query(question: str, options: list[str]) -> str:
@@ -8,7 +10,7 @@ def choice_query(question: str, options: list[str]) -> str:
     lines = "\n".join(f"({letter}) {text}" for letter, text in zip(LETTERS, options, strict=False))
     return (
         f"{question.strip()}\n{lines}\n"
-        "Choose the right option. End your answer with its letter in parentheses, such as (A)."
+        f"Choose the right option. End your answer with its letter in parentheses{ANSWER_EXAMPLE}."
     )
 
 

@@ -1,7 +1,7 @@
 """ARC-Challenge: grade-school science questions that retrieval gets wrong (Clark et al., arXiv 1803.05457)."""
 
 from . import Example, Task
-from ._choice import choice_query, letter_of
+from ._choice import ANSWER_EXAMPLE, MAX_TOKENS, choice_query, letter_of
 
 
 def example(row, index):
@@ -19,4 +19,6 @@ TASK = Task(
     splits={"train": "train", "test": "test"},
     metric="em_mc",
     example=example,
+    answer_example=ANSWER_EXAMPLE,
+    max_tokens=MAX_TOKENS,
 )

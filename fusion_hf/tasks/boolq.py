@@ -21,4 +21,5 @@ TASK = Task(
     splits={"train": "train", "test": "validation"},
     metric="cem",
     example=example,
+    max_tokens={"direct": 128, "think": 384},
 )

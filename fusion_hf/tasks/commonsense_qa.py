@@ -1,7 +1,7 @@
 """CommonsenseQA: everyday knowledge, five options (Talmor et al., arXiv 1811.00937)."""
 
 from . import Example, Task
-from ._choice import choice_query, letter_of
+from ._choice import ANSWER_EXAMPLE, MAX_TOKENS, choice_query, letter_of
 
 
 def example(row, index):
@@ -19,4 +19,6 @@ TASK = Task(
     splits={"train": "train", "test": "validation"},
     metric="em_mc",
     example=example,
+    answer_example=ANSWER_EXAMPLE,
+    max_tokens=MAX_TOKENS,
 )

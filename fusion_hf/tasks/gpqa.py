@@ -3,7 +3,7 @@
 import hashlib
 
 from . import Example, Task
-from ._choice import LETTERS, choice_query
+from ._choice import ANSWER_EXAMPLE, LETTERS, MAX_TOKENS, choice_query
 
 
 def example(row, index):
@@ -25,4 +25,6 @@ TASK = Task(
     splits={"train": "train", "test": "train"},
     metric="em_mc",
     example=example,
+    answer_example=ANSWER_EXAMPLE,
+    max_tokens=MAX_TOKENS,
 )

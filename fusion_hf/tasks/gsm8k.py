@@ -2,9 +2,11 @@
 
 from . import Example, Task
 
+ANSWER_EXAMPLE = ", such as #### 42"
+
 
 def example(row, index):
-    query = f"{row['question'].strip()}\nEnd your answer with the number after ####, such as #### 42."
+    query = f"{row['question'].strip()}\nEnd your answer with the number after ####{ANSWER_EXAMPLE}."
     return Example(str(index), query, [row["answer"].split("####")[-1].strip()])
 
 
@@ -18,4 +20,6 @@ TASK = Task(
     splits={"train": "train", "test": "test"},
     metric="gsm8k",
     example=example,
+    answer_example=ANSWER_EXAMPLE,
+    max_tokens={"direct": 512, "think": 768},
 )

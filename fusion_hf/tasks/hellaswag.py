@@ -1,7 +1,7 @@
 """HellaSwag: the most likely continuation of a situation (Zellers et al., arXiv 1905.07830)."""
 
 from . import Example, Task
-from ._choice import LETTERS, choice_query
+from ._choice import ANSWER_EXAMPLE, LETTERS, MAX_TOKENS, choice_query
 
 
 def example(row, index):
@@ -19,4 +19,6 @@ TASK = Task(
     splits={"train": "train", "test": "validation"},
     metric="em_mc",
     example=example,
+    answer_example=ANSWER_EXAMPLE,
+    max_tokens=MAX_TOKENS,
 )

@@ -24,7 +24,9 @@ TASK = Task(
     licence="mit",
     config=None,
     splits={"train": "test", "test": "test"},
+    row_id="task_id",
     rows={"train": (0, 113), "test": (114, 163)},
     metric="code_eval",
     example=example,
+    max_tokens={"direct": 512, "think": 768},
 )

@@ -11,14 +11,19 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from . import Example, Task, get_task
+from . import PROMPT_VERSIONS, Example, Task, get_task, in_version
 
 PARTIAL_TEST = 50
 GPQA_TRAIN_SHARE = 0.8
 
 
 def load_examples(
-    task: str | Task, split: str, limit: int | None = None, seed: int = 0, source: str | Path | None = None
+    task: str | Task,
+    split: str,
+    limit: int | None = None,
+    seed: int = 0,
+    source: str | Path | None = None,
+    prompt_version: str = "plain",
 ) -> list[Example]:
     """Examples of one split.
 
@@ -29,6 +34,7 @@ def load_examples(
         seed: Which sample.
         source: A ``.parquet``, ``.jsonl`` or ``.json`` file (gzip too), or a folder of such files named by split, used
             instead of the Hub. Its columns are those of the task's source.
+        prompt_version: ``plain`` or ``paper``; see `fusion_hf.bench.tasks.PROMPT_VERSIONS`.
 
     Raises:
         UserError: Unknown split, a source that cannot be reached or is gated, or columns that the task does not know.
@@ -37,6 +43,8 @@ def load_examples(
         task = get_task(task)
     if split not in ("train", "test", "partial_test"):
         raise UserError(f"unknown split {split!r}: expected train, test or partial_test")
+    if prompt_version not in PROMPT_VERSIONS:
+        raise UserError(f"unknown prompt version {prompt_version!r}: expected one of {', '.join(PROMPT_VERSIONS)}")
     if limit is not None and limit < 1:
         raise UserError(f"expected a limit of at least 1, found {limit}")
     ours = "test" if split == "partial_test" else split
@@ -48,7 +56,7 @@ def load_examples(
         chosen = _sample(chosen, limit, seed)
     if not len(chosen):
         raise UserError(f"{task.name}: split {split!r} is empty: expected at least one row in {source or task.source}")
-    return [_example(task, rows[int(i)], int(i)) for i in chosen]
+    return [in_version(task, _example(task, rows[int(i)], int(i)), prompt_version) for i in chosen]
 
 
 def _example(task: Task, row: dict[str, Any], index: int) -> Example:
@@ -69,6 +77,9 @@ def _range(task: Task, split: str, rows: Sequence) -> np.ndarray:
     """Indices of the rows that belong to our split: a range of the source, a share of it, or all."""
     if split in task.rows:
         first, last = task.rows[split]
+        if task.row_id:
+            numbers = np.array([_number(task, rows[i]) for i in range(len(rows))], np.int64)
+            return np.flatnonzero((numbers >= first) & (numbers <= last))
         return np.arange(first, min(last + 1, len(rows)))
     if len(set(task.splits.values())) == len(task.splits):
         return np.arange(len(rows))
@@ -78,6 +89,17 @@ def _range(task: Task, split: str, rows: Sequence) -> np.ndarray:
     order = np.array(sorted(range(len(rows)), key=keys.__getitem__), dtype=np.int64)
     cut = round(GPQA_TRAIN_SHARE * len(rows))
     return np.sort(order[:cut] if split == "train" else order[cut:])
+
+
+def _number(task: Task, row: dict[str, Any]) -> int:
+    """The number that ends a row's id: 5 of ``HumanEval/5``."""
+    found = re.search(r"(\d+)$", str(row.get(task.row_id)))
+    if found is None:
+        raise UserError(
+            f"{task.name}: expected a column {task.row_id!r} that ends in a number, which says the split of a row; "
+            f"found {row.get(task.row_id)!r}"
+        )
+    return int(found[1])
 
 
 def _hub_rows(task: Task, split: str) -> Sequence[dict]:

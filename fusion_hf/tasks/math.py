@@ -34,4 +34,5 @@ TASK = Task(
     splits={"train": "train", "test": "test"},
     metric="math",
     example=example,
+    max_tokens={"direct": 768, "think": 1024},
 )

@@ -23,7 +23,9 @@ TASK = Task(
     licence="cc-by-4.0",
     config="full",
     splits={"train": "all", "test": "all"},
-    rows={"train": (600, 973), "test": (10, 509)},
+    row_id="task_id",
+    rows={"train": (601, 974), "test": (11, 510)},
     metric="code_eval",
     example=example,
+    max_tokens={"direct": 512, "think": 768},
 )

@@ -1,7 +1,7 @@
 """MMLU: knowledge in 57 subjects (Hendrycks et al., arXiv 2009.03300)."""
 
 from . import Example, Task
-from ._choice import LETTERS, choice_query
+from ._choice import ANSWER_EXAMPLE, LETTERS, MAX_TOKENS, choice_query
 
 
 def example(row, index):
@@ -18,4 +18,6 @@ TASK = Task(
     splits={"train": "auxiliary_train", "test": "test"},
     metric="em_mc",
     example=example,
+    answer_example=ANSWER_EXAMPLE,
+    max_tokens=MAX_TOKENS,
 )

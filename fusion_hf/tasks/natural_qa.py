@@ -17,4 +17,5 @@ TASK = Task(
     splits={"train": "train", "test": "test"},
     metric="cem",
     example=example,
+    max_tokens={"direct": 128, "think": 384},
 )
