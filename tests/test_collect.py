@@ -306,7 +306,8 @@ def test_a_dry_run_asks_nothing_and_prices_what_is_left(tmp_path):
     }  # fmt: skip
     assert plan.usd_most == pytest.approx(24e-6 + 6 * 20 * 2e-6) and plan.usd_input == pytest.approx(24e-6)
     json.dumps(plan.to_dict())
-    unbounded = collect_examples(pool_at("http://x/v1", options={}), examples(1), tmp_path / "b", dry_run=True)
+    pool = pool_at("http://x/v1", options={"max_tokens": None})
+    unbounded = collect_examples(pool, examples(1), tmp_path / "b", dry_run=True)
     assert unbounded.usd_most is None and not (tmp_path / "b").exists()
 
 

@@ -34,7 +34,7 @@ def load_examples(
         seed: Which sample.
         source: A ``.parquet``, ``.jsonl`` or ``.json`` file (gzip too), or a folder of such files named by split, used
             instead of the Hub. Its columns are those of the task's source.
-        prompt_version: ``plain`` or ``paper``; see `fusion_hf.bench.tasks.PROMPT_VERSIONS`.
+        prompt_version: ``plain`` or ``paper``; see `fusion_hf.tasks.PROMPT_VERSIONS`.
 
     Raises:
         UserError: Unknown split, a source that cannot be reached or is gated, or columns that the task does not know.
