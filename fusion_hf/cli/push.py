@@ -14,6 +14,8 @@ def arguments(add) -> None:
     add("--message", help="commit message")
     add("--pull-request", action="store_true", help="open a pull request instead of writing to main")
     add("--base-model", metavar="ID", help="Hub id of an adapter's base model, if it was trained on a local folder")
+    add("--allow-token-like", action="store_true",
+        help="push texts that look like access tokens too; your own keys are never pushed")  # fmt: skip
     add("--dry-run", action="store_true", help="list what would be pushed, and push nothing")
 
 
@@ -26,6 +28,7 @@ def run(args):
             push_folder(
                 args.path, args.repo_id, private=args.private, message=args.message, revision=args.revision,
                 pull_request=args.pull_request, base_model=args.base_model,
+                allow_token_like=args.allow_token_like,
             )
         )  # fmt: skip
         return

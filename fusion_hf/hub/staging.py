@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,15 +10,13 @@ from typing import Any
 from ..cards import PLACE, check_metadata, sign, untouched
 from ..errors import UserError
 from .cards import card_writer
+from .secrets import refuse_secrets
 
 # Never pushed, wherever they stand: what is hidden, half-written, cached, pickled, or of a training that may go on.
 IGNORED = (
     ".*", "__pycache__", "*.pyc", "*.tmp", "*.part", "*.lock", "*.new", "*.swp", "*~",
     "*.pkl", "*.pickle", "training_args.bin", "checkpoint-*",
 )  # fmt: skip
-TEXT = (".json", ".jsonl", ".yaml", ".yml", ".md", ".txt", ".py", ".jinja", ".toml", ".cfg")
-SECRET = re.compile(r"\bhf_[A-Za-z0-9]{30,}|\bsk-[A-Za-z0-9_-]{20,}|\bAKIA[A-Z0-9]{16}\b")
-LARGEST_TEXT = 4 << 20  # bytes; a longer file is data
 
 
 def files_of(folder: Path) -> tuple[list[str], list[str]]:
@@ -44,25 +41,31 @@ def _ignored(name: str) -> bool:
     return name != ".gitattributes" and any(fnmatchcase(name, pattern) for pattern in IGNORED)
 
 
-def stage(folder: Path, out: Path, kind: str, repo_type: str, repo_id: str, base_model: str | None = None) -> None:
+def stage(
+    folder: Path,
+    out: Path,
+    kind: str,
+    repo_type: str,
+    repo_id: str,
+    base_model: str | None = None,
+    token: str | None = None,
+    allow_token_like: bool = False,
+) -> None:
     """Lay out in `out` what is pushed of `folder`: links to its files, and a card that names the repository.
 
     The folder itself stays as it is. A card that nobody changed is written anew from what was measured since.
 
     Raises:
-        UserError: Nothing to push; a file that seems to hold an access token; a card whose metadata the Hub cannot
-            read, or that promises files that are not there; an adapter whose base model is a folder of this machine,
-            without `base_model`; templates whose encoder is one.
+        UserError: Nothing to push; a file that seems to hold an access token (see `refuse_secrets`); a card whose
+            metadata the Hub cannot read, or that promises files that are not there; an adapter whose base model is a
+            folder of this machine, without `base_model`; templates whose encoder is one.
     """
-    from huggingface_hub import get_token
-
     names, links = files_of(folder)
     if not names:
         left = f"only links, which are not followed: {', '.join(links[:3])}" if links else "none"
         raise UserError(f"{folder}: expected files to push, found {left}")
-    token = get_token()
+    refuse_secrets([folder / name for name in names], token, lookalikes=not allow_token_like)
     for name in names:
-        _refuse_secrets(folder / name, token)
         _link(folder / name, out / name)
     if kind in ("adapter", "model", "fused"):
         _without_local_names(folder, out, base_model)
@@ -116,15 +119,6 @@ def _write(path: Path, text: str) -> None:
     """Write a file of the layout, never through a link into the user's folder."""
     path.unlink(missing_ok=True)
     path.write_text(text, encoding="utf-8")
-
-
-def _refuse_secrets(path: Path, own: str | None) -> None:
-    """Refuse a text file that holds the user's own token, or what looks like anybody's."""
-    if path.suffix not in TEXT or path.stat().st_size > LARGEST_TEXT:
-        return
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if SECRET.search(text) or (own and own in text):
-        raise UserError(f"{path}: it seems to hold an access token: nothing was pushed; take the token out first")
 
 
 def _without_local_names(folder: Path, out: Path, base_model: str | None) -> None:

@@ -46,6 +46,7 @@ def push(
     pull_request: bool = False,
     token: str | bool | None = None,
     base_model: str | None = None,
+    allow_token_like: bool = False,
 ) -> str:
     """Push a folder with its card, see that all of it arrived, and return the URL of the commit or pull request.
 
@@ -61,11 +62,13 @@ def push(
         pull_request: Open a pull request instead of writing to the main branch.
         token: As everywhere in the ecosystem; None takes ``HF_TOKEN`` or what  hf auth login  stored.
         base_model: Hub id of an adapter's base model, where it was trained on a folder of this machine.
+        allow_token_like: Push texts that look like tokens too (answers that quote one, say). The values of key
+            variables of this machine are never pushed.
 
     Raises:
         UserError: The folder cannot be pushed as it is (see `stage`), or the Hub refused, with its reason in one line.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, get_token
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
@@ -86,7 +89,8 @@ def push(
         repo_id = f"{_asked(api.whoami, repo_id, 'nothing was pushed')['name']}/{repo_id}"
     with tempfile.TemporaryDirectory(prefix="fusion_hf-push-") as folder:
         # What is wrong with the folder is found before the Hub is asked for anything.
-        stage(Path(path).resolve(), Path(folder), kind, repo_type, repo_id, base_model)
+        own = token if isinstance(token, str) else get_token()
+        stage(Path(path).resolve(), Path(folder), kind, repo_type, repo_id, base_model, own, allow_token_like)
         _asked(lambda: _make(api, repo_id, repo_type, private, revision), repo_id, "nothing was pushed")
         again = "not all of it was pushed (the same command goes on, and sends nothing twice)"
         if pull_request:
