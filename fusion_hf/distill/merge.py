@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 from ..errors import UserError, require
+from ..llms.gguf import load_causal_lm, load_tokenizer
 from .report import REPORT, RESULTS
 from .training import first_line
 
@@ -21,8 +22,6 @@ def merge(adapter: str | Path, out: str | Path, base: str | None = None, dtype: 
     Raises:
         UserError: There is no adapter, or it or its base cannot be loaded.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     peft = require("peft", extra="train")
     adapter, out = Path(adapter), Path(out)
     config = adapter / "adapter_config.json"
@@ -32,10 +31,12 @@ def merge(adapter: str | Path, out: str | Path, base: str | None = None, dtype: 
         raise UserError(f"{out} is the adapter itself: give another folder to --out")
     base = base or json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
     try:
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+        model = load_causal_lm(base, dtype=dtype)
         # In the base's own precision, so that what is served is what was measured.
         model = peft.PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
-        tokenizer = AutoTokenizer.from_pretrained(str(adapter))
+        tokenizer = load_tokenizer(str(adapter))
+    except UserError:
+        raise
     except (OSError, ValueError) as error:
         raise UserError(f"{adapter} cannot be merged into {base}: {first_line(error)}") from error
     model.save_pretrained(out)

@@ -15,8 +15,10 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..errors import UserError, require
+from ..llms.gguf import load_causal_lm, split_gguf
 from ..tasks import TASKS
 from . import training
 from .report import REPORT, train_report, write_report
@@ -34,6 +36,13 @@ class DistillArguments(training.RowArguments):
         metadata={
             "help": "Cut rows longer than --max_length instead of leaving them out. A cut answer teaches the student "
             "not to stop."
+        },
+    )
+    gguf_file: str | None = field(
+        default=None,
+        metadata={
+            "help": "The student's GGUF file in the folder or repository --model_name_or_path, which may also be the "
+            "path of a .gguf file; needs the extra gguf."
         },
     )
 
@@ -74,6 +83,8 @@ def main(script_args, training_args, model_args, distill_args=None, **trainer_op
     distill_args = distill_args or DistillArguments()
     if not model_args.model_name_or_path:
         raise UserError("--model_name_or_path is missing: expected a model folder or a Hub id")
+    if distill_args.gguf_file:
+        model_args.model_name_or_path = str(Path(model_args.model_name_or_path) / distill_args.gguf_file)
     rows = load_rows(script_args.dataset_name, script_args.dataset_config, script_args.dataset_train_split)
     wants_eval = str(getattr(training_args.eval_strategy, "value", training_args.eval_strategy)) != "no"
     test = None
@@ -89,6 +100,8 @@ def main(script_args, training_args, model_args, distill_args=None, **trainer_op
     about = {"kind": "sft", "dataset": script_args.dataset_name, **describe(rows), "rows_too_long": too_long}
     training.model_options(training_args, model_args)
     training_args.completion_only_loss = True
+    if split_gguf(model_args.model_name_or_path)[1] and "model" not in trainer_options:
+        trainer_options["model"] = load_causal_lm(model_args.model_name_or_path, dtype=model_args.dtype)
     if "model" in trainer_options:
         training_args.model_init_kwargs = None  # it is built already
     else:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UserError
+from ..llms.gguf import load_tokenizer as pretrained_tokenizer
+from ..llms.gguf import split_gguf
 
 
 @dataclass
@@ -48,15 +50,18 @@ def load_rows(name: str | None, config: str | None = None, split: str = "train",
 
 def load_tokenizer(model_args, training_args, **options):
     """The student's tokenizer; also finds out early, and in one line, whether the model is there."""
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
 
     name, revision = model_args.model_name_or_path, model_args.model_revision
     if not name:
         raise UserError("--model_name_or_path is missing: expected a model folder or a Hub id")
     where = {"revision": revision, "trust_remote_code": training_args.trust_remote_code}
     try:
-        AutoConfig.from_pretrained(name, **where)
-        tokenizer = AutoTokenizer.from_pretrained(name, **where, **options)
+        if split_gguf(name)[1] is None:
+            AutoConfig.from_pretrained(name, **where)
+        tokenizer = pretrained_tokenizer(name, **where, **options)
+    except UserError:
+        raise
     except (OSError, ValueError) as error:
         raise UserError(f"model {name!r} cannot be loaded: {first_line(error)}") from error
     if not tokenizer.chat_template and not getattr(training_args, "chat_template_path", None):

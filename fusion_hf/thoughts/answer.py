@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..llms.gguf import load_causal_lm, load_tokenizer, split_gguf
 from ..llms.pool import LLM, load_pool
 from ..llms.prepare import check_paid
 from .ask import Chat, ask
@@ -172,7 +173,10 @@ def _by_pipeline(queries, index, model, k, style, max_tokens, search) -> list[Th
     if not Path(model).exists() and (model.count("/") != 1 or model.startswith((".", "/", "~"))):
         raise UserError(f"{model}: expected a model folder or a Hub id, found neither; an LLM of a pool needs --pool")
     settings = GenerationConfig(do_sample=False, max_new_tokens=max_tokens)
-    pipe = pipeline(task, model=model, templates=index, style=style, k=k, generation_config=settings, **search)
+    given: dict[str, Any] = {"model": model}
+    if split_gguf(model)[1]:
+        given = {"model": load_causal_lm(model), "tokenizer": load_tokenizer(model)}
+    pipe = pipeline(task, **given, templates=index, style=style, k=k, generation_config=settings, **search)
     replies = pipe(list(queries), return_prompt=True)
     return [
         Thought(query, reply["prompt"], reply["templates"], reply["generated_text"])

@@ -1,19 +1,26 @@
 """Loading a local model, and how much of it fits the memory at once."""
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ...errors import UserError, require
+from ..gguf import load_causal_lm, load_tokenizer
 
 CPU_CACHE_BYTES = 1 << 30
 GPU_CACHE_SHARE = 0.4  # of the memory that is free once the model is loaded
 
 
-def load_model(model_id: str, device: str, dtype: str = "auto", adapter: str | None = None):
-    """(model, tokenizer) of a folder or Hub id; a peft `adapter` is merged into the model. Raises `UserError`."""
+def load_model(
+    model_id: str, device: str, dtype: str = "auto", adapter: str | None = None, gguf_file: str | None = None
+):
+    """(model, tokenizer) of a folder, Hub id or GGUF file; a peft `adapter` is merged into the model.
+
+    Raises `UserError`.
+    """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model_id, padding_side="left")
-        model = AutoModelForCausalLM.from_pretrained(model_id, dtype=dtype)
+        tokenizer = load_tokenizer(model_id, gguf_file, padding_side="left")
+        model = load_causal_lm(model_id, gguf_file, dtype)
+    except UserError:
+        raise
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"expected a causal language model at {model_id!r}, found none: {reason:.300}") from error

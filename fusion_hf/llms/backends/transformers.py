@@ -20,7 +20,17 @@ from ._load import load_model, token_budget
 from ._options import Settings, known_options
 
 LOCAL = True
-LOAD_OPTIONS = ("adapter", "device", "dtype", "batch_size", "token_budget", "concurrency", "timeout")
+LOAD_OPTIONS = (
+    "adapter",
+    "gguf_file",
+    "chat_template",
+    "device",
+    "dtype",
+    "batch_size",
+    "token_budget",
+    "concurrency",
+    "timeout",
+)
 
 
 @dataclass
@@ -35,11 +45,16 @@ _DEVICES: dict[str, _Device] = {}
 
 
 class Backend(GatheringBackend):
-    """A causal language model from a folder or the Hub.
+    """A causal language model from a folder, the Hub or a GGUF file.
 
-    Options in the pool: those of `Settings`, and ``adapter`` (a peft folder), ``device``, ``dtype``, ``batch_size``
-    (128), ``token_budget`` (most tokens in a batch, prompts and answers, padding included; by default what fits 1 GiB
-    of key-value cache on a CPU or 40 % of the free memory of a GPU).
+    Options in the pool: those of `Settings`, and
+
+    - ``adapter`` (a peft folder), ``gguf_file`` (its name in the folder or repository; a `model` that ends in .gguf
+      needs none), ``device``, ``dtype``.
+    - ``chat_template`` (Jinja) for a base model that has none. Without any, the contents of a chat are sent as plain
+      text, joined by line breaks, and ``stop`` says what ends an answer.
+    - ``batch_size`` (128) and ``token_budget`` (most tokens in a batch, prompts and answers, padding included; by
+      default what fits 1 GiB of key-value cache on a CPU or 40 % of the free memory of a GPU).
     """
 
     def __init__(self, llm: LLM):
@@ -52,8 +67,10 @@ class Backend(GatheringBackend):
         self.device = str(load.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.endpoint = f"local:{self.device}"
         self.model, self.tokenizer = load_model(
-            llm.model_id, self.device, load.get("dtype", "auto"), load.get("adapter")
+            llm.model_id, self.device, load.get("dtype", "auto"), load.get("adapter"), load.get("gguf_file")
         )
+        if load.get("chat_template"):
+            self.tokenizer.chat_template = load["chat_template"]
         self.batch_size = int(load.get("batch_size", 128))
         self.token_budget = int(load.get("token_budget") or token_budget(self.model))
         # Enough waiting chats that the next batch is full, and of one length, when the last one ends.
