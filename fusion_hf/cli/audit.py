@@ -1,6 +1,6 @@
 """`fusion-hf audit`: what is wrong, or looks wrong, in a log."""
 
-HELP = "find leaks, doubles, unread answers, wrong golds and truncation in a log"
+HELP = "find leaks, doubles, unread answers, wrong golds, truncation, and counts and costs that cannot be real in a log"
 EXAMPLE = "fusion-hf audit bench --json audit.json"
 FIGURES = True
 
@@ -20,9 +20,11 @@ def run(args):
 
     options = {"regrade": None if args.regrade < 0 else args.regrade, "near": args.near}
     if any(Path(args.log).glob("shard-*.jsonl")):
+        from ..llms.build import pool_rows
         from ..llms.logs import load_log
 
-        result = audit_tables({"log": load_log(args.log)}, **options)
+        llms = pool_rows(Path(args.log) / "pool.yaml")
+        result = audit_tables({"log": load_log(args.log)}, llms=llms, **options)
     else:
         result = audit(args.log, **options)
     for finding in result["findings"]:

@@ -1,20 +1,22 @@
 """Look through a log for what would make a benchmark lie: leaks, unread answers, wrong reference answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from tqdm import tqdm
 
 from ...errors import UserError
-from ..store import MANY, bench_splits, local_path, read_log
+from ..store import MANY, bench_splits, local_path, read_extra, read_log
 from .answers import candidate_pairs, regrading, truncation, unread_answers
 from .finding import SEVERITIES, Finding
 from .golds import gold_answers
 from .keys import duplicate_keys, missing_cells
 from .leaks import queries_in_two_splits
 from .scores import below_chance, below_own_level, nobody_above_chance
+from .usage import costs, latencies, served_models, token_counts
 
 
 def audit(path: str | Path, regrade: int | None = 200, near: float = 0.8) -> dict:
@@ -22,10 +24,16 @@ def audit(path: str | Path, regrade: int | None = 200, near: float = 0.8) -> dic
     local = local_path(path)
     splits = bench_splits(local) if local.is_dir() else []
     tables = {split: read_log(local, split) for split in splits} or {"log": read_log(local)}
-    return audit_tables(tables, regrade=regrade, near=near)
+    llms = read_extra(local, "llms") if local.is_dir() else None
+    return audit_tables(tables, regrade=regrade, near=near, llms=[] if llms is None else llms.to_pylist())
 
 
-def audit_tables(tables: dict[str, pa.Table], regrade: int | None = 200, near: float = 0.8) -> dict:
+def audit_tables(
+    tables: dict[str, pa.Table],
+    regrade: int | None = 200,
+    near: float = 0.8,
+    llms: Iterable[Mapping[str, Any]] = (),
+) -> dict:
     """Every check over the log tables of the splits. Nothing is changed or removed.
 
     A check that needs a column which the log leaves empty (responses, gold answers, costs) is passed over and named in
@@ -36,6 +44,7 @@ def audit_tables(tables: dict[str, pa.Table], regrade: int | None = 200, near: f
         regrade: At most this many responses of a task and split are graded again, drawn by a fixed seed; 0 grades none
             and None grades all.
         near: Jaccard similarity from which two queries are near-duplicates.
+        llms: Rows of the config ``llms``: prices, which costs are compared with, and the model behind a name.
 
     Returns:
         ``{"read", "kept", "dropped", "splits", "findings": [Finding as a dict], "by_severity": {…}, "skipped": {check:
@@ -44,6 +53,7 @@ def audit_tables(tables: dict[str, pa.Table], regrade: int | None = 200, near: f
     rows = sum(table.num_rows for table in tables.values())
     if not rows:
         raise UserError("the log is empty: expected at least one row, found none")
+    llms = list(llms)
     findings: list[Finding] = []
     skipped: dict[str, str] = {}
     findings += queries_in_two_splits(tables, near)
@@ -57,6 +67,10 @@ def audit_tables(tables: dict[str, pa.Table], regrade: int | None = 200, near: f
         "coinciding candidates": candidate_pairs,
         "gold answers": gold_answers,
         "truncated responses": truncation,
+        "token counts": token_counts,
+        "costs": lambda table, split: costs(table, split, llms),
+        "latencies": latencies,
+        "served models": lambda table, split: served_models(table, split, llms),
         "re-grading": lambda table, split: regrading(table, split, regrade),
     }
     for split, table in tables.items():
