@@ -56,7 +56,8 @@ HARMLESS = (
     "https://u:p@h",
     "amqp://bob:s3cret@example.com/", "https://me:$TOKEN@host.org/", "https://me:{token}@host.org/",
     "https://u:***@host.org",
-    "see https://a.b/c: then mail bob@host.org", "ratio 3://4:5 @ noon", "Authorization: Bearer $KEY", "bearer of good news",
+    "see https://a.b/c: then mail bob@host.org", "ratio 3://4:5 @ noon",
+    "Authorization: Bearer $KEY", "bearer of good news",
 )  # fmt: skip
 
 
