@@ -4,7 +4,7 @@
     python benchmarks/distill_evidence.py --out runs
     python benchmarks/distill_evidence.py --out runs --report --json distill.json
 
-The student, a member of the pool itself, is trained on gold labels, and on the answers that the rules choose, with the
+The student, a member of the pool itself, is trained on reference answers, and on answers that the rules choose, with the
 full and the small pool and three seeds; every run has the same number of steps. It then answers test queries through
 the collector and is graded. Settings that choose the same rows share their runs. A run is a JSON file in --out, and
 what is there is not run again. `--tune` compares learning rates on partial_test; the rest uses the one it chose.
@@ -39,7 +39,7 @@ from fusion_hf.logs.store import read_log
 from fusion_hf.tasks import TASKS
 from fusion_hf.tasks.modes import PLAIN_MODES as MODES
 
-BASE, LABELS = "zero-shot base", "gold labels only"
+BASE, LABELS = "zero-shot base", "reference answers only"
 STEPS, BATCH, LEARNING_RATE = 64, 32, 3e-4
 KEPT = ("rows", "steps", "tokens", "seconds", "losses", "settings")
 RATES = (1e-4, 3e-4, 1e-3)
@@ -55,7 +55,7 @@ class Setting:
 
 
 def settings(small: list[str]) -> list[Setting]:
-    """Base, gold labels, and each rule at top 5 and 10 with either pool."""
+    """Base, reference answers, and each rule at top 5 and 10 with either pool."""
     rows = [Setting(BASE, None), Setting(LABELS, Choice("baseline"))]
     for pool, llms in (("full", None), ("small", small)):
         for k in (5, 10):

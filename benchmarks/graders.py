@@ -68,7 +68,7 @@ def routellm(data: Path) -> Iterator[Case]:
 
 
 def routerbench_arc(data: Path) -> Iterator[Case]:
-    """RouterBench's ARC-Challenge. The file has no gold letter: it is the one that its right answers give.
+    """RouterBench's ARC-Challenge. The file has no reference letter: it is the one that its right answers give.
 
     Queries without a right answer, or whose right answers name several letters as often, are left out.
     """

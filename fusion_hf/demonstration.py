@@ -142,8 +142,8 @@ def make_adapter(bench: Path, out: Path, reader: Path) -> None:
         "--model_name_or_path", str(reader), "--output_dir", str(out / "adapter"), *SFT_SETTINGS,
     ]  # fmt: skip
     print(f"      python {' '.join(command[1:])}", flush=True)
-    # A model of a million parameters has nothing to share among threads: where several OpenMP threads of one process wait
-    # actively for each other on two busy cores, a step takes ten times as long.
+    # A model of a million parameters has nothing to share among threads: where several OpenMP threads of one process
+    # wait actively for each other on two busy cores, a step takes ten times as long.
     subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     write_adapter_card(out / "adapter")
     report = json.loads((out / "adapter" / "train_report.json").read_text(encoding="utf-8"))

@@ -30,7 +30,7 @@ PROVENANCE = {"query_id": "string", "task": "string", "llm": "string", "mode": "
 
 
 def gold_answer(metric: str, ground_truth: list[str]) -> str:
-    """The gold label as the task's prompt asks for it (code tasks have none)."""
+    """The reference answer as the task's prompt asks for it (code tasks have none)."""
     gold = ground_truth[0]
     return {"gsm8k": f"#### {gold}", "math": f"\\boxed{{{gold}}}"}.get(metric, gold)
 

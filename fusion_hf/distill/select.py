@@ -34,7 +34,7 @@ class Choice:
     Attributes:
         select: ``perf`` ranks the answers of a query by performance; ``judge`` by the judge's score (a query without a
             graded answer by that alone); ``hybrid`` takes the `top_k` by performance and of these the best
-            `hybrid_keep` by the judge; ``baseline`` takes the gold label once a query, and no LLM's answer.
+            `hybrid_keep` by the judge; ``baseline`` takes the reference answer once a query, and no LLM's answer.
         top_k: Answers kept of one query.
         hybrid_keep: See `select`; None means three fifths of `top_k`, rounded up (3 of 5, as published).
         tie: What decides between equal scores: ``cost`` (cheaper first) or ``length`` (shorter first); then the other,
@@ -204,7 +204,7 @@ def _score(answers: Answers, choice: Choice) -> np.ndarray:
 
 
 def _guessable(table: pa.Table) -> np.ndarray:
-    # Joined with a character that no gold answer holds, so that one gold answer reads as itself.
+    # Joined with a character that no reference answer holds, so that one reference answer reads as itself.
     gold = pc.binary_join(table["ground_truth"], "\x1f")
     yes_no = pc.is_in(gold, value_set=pa.array(["True", "False"]))
     return pc.or_(pc.equal(table["metric"], "em_mc"), yes_no).to_numpy()
@@ -244,7 +244,7 @@ def _best(table: pa.Table, answers: Answers, choice: Choice, drop: Drops) -> tup
 
 
 def _gold(table: pa.Table, answers: Answers, drop: Drops) -> tuple[np.ndarray, np.ndarray]:
-    """One row a query that has a gold answer in words: a code task has tests, and those are not an answer."""
+    """One row a query that has a reference answer in words: a code task has tests, and those are not an answer."""
     drop("code_has_no_gold_text", pc.equal(table["metric"], "code_eval").to_numpy())
     drop("no_gold", pc.equal(pc.fill_null(pc.list_value_length(table["ground_truth"]), 0), 0).to_numpy())
     nothing = np.full(len(answers.query), np.nan)

@@ -29,7 +29,7 @@ def graded(
     Args:
         metric: A grader (``gsm8k``, ``math``, ``em_mc``, ``cem``, ``code_eval``) or a task that uses one.
         predictions: Responses of an LLM; None means that none was given, and it is left out of the mean.
-        references: For each, the gold answers that count.
+        references: For each, the reference answers that count.
         queries: As asked; multiple choice reads the labels and options from them.
         version: ``strict`` or ``paper``.
 
@@ -37,7 +37,7 @@ def graded(
         ``fusion_grade`` (mean score, 0..1; None without any response), ``scores`` and ``extracted``, one a response.
 
     Raises:
-        UserError: Unknown metric or version, lists of different lengths, or no gold answer.
+        UserError: Unknown metric or version, lists of different lengths, or no reference answer.
     """
     name = TASKS[metric].metric if metric in TASKS else metric
     if name not in GRADERS:
@@ -52,7 +52,7 @@ def graded(
             f"and {len(queries)}"
         )
     if any(isinstance(golds, str) or not len(golds) for golds in references):
-        raise UserError("references: expected a list of gold answers for each prediction, with at least one in it")
+        raise UserError("references: expected a list of reference answers for each prediction, with at least one in it")
     columns = {
         "metric": [name] * len(predictions),
         "response": list(predictions),

@@ -1,4 +1,4 @@
-"""Tasks, among them the 14 of FusionBench (arXiv 2507.10540): source, prompt, gold answers, metric.
+"""Tasks, among them the 14 of FusionBench (arXiv 2507.10540): source, prompt, reference answers, metric.
 
 A task is one file in this folder with a module-level ``TASK``; it is found by its file name (see `fusion_hf.plugins`).
 """
@@ -21,7 +21,7 @@ class Example:
     Attributes:
         source_id: Identity of the row in its source, stable across runs.
         query: The prompt as asked in direct mode.
-        ground_truth: Every gold answer that counts as right. Code tasks hold one JSON object
+        ground_truth: Every reference answer that counts as right. Code tasks hold one JSON object
             ``{"prompt", "setup", "tests", "entry_point"}`` (see `fusion_hf.tasks.graders.code`).
         prompt_version: One of `PROMPT_VERSIONS` with its number, such as ``plain@1``; None where it is not known.
     """

@@ -8,7 +8,7 @@ from ._choice import ANSWER_EXAMPLE, LETTERS, MAX_TOKENS, choice_query
 
 def example(row, index):
     options = [row["Correct Answer"], *(row[f"Incorrect Answer {i}"] for i in (1, 2, 3))]
-    # The order must follow from the row alone, so that the gold letter can never drift from the options shown.
+    # The order must follow from the row alone, so that the reference letter can never drift from the options shown.
     key = hashlib.sha256(row["Question"].encode()).digest()
     order = sorted(range(4), key=lambda i: hashlib.sha256(key + bytes([i])).digest())
     query = choice_query(row["Question"], [str(options[i]).strip() for i in order])

@@ -66,7 +66,7 @@ class Judgement(NamedTuple):
 
 
 def judge_messages(query: str, ground_truth: Sequence[str], response: str) -> Messages:
-    """The chat that asks for a score. Several gold answers are joined by "or": each of them is right.
+    """The chat that asks for a score. Several reference answers are joined by "or": each of them is right.
 
     The judge is shown the answer without its reasoning, and no text but the prompt's own has the tags of a score: a
     judge that repeats what an answer says of itself gives no score by that.

@@ -1,4 +1,4 @@
-"""Does a text give a gold answer away, and where: so that a template never hands the answer over."""
+"""Does a text give a reference answer away, and where: so that a template never hands the answer over."""
 
 import json
 import re
@@ -32,7 +32,7 @@ _MIN_CODE_LINE = 10
 def gold_spans(
     text: str, golds: Sequence[str], query: str = "", metric: str = "", answer: str = ""
 ) -> list[tuple[int, int]]:
-    """Where `text` gives a gold answer away: (start, end) of every place, in order, merged where they touch.
+    """Where `text` gives a reference answer away: (start, end) of every place, in order, merged where they touch.
 
     A gold of several letters or digits counts as a whole word or phrase, whatever its case; numbers count by value.
     A short one (an option's letter, True/False, one digit, a number that the query itself has) counts only where it is
@@ -41,7 +41,7 @@ def gold_spans(
 
     Args:
         text: The text to look through.
-        golds: Every gold answer that counts as right.
+        golds: Every reference answer that counts as right.
         query: The query, for its options and its numbers.
         metric: The grader's name (``code_eval`` and ``em_mc`` are special).
         answer: The best answer, for code.
@@ -56,13 +56,13 @@ def gold_spans(
 
 
 def leaks(text: str, golds: Sequence[str], query: str = "", metric: str = "", answer: str = "") -> str | None:
-    """The first piece of `text` that gives a gold answer away, or None; see `gold_spans`."""
+    """The first piece of `text` that gives a reference answer away, or None; see `gold_spans`."""
     spans = gold_spans(text, golds, query, metric, answer)
     return text[slice(*spans[0])] if spans else None
 
 
 def mask(text: str, golds: Sequence[str], query: str = "", metric: str = "", answer: str = "", by: str = "?") -> str:
-    """`text` with every place that gives a gold answer away replaced by `by`."""
+    """`text` with every place that gives a reference answer away replaced by `by`."""
     for start, end in reversed(gold_spans(text, golds, query, metric, answer)):
         text = text[:start] + by + text[end:]
     return text

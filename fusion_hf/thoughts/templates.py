@@ -25,7 +25,8 @@ class Templates(NamedTuple):
     Attributes:
         dataset: `datasets.Dataset` with `COLUMNS`, a row a template.
         counts: ``{"read", "kept", "dropped": {reason: n}, "unchecked", "retried"}`` and `Drafts.usage`; read = kept +
-            all dropped. ``unchecked`` templates come from queries without a gold answer: no leak could be looked for.
+            all dropped. ``unchecked`` templates come from queries without a reference answer: no leak could
+            be looked for.
     """
 
     dataset: Any

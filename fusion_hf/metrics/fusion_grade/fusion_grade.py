@@ -6,12 +6,12 @@ import evaluate
 from fusion_hf.metrics.scores import graded
 
 DESCRIPTION = """\
-Scores responses of LLMs against gold answers with the graders of FusionBench: gsm8k, math, em_mc (multiple choice),
-cem (short answers) and code_eval (programs, run in a sandbox), each `strict` or as published (`paper`)."""
+Scores responses of LLMs against reference answers with the graders of FusionBench: gsm8k, math, em_mc (multiple
+choice), cem (short answers) and code_eval (programs, run in a sandbox), each `strict` or as published (`paper`)."""
 INPUTS = """\
 Args:
     predictions: responses; None where an LLM gave none.
-    references: for each, the list of gold answers that count.
+    references: for each, the list of reference answers that count.
     queries: as asked; multiple choice reads labels and options from them.
     version: 'strict' (default) or 'paper'.
 Returns:

@@ -1,6 +1,6 @@
 """The final answer that a response comes down to, so that answers of several LLMs can be compared.
 
-Nothing here knows the gold answer or a score: only the query and the response are read, as they can be when a query is
+Nothing here knows the reference answer or a score: only query and response are read, as they can be when a query is
 new. Answers agree if they are equal.
 """
 
