@@ -4,7 +4,7 @@
     python benchmarks/distill_evidence.py --out runs
     python benchmarks/distill_evidence.py --out runs --report --json distill.json
 
-The student, a member of the pool itself, is trained on reference answers, and on answers that the rules choose, with the
+The student, a member of the pool itself, is trained on reference answers, and on answers that rules choose, with the
 full and the small pool and three seeds; every run has the same number of steps. It then answers test queries through
 the collector and is graded. Settings that choose the same rows share their runs. A run is a JSON file in --out, and
 what is there is not run again. `--tune` compares learning rates on partial_test; the rest uses the one it chose.
