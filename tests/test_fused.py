@@ -19,6 +19,7 @@ from fusion_hf.errors import UserError
 from fusion_hf.fused import FusedSystem, Thoughts, collect_candidate, write_fused
 from fusion_hf.fused.asking import recall
 from fusion_hf.fused.card import write_fused_card
+from fusion_hf.fused.ranking import Asked
 from fusion_hf.llms.logs import load_log
 from fusion_hf.llms.pool import save_pool
 from fusion_hf.routers import fit_router
@@ -291,3 +292,44 @@ def test_expected_costs_may_be_unknown(fused):
     with pytest.raises(UserError, match="no cost was measured"):
         fused.plan(QUERIES[2:], candidates=["cat_thought"], max_cost=1.0)
     assert np.isclose(fused.plan(QUERIES[2:], max_cost=1.0)[0].cost, 1e-5)  # bee: the templates' cost is not known
+
+
+def test_an_llm_in_this_process_is_loaded_once(folder, monkeypatch):
+    from fusion_hf.llms import opened
+
+    loaded = []
+    real = opened.open_backend
+    monkeypatch.setattr(opened, "open_backend", lambda llm: (loaded.append(llm.name), real(llm))[1])
+    fused = FusedSystem.from_pretrained(folder)
+    first, second = fused(QUERIES[:1]), fused(QUERIES[:1])
+    assert loaded == ["cat"] and first[0].error is None and second[0].text == first[0].text
+    fused.close()
+    assert fused(QUERIES[:1])[0].text == first[0].text and loaded == ["cat", "cat"]
+
+
+def test_the_next_best_answers_where_an_llm_fails(parts, tmp_path):
+    def behave(prompt, times):
+        return Act(status=503)
+
+    with LoopbackLLM(behave) as server:
+        fused = FusedSystem.from_pretrained(make(tmp_path / "failing", parts, server.url))
+        how = {"scenario": "performance", "retries": 0}
+        answer = fused(QUERIES[:1], **how)[0]
+        assert (answer.tried, answer.decision.candidate, answer.error) == (("bee", "dog"), "cat", None)
+        alone = fused(QUERIES[:1], **how, fallback=False)[0]
+        assert alone.tried == () and alone.error.startswith("server: HTTP 503")
+        only = fused(QUERIES[:1], **how, candidates=["bee"])[0]
+        assert only.error.startswith("server: HTTP 503") and only.tried == ()
+    with LoopbackLLM(lambda prompt, times: Act(status=400)) as server:
+        fused = FusedSystem.from_pretrained(make(tmp_path / "refusing", parts, server.url))
+        assert fused(QUERIES[:1], **how)[0].error.startswith("bad_request")  # another LLM would be asked the same
+
+
+def test_the_order_of_stand_ins_is_that_of_the_trade_off(fused):
+    ranking = fused.rank([Asked(QUERIES[0], scenario="performance")])[0]
+    assert [d.candidate for d in ranking.options] == ["bee", "dog", "cat_thought", "cat", "cat_think"]
+    assert ranking.options[0].reward == pytest.approx(0.9)
+    kept = fused.rank([Asked(QUERIES[0], scenario="balance", saved={"dog": 8.5e-5})])[0]
+    assert kept.options[0].candidate == "dog"  # .4 - .45 + .425 against .45 - .05
+    wrong = fused.rank([Asked(QUERIES[0], max_cost=1e-9), Asked(QUERIES[0])])
+    assert isinstance(wrong[0], UserError) and wrong[1].options

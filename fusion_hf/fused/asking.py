@@ -108,7 +108,18 @@ def chats(
         last = thoughts.prompts(last, ids)
     else:
         last = [with_mode(text, mode) for text in last]
-    return [[*chat[:-1], {**chat[-1], "content": text}] for chat, text in zip(whole, last, strict=True)]
+    return [[*chat[:-1], _with_text(chat[-1], text)] for chat, text in zip(whole, last, strict=True)]
+
+
+def _with_text(message: dict[str, Any], text: str) -> dict[str, Any]:
+    """The message with another text; its images and other parts stay."""
+    content = message["content"]
+    if isinstance(content, (list, tuple)):
+        others = [part for part in content if part.get("type") != "text"]
+        content = [{"type": "text", "text": text}, *others] if others else text
+    else:
+        content = text
+    return {**message, "content": content}
 
 
 def collect_candidate(

@@ -1,6 +1,6 @@
 """Which candidate answers: decisions of a fused system, and what the log lets one expect of candidates."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ class FusedDecision:
         candidate: The choice.
         performance: What the log lets one expect of it, 0..1.
         cost: The same in USD; None where the log had no costs.
+        reward: What the trade-off makes of both; None where a configuration names its candidate.
     """
 
     task: str
@@ -28,6 +29,7 @@ class FusedDecision:
     candidate: str
     performance: float
     cost: float | None
+    reward: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The decision as plain JSON types."""
@@ -43,11 +45,13 @@ def from_log(
     scenario: str | None = None,
     max_cost: float | None = None,
     candidates: Collection[str] | None = None,
-) -> FusedDecision:
-    """The candidate that did best on a task in the log, under a trade-off, a budget, or among some only.
+    saved: Mapping[str, float] | None = None,
+) -> list[FusedDecision]:
+    """The candidates by what they did on a task in the log, best first: under a trade-off, a budget, or among some.
 
     Args:
         entry: The task's entry in the configuration.
+        saved: USD that a candidate costs less than in the log, because it has the beginning of the prompt cached.
 
     Raises:
         UserError: No candidate is left, or a cost is asked for that was not measured.
@@ -72,11 +76,29 @@ def from_log(
                 f"task {task!r}: no candidate is expected to cost at most {max_cost:g} USD; the cheapest is expected "
                 f"to cost {np.nanmin(cost):.3g}"
             )
-    best = int(pick(reward[None], cost[None], names)[0])
-    return decision(task, LOG, names[best], entry)
+    reward = reward + stay(saved or {}, names, trade.beta / entry["span"]["cost"])
+    result = []
+    for _ in names:  # the next best each time, so that ties are broken as everywhere
+        best = int(pick(reward[None], cost[None], names)[0])
+        if np.isnan(reward[best]):
+            break
+        result.append(decision(task, LOG, names[best], entry, float(reward[best])))
+        reward[best] = np.nan
+    return result
 
 
-def decision(task: str, system: str, candidate: str, entry: dict[str, Any]) -> FusedDecision:
+STICKY = 1e-5
+"""What staying with a session's LLM is worth in reward where nothing else speaks for or against it."""
+
+
+def stay(saved: Mapping[str, float], names: Sequence[str], usd_worth: float) -> np.ndarray:
+    """Reward that each candidate gains by what it has cached, at this much reward a USD: float64 [m]."""
+    return np.array([saved[n] * usd_worth + STICKY if n in saved else 0.0 for n in names])
+
+
+def decision(
+    task: str, system: str, candidate: str, entry: dict[str, Any], reward: float | None = None
+) -> FusedDecision:
     """The decision for one candidate, with what the log showed of it on the task."""
     seen = entry["candidates"][candidate]
-    return FusedDecision(task, system, candidate, float(seen["performance"]), seen["cost_usd"])
+    return FusedDecision(task, system, candidate, float(seen["performance"]), seen["cost_usd"], reward)

@@ -3,49 +3,26 @@
 import shutil
 import tempfile
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..llms.collect import collect
+from ..llms.collect import collect_async
 from ..llms.pool import Pool, load_pool
 from ..logs.schema import split_candidate
 from ..logs.shards import latest_rows
 from ..pushable import Pushable
 from ..routers import Router, load_router
 from ..routers.chats import Chat, as_texts
-from ..thoughts.ask import Chat as Asked
-from ..thoughts.ask import apart
+from ..thoughts.ask import Chat as Sent
+from .answer import FusedAnswer, answer_of
 from .asking import Thoughts, chats
 from .choice import FusedDecision, decision, from_log
 from .config import POOL_FILE, inside, read_config, snapshot
-
-
-@dataclass(frozen=True)
-class FusedAnswer:
-    """An answer of a fused system.
-
-    Attributes:
-        text: The reply; empty where there is none.
-        decision: Who was asked, and why.
-        finish_reason, input_tokens, output_tokens, cost, latency_s: As in a log row; None where not measured.
-        error: Why there is no reply, or None.
-    """
-
-    text: str
-    decision: FusedDecision
-    finish_reason: str | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cost: float | None = None
-    latency_s: float | None = None
-    error: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The answer as plain JSON types."""
-        return {**vars(self), "decision": self.decision.to_dict()}
+from .loop import OpenPool
+from .ranking import Asked, Ranking, may_pass_on, rank_by_router
 
 
 class FusedSystem(Pushable):
@@ -134,20 +111,58 @@ class FusedSystem(Pushable):
         Raises:
             UserError: Unknown task, scenario or candidate, or no candidate is left.
         """
+        return [options[0] for options in self._options(queries, tasks, scenario, max_cost, candidates)]
+
+    def _options(
+        self, queries: Sequence[str | Chat], tasks: Any, scenario: Any, max_cost: Any, candidates: Any
+    ) -> list:
+        """Who may answer each query, best first; see `plan`."""
         texts = as_texts(queries)
         names = self._tasks(texts, tasks)
         unknown = sorted(set(candidates or ()) - set(self.candidates))
         if unknown:
             raise UserError(f"unknown candidate {unknown[0]!r}: this system knows {', '.join(self.candidates)}")
+        pairs = zip(texts, names, strict=True)
+        rankings = self.rank([Asked(text, task, scenario, max_cost, candidates) for text, task in pairs])
+        for ranking in rankings:
+            if isinstance(ranking, UserError):
+                raise ranking
+        return [ranking.options for ranking in rankings]
+
+    def rank(self, asked: Sequence[Asked], explain: bool = False) -> list[Ranking | UserError]:
+        """All candidates of each query in the order in which they should answer; nobody is asked.
+
+        A query that asks for what cannot be has a `UserError` in its place, and the others are not harmed.
+
+        Args:
+            asked: The queries and what is asked of the choice.
+            explain: Also look up the nearest logged queries, where a router chooses.
+        """
+        tasks = self._tasks([a.text for a in asked], [a.task for a in asked])
+        result: dict[int, Ranking | UserError] = {}
         by_system: dict[str, list[int]] = {}
-        for row, task in enumerate(names):
+        for row, task in enumerate(tasks):
             by_system.setdefault(self.config["tasks"][task]["system"], []).append(row)
-        result: dict[int, FusedDecision] = {}
-        for system, rows in by_system.items():
-            part = [texts[r] for r in rows]
-            found = self._decide(system, part, [names[r] for r in rows], scenario, max_cost, candidates)
-            result |= dict(zip(rows, found, strict=True))
-        return [result[row] for row in range(len(texts))]
+        for name, rows in by_system.items():
+            result |= self._rank_by(name, {row: replace(asked[row], task=tasks[row]) for row in rows}, explain)
+        return [result[row] for row in range(len(asked))]
+
+    def _rank_by(self, name: str, asked: dict[int, Asked], explain: bool) -> dict[int, Ranking | UserError]:
+        """Rankings by one configuration, for queries of the tasks that it won."""
+        spec = self.config["systems"][name]
+        result: dict[int, Ranking | UserError] = {}
+        if spec["kind"] == "router":
+            router = self._router(spec["router"])
+            known = {row: replace(one, candidates=kept) for row, one in asked.items() if (kept := _kept(router, one))}
+            found = rank_by_router(router, list(known.values()), name, spec["scenario"], explain)
+            result = dict(zip(known, found, strict=True))
+        for row in asked.keys() - result.keys():
+            task = str(asked[row].task)
+            try:
+                result[row] = Ranking(task, self._of_task(task, name, asked[row]))
+            except UserError as error:
+                result[row] = error
+        return result
 
     def _tasks(self, texts: list[str], tasks: Sequence[str | None] | str | None) -> list[str]:
         given = [tasks] * len(texts) if tasks is None or isinstance(tasks, str) else list(tasks)
@@ -161,39 +176,21 @@ class FusedSystem(Pushable):
         recognised = iter(self.recognise([text for text, task in zip(texts, given, strict=True) if task is None]))
         return [next(recognised) if task is None else task for task in given]
 
-    def _decide(
-        self,
-        name: str,
-        texts: list[str],
-        tasks: list[str],
-        scenario: str | None,
-        max_cost: float | None,
-        candidates: Collection[str] | None,
-    ) -> list[FusedDecision]:
-        """Decisions of one configuration for queries of the tasks that it won."""
-        spec = self.config["systems"][name]
-        if spec["kind"] == "router":
-            router = self._router(spec["router"])
-            allowed = [c for c in router.candidates if candidates is None or c in candidates]
-            if allowed:
-                chosen = router.route(texts, scenario or spec["scenario"], max_cost=max_cost, candidates=allowed)
-                return [
-                    FusedDecision(task, name, d.candidate, d.performance, d.cost)
-                    for task, d in zip(tasks, chosen, strict=True)
-                ]
-        by_task = {task: self._of_task(task, name, scenario, max_cost, candidates) for task in set(tasks)}
-        return [by_task[task] for task in tasks]
-
-    def _of_task(
-        self, task: str, name: str, scenario: str | None, max_cost: float | None, candidates: Collection[str] | None
-    ) -> FusedDecision:
-        """The candidate that a configuration asks, if that keeps to what is asked for, else by the log."""
+    def _of_task(self, task: str, name: str, one: Asked) -> list[FusedDecision]:
+        """The candidate that a configuration asks, if that keeps to what is asked for, and then by the log."""
         entry, chosen = self.config["tasks"][task], self.config["systems"][name].get("candidate")
-        if chosen is not None and scenario is None and (candidates is None or chosen in candidates):
+        first = []
+        if chosen is not None and one.scenario is None and (one.candidates is None or chosen in one.candidates):
             plain = decision(task, name, chosen, entry)
-            if max_cost is None or (plain.cost is not None and plain.cost <= max_cost):
-                return plain
-        return from_log(task, entry, scenario, max_cost, candidates)
+            if one.max_cost is None or (plain.cost is not None and plain.cost <= one.max_cost):
+                first = [plain]
+        try:
+            others = from_log(task, entry, one.scenario, one.max_cost, one.candidates, one.saved)
+        except UserError:
+            if not first:
+                raise
+            others = []
+        return first + [d for d in others if not first or d.candidate != chosen]
 
     def _router(self, path: str) -> Router:
         if path not in self._routers:
@@ -216,41 +213,82 @@ class FusedSystem(Pushable):
         max_cost: float | None = None,
         candidates: Collection[str] | None = None,
         folder: str | Path | None = None,
+        fallback: bool = True,
         **running: Any,
     ) -> list[FusedAnswer]:
         """Answer queries: `plan`, then ask all LLMs that were chosen at the same time.
 
-        LLMs that run in this process are loaded anew by each call: hand over many queries at once.
+        LLMs that run in this process are loaded once and stay until `close`.
 
         Args:
             queries, tasks, scenario, max_cost, candidates: See `plan`.
             folder: Where the answers are kept, so that nothing is asked twice; None keeps nothing.
+            fallback: Where an LLM cannot be reached, fails, or takes no prompt of that length, ask the next best.
             **running: Options of the collector (``max_usd``, ``concurrency``, ``retries``, ``progress``, …).
 
         Returns:
             An answer a query, in order. One that failed for good has its ``error`` set; the others are not lost.
         """
-        decisions = self.plan(queries, tasks, scenario, max_cost, candidates)
+        options = self._options(queries, tasks, scenario, max_cost, candidates)
+        options = [[first, *filter(self._stands_in, others)] for first, *others in options]
+        place = [0] * len(options)
+        answers: dict[int, FusedAnswer] = {}
+        with tempfile.TemporaryDirectory() as temporary:
+            todo = list(range(len(options)))
+            while todo:
+                chosen = [options[i][place[i]] for i in todo]
+                self._ask([queries[i] for i in todo], chosen, folder or temporary, running, todo, answers)
+                failed = [i for i in todo if fallback and may_pass_on(answers[i].error)]
+                todo = [i for i in failed if place[i] + 1 < len(options[i])]
+                for i in todo:
+                    place[i] += 1
+        tried = [tuple(d.candidate for d in options[i][: place[i]]) for i in range(len(options))]
+        return [replace(answers[i], tried=before) for i, before in enumerate(tried)]
+
+    def _ask(
+        self,
+        queries: Sequence[str | Chat],
+        decisions: list[FusedDecision],
+        out: str | Path,
+        running: dict[str, Any],
+        numbers: list[int],
+        answers: dict[int, FusedAnswer],
+    ) -> None:
+        """Ask the LLM of each decision, and put the answer under the query's number."""
         pool = self._needed({split_candidate(d.candidate)[0] for d in decisions})
         asked = self._asked(queries, decisions)
-        with tempfile.TemporaryDirectory() as temporary:
-            out, options = folder or temporary, {"progress": False, **running}
-            requests = [chat.request(llm) for chat, llm in asked]
-            if requests:
-                unique = list({r.key: r for r in requests}.values())
-                apart(lambda: collect(pool, unique, out, **options))
-            rows = {(row["query_id"], row["llm"]): row for row in latest_rows(out)}
-        return [_answer(d, rows.get((chat.key, llm))) for d, (chat, llm) in zip(decisions, asked, strict=True)]
+        unique = list({r.key: r for r in (chat.request(llm) for chat, llm in asked)}.values())
+        options = {"progress": False, **running, "backends": self._open.backends}
+        summary = self._open.run(collect_async(pool, unique, out, **options))
+        rows = {(row["query_id"], row["llm"]): row for row in latest_rows(out)}
+        lost = "budget: the rest would cost more than max_usd" if summary.dropped["budget"] else "not asked"
+        for number, chosen, (chat, llm) in zip(numbers, decisions, asked, strict=True):
+            answers[number] = answer_of(chosen, rows.get((chat.key, llm)), lost)
 
-    def _asked(self, queries: Sequence[str | Chat], decisions: list[FusedDecision]) -> list[tuple[Asked, str]]:
+    def _stands_in(self, option: FusedDecision) -> bool:
+        """Whether an LLM may be asked in place of another one: it is reached, without a key that it may not get."""
+        llm = self.pool.get(split_candidate(option.candidate)[0])
+        return llm is not None and (self.keys or not llm.api_key_env)
+
+    @cached_property
+    def _open(self) -> OpenPool:
+        return OpenPool(self.pool)
+
+    def close(self) -> None:
+        """Close the LLMs that were asked; the next call opens them anew."""
+        opened = self.__dict__.pop("_open", None)
+        if opened is not None:
+            opened.close()
+
+    def _asked(self, queries: Sequence[str | Chat], decisions: list[FusedDecision]) -> list[tuple[Sent, str]]:
         """(chat, LLM) of every query."""
-        result: dict[int, tuple[Asked, str]] = {}
+        result: dict[int, tuple[Sent, str]] = {}
         for candidate in dict.fromkeys(d.candidate for d in decisions):
             llm, mode = split_candidate(candidate)
             rows = [i for i, d in enumerate(decisions) if d.candidate == candidate]
             sent = chats([queries[i] for i in rows], mode, self._thoughts.get(llm))
             for row, messages in zip(rows, sent, strict=True):
-                result[row] = (Asked(decisions[row].task, "", messages), llm)
+                result[row] = (Sent(decisions[row].task, "", messages), llm)
         return [result[i] for i in range(len(decisions))]
 
     def _needed(self, llms: set[str]) -> Pool:
@@ -270,8 +308,6 @@ class FusedSystem(Pushable):
             shutil.copytree(self.folder, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".cache", ".git*"))
 
 
-def _answer(chosen: FusedDecision, row: dict[str, Any] | None) -> FusedAnswer:
-    if row is None or row.get("error") is not None:
-        return FusedAnswer("", chosen, error="not asked" if row is None else row["error"])
-    measured = ("finish_reason", "input_tokens", "output_tokens", "cost", "latency_s")
-    return FusedAnswer(row["response"] or "", chosen, **{name: row[name] for name in measured})
+def _kept(router: Router, one: Asked) -> list[str]:
+    """The candidates that the router knows, of those to choose from."""
+    return [c for c in router.candidates if one.candidates is None or c in one.candidates]

@@ -15,6 +15,7 @@ from ..logs.shards import ShardWriter, latest_chunks
 from ..tasks import Example, get_task
 from ..tasks.modes import PLAIN_MODES
 from .folder_lock import locked
+from .opened import OpenBackends
 from .pool import Pool, load_pool, recost
 from .prepare import already, check_limits, prepare
 from .ray_engine import collect_ray
@@ -47,6 +48,7 @@ async def collect_async(
     max_failures: int = 8,
     progress: bool = True,
     total: int | None = None,
+    backends: OpenBackends | None = None,
 ) -> Summary:
     """Ask every request that `out` does not answer yet, and append a row to `out` as soon as each answer is there.
 
@@ -65,6 +67,7 @@ async def collect_async(
         max_failures: Requests in a row that an endpoint may fail before it is left alone for this run.
         progress: Show a bar on stderr: rows a second, USD so far and, where `total` is known, the time left.
         total: Number of requests, where `requests` cannot say.
+        backends: LLMs that are open on this event loop already, and stay open; None opens them for this run.
     """
     began = time.perf_counter()
     limits = Limits(concurrency, retries, timeout, max_usd, max_failures)
@@ -74,7 +77,7 @@ async def collect_async(
         writer, held = ShardWriter(out), None if max_usd is None else Held(out)
         recorder = Recorder(writer, summary, bar.update)
         budget = Budget(max_usd, spent, held.write) if held else None
-        runner = Runner(pool, limits, recorder.answer, recorder.error, recorder.drop, budget)
+        runner = Runner(pool, limits, recorder.answer, recorder.error, recorder.drop, budget, backends)
         try:
             with stop_on_signal(runner.stop):
                 await runner.run(new)

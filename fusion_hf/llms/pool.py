@@ -43,6 +43,8 @@ class LLM:
         tokenizer: Folder or Hub id of its own tokenizer, on this machine; only used where a server counts no tokens.
         cached_input_price: USD per million input tokens that the server had cached; None means `input_price`.
         reasoning_price: USD per million output tokens that were reasoning; None means `output_price`.
+        context_window: Tokens that a prompt and its answer may have together; None where it is not known.
+        abilities: What it takes beyond text, of `ABILITIES`; None where it is not known, and then it is asked all.
         base_url: Address of a chat endpoint, up to and including ``/v1``.
         api_key_env: Environment variable that holds the key; the key itself never stands in a file.
         options: Passed to the backend (``max_tokens``, ``temperature``, …).
@@ -65,6 +67,8 @@ class LLM:
     reasoning_price: float | None = None
     token_limits: dict[str, int] = field(default_factory=dict, hash=False)
     reasoning_tokens: int = 0
+    context_window: int | None = None
+    abilities: list[str] | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.price_date, datetime.date):  # YAML reads an unquoted day as a date
@@ -89,6 +93,8 @@ class LLM:
         return self.input_price, cached, self.output_price, reasoning
 
 
+ABILITIES = ("tools", "images", "json")
+"""Function calling, pictures in messages, and answers in a JSON form (``response_format``)."""
 PRICES = ("input_price", "output_price", "cached_input_price", "reasoning_price")
 
 
@@ -132,6 +138,11 @@ def _check(llm: LLM) -> None:
         expect(llm.base_url.startswith(("http://", "https://")), "base_url", "to begin with http:// or https://")
         if "@" in llm.base_url.split("/")[2]:
             raise UserError(f"base_url: {_SECRET_ADVICE}")
+    window = llm.context_window
+    whole = window is None or (isinstance(window, int) and not isinstance(window, bool) and window > 0)
+    expect(whole, "context_window", "to be a number of tokens above 0")
+    able = llm.abilities is None or (isinstance(llm.abilities, list) and all(a in ABILITIES for a in llm.abilities))
+    expect(able, "abilities", f"to be a list of {', '.join(ABILITIES)}")
     expect(isinstance(llm.options, dict), "options", "to be a mapping")
     whole = [llm.reasoning_tokens, *llm.token_limits.values()] if isinstance(llm.token_limits, dict) else [None]
     good = all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in whole)

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UserError
-from .backends import Backend, BackendError, Reply, open_backend
+from .backends import BackendError, Reply
 from .limits import AdaptiveLimit
+from .opened import OpenBackends
 from .pool import LLM, Pool
 from .requests import Request, worst_case
 from .token_limits import limit_option
@@ -115,6 +116,7 @@ class Runner:
         on_error: Called with (request, error) when all tries are used up.
         on_drop: Called with (request, reason) for a request that was not asked.
         budget: What may be spent; None sets no cap.
+        backends: LLMs that are open already, and stay open; None opens its own and closes them.
     """
 
     def __init__(
@@ -125,6 +127,7 @@ class Runner:
         on_error: Callable[[Request, BackendError], None],
         on_drop: Callable[[Request, str], None],
         budget: Budget | None = None,
+        backends: OpenBackends | None = None,
     ):
         self.pool, self.limits = pool, limits
         self.on_answer, self.on_error, self.on_drop = on_answer, on_error, on_drop
@@ -132,7 +135,8 @@ class Runner:
         self.stop = asyncio.Event()
         self.endpoints: dict[str, Endpoint] = {}
         self.retried: Counter[str] = Counter()
-        self._backends: dict[str, Backend] = {}
+        self._backends = backends or OpenBackends(pool)
+        self._own = backends is None
         self._window = asyncio.Semaphore(limits.window)
         # Under a cap, by LLM: who asks it first, and how many times its worst case an answer turned out to cost.
         self._first: dict[str, asyncio.Lock] = {}
@@ -162,14 +166,11 @@ class Runner:
 
     async def close(self) -> None:
         """Close the backends; the runner may not be used again."""
-        for backend in self._backends.values():
-            await backend.close()
+        if self._own:
+            await self._backends.close()
 
     async def _endpoint(self, name: str) -> Endpoint:
-        if name not in self._backends:
-            # In a thread: loading a local model takes long.
-            self._backends[name] = await asyncio.to_thread(open_backend, self.pool.get_llm(name))
-        backend = self._backends[name]
+        backend = await self._backends.get(name)
         if backend.endpoint not in self.endpoints:
             limit = self.limits.concurrency or backend.concurrency or DEFAULT_CONCURRENCY
             if not self.pool[name].local:
@@ -243,7 +244,7 @@ class Runner:
 
     async def _chat(self, llm: LLM, request: Request) -> Reply:
         """One try. Whatever a backend makes of an odd reply is a `BackendError`: no reply ends a run."""
-        backend = self._backends[llm.name]
+        backend = await self._backends.get(llm.name)
         try:
             limit = limit_option(llm, request.max_tokens)
             reply = await backend.chat(request.messages, timeout=self.limits.timeout, **limit)

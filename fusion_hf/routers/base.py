@@ -189,10 +189,10 @@ class Router(Pushable, PreTrainedModel):  # type: ignore[misc]  # pushing goes t
             UserError: Unknown scenario or candidate; a cost is asked for and the training log had none; no candidate is
                 expected to keep to `max_cost`, or can be chosen at all.
         """
-        trade = self._trade_off(scenario, alpha, beta)
+        trade = self.trade_off(scenario, alpha, beta)
         if (trade["beta"] or max_cost is not None) and not self.config.has_cost:
             raise UserError("this router was trained on a log without costs: expected beta 0 and no max_cost")
-        columns = self._columns(candidates)
+        columns = self.columns_of(candidates)
         predictions = self.predict(queries, nearest=SHOWN_QUERIES if explain else 0, **how)
         reward, cost = predictions.reward(**trade)[:, columns], predictions.cost[:, columns]
         if max_cost is not None:
@@ -209,7 +209,8 @@ class Router(Pushable, PreTrainedModel):  # type: ignore[misc]  # pushing goes t
             raise UserError(f"this router cannot choose any of {', '.join(names)}: it learned nothing about them")
         return decide(predictions, reward, columns)
 
-    def _trade_off(self, scenario: str | None, alpha: float | None, beta: float | None) -> dict:
+    def trade_off(self, scenario: str | None, alpha: float | None = None, beta: float | None = None) -> dict:
+        """The trade-off of a scenario, or of alpha and beta where one is given: ``{"alpha", "beta", "score"}``."""
         if alpha is not None or beta is not None:
             if scenario is not None:
                 raise UserError(f"expected a scenario or alpha and beta, found both: {scenario!r}, {alpha} and {beta}")
@@ -223,7 +224,8 @@ class Router(Pushable, PreTrainedModel):  # type: ignore[misc]  # pushing goes t
             raise UserError(f"scenario {scenario!r} needs judge scores: this router was trained on a log without any")
         return known[scenario]
 
-    def _columns(self, candidates: Sequence[str] | None) -> list[int]:
+    def columns_of(self, candidates: Sequence[str] | None) -> list[int]:
+        """Columns of predictions for these candidates, each once, in the router's order; None means all."""
         if candidates is None:
             return list(range(len(self.candidates)))
         unknown = sorted(set(candidates) - set(self.candidates))

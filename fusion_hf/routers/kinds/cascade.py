@@ -160,7 +160,7 @@ class CascadeRouter(FusionRouter):
         Raises:
             UserError: Unknown candidate, or no candidate is expected to keep to `max_cost`.
         """
-        columns = self._columns(candidates)
+        columns = self.columns_of(candidates)
         predictions, names = outlook.predictions, [self.candidates[c] for c in columns]
         if cost_weight is None:
             reward = predictions.reward(alpha, beta, score)[:, columns]
@@ -254,7 +254,7 @@ class CascadeRouter(FusionRouter):
                         known[step.ask] = read_answer(query, call(step.ask, query))
                 steps = router.next(plans, answers)
         """
-        trade = self._trade_off(scenario, alpha, beta)
+        trade = self.trade_off(scenario, alpha, beta)
         if (trade["beta"] or max_cost is not None) and not self.config.has_cost:
             raise UserError("this router was trained on a log without costs: expected beta 0 and no max_cost")
         outlook = self.outlook(queries, embeddings)
