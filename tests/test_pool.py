@@ -237,3 +237,18 @@ def test_the_example_has_every_backend():
     pool = load_pool(Path(__file__).parents[1] / "examples" / "pool.yaml")
     assert {llm.backend for llm in pool.values()} == set(plugins.names("backends"))
     assert all(answer_limit(llm) for llm in pool.values())  # so that a cap in USD can hold
+
+
+def test_an_llm_says_what_it_takes(tmp_path):
+    able = LLM("a", "small", 1.0, 1.0, base_url="http://x/v1", context_window=4096, abilities=["tools"])
+    none = LLM("b", "small", 1.0, 1.0, base_url="http://x/v1", abilities=[])
+    read = load_pool(save_pool(Pool([able, none]), tmp_path / "pool.yaml"))
+    assert read["a"].context_window == 4096 and read["a"].abilities == ["tools"] and read["b"].abilities == []
+    for wrong, words in (
+        ({"abilities": ["magic"]}, "abilities to be a list of tools, images, json"),
+        ({"abilities": "tools"}, "abilities to be a list"),
+        ({"context_window": 0}, "context_window to be a number of tokens above 0"),
+        ({"context_window": "big"}, "context_window to be a number of tokens above 0"),
+    ):
+        with pytest.raises(UserError, match=words):
+            LLM("a", "small", 1.0, 1.0, base_url="http://x/v1", **wrong)

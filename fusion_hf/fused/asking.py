@@ -111,6 +111,11 @@ def chats(
     return [[*chat[:-1], _with_text(chat[-1], text)] for chat, text in zip(whole, last, strict=True)]
 
 
+def in_mode(chat: Chat, mode: str, thoughts: Thoughts | None = None) -> list[dict[str, Any]]:
+    """One chat as it is asked in `mode`; in direct mode it is left as it is, images, tools and all."""
+    return [dict(m) for m in chat] if mode == "direct" else chats([chat], mode, thoughts)[0]
+
+
 def _with_text(message: dict[str, Any], text: str) -> dict[str, Any]:
     """The message with another text; its images and other parts stay."""
     content = message["content"]

@@ -110,7 +110,8 @@ def _of_router(router: Router, all_rows: Predictions, row: int, one: Asked, name
         plan = router.plan([one.text], scenario, max_cost=one.max_cost, candidates=names)[0]
         if len(plan.chain) > 1:
             chain = plan
-            options.insert(0, FusedDecision(task, name, plan.chain[0], plan.performance, plan.cost, plan.reward))
+            first = FusedDecision(task, name, plan.chain[0], plan.performance, plan.cost, plan.reward)
+            options = [first, *(o for o in options if o.candidate != first.candidate)]
     reasons = list(all_rows.reasons[row]) + ([] if chain is None else ["plan: " + "; ".join(chain.describe())])
     return Ranking(task, options, reasons, near, chain)
 

@@ -8,9 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import UserError
 from ..llms.collect import collect_async
 from ..llms.pool import Pool, load_pool
+from ..logs.rewards import SCENARIOS
 from ..logs.schema import split_candidate
 from ..logs.shards import latest_rows
 from ..pushable import Pushable
@@ -18,7 +21,7 @@ from ..routers import Router, load_router
 from ..routers.chats import Chat, as_texts
 from ..thoughts.ask import Chat as Sent
 from .answer import FusedAnswer, answer_of
-from .asking import Thoughts, chats
+from .asking import Thoughts, chats, in_mode
 from .choice import FusedDecision, decision, from_log
 from .config import POOL_FILE, inside, read_config, snapshot
 from .loop import OpenPool
@@ -74,6 +77,11 @@ class FusedSystem(Pushable):
     def tasks(self) -> list[str]:
         """The tasks that it knows."""
         return list(self.config["tasks"])
+
+    @property
+    def scenarios(self) -> list[str]:
+        """Trade-offs that can be asked for."""
+        return [name for name, trade in SCENARIOS.items() if trade.score == "performance"]
 
     @cached_property
     def candidates(self) -> list[str]:
@@ -190,7 +198,16 @@ class FusedSystem(Pushable):
             if not first:
                 raise
             others = []
-        return first + [d for d in others if not first or d.candidate != chosen]
+        if not first:
+            return others
+        reward = {d.candidate: d.reward for d in others}
+        ahead = [
+            d
+            for d in others
+            if d.candidate in one.saved and d.candidate != chosen and d.reward >= reward.get(chosen, np.inf)
+        ]
+        # An LLM that has the prompt cached goes before an equal one.
+        return ahead + first + [d for d in others if d.candidate != chosen and d not in ahead]
 
     def _router(self, path: str) -> Router:
         if path not in self._routers:
@@ -203,6 +220,11 @@ class FusedSystem(Pushable):
             llm: Thoughts(str(inside(self.folder, t["templates"], "templates")), t["k"], t["asked"])
             for llm, t in self.config["thoughts"].items()
         }
+
+    def messages(self, candidate: str, chat: Chat) -> list[dict[str, Any]]:
+        """The chat as it is sent to a candidate."""
+        llm, mode = split_candidate(candidate)
+        return in_mode(chat, mode, self._thoughts.get(llm))
 
     def __call__(
         self,

@@ -50,6 +50,15 @@ LOG_SCHEMA = pa.schema(
         pa.field("grader", pa.string()),
         pa.field("judge", pa.float32()),
         pa.field("judge_model", pa.string()),
+        # Of served traffic: whose request it was and when (UTC), which of its calls this is (from 1), the probability
+        # with which the candidate was chosen, and whether it was drawn at random.
+        pa.field("request_id", pa.string()),
+        pa.field("session", pa.string()),
+        pa.field("client", pa.string()),
+        pa.field("served_at", pa.string()),
+        pa.field("attempt", pa.int32()),
+        pa.field("propensity", pa.float64()),
+        pa.field("explored", pa.bool_()),
     ]
 )
 KEY = ("query_id", "llm", "mode")

@@ -74,13 +74,7 @@ class Backend:
         began = time.perf_counter()
         limit = timeout or self.timeout
         try:
-            async with self._session().post(
-                f"{self.endpoint}/chat/completions",
-                json=body,
-                headers=self._headers,
-                timeout=aiohttp.ClientTimeout(total=limit),
-                allow_redirects=False,
-            ) as response:
+            async with self.post(body, aiohttp.ClientTimeout(total=limit)) as response:
                 received = Body(response.headers.get("Content-Encoding"))
                 async for part in response.content.iter_any():
                     received.feed(part)
@@ -93,6 +87,17 @@ class Backend:
             raise BackendError("bad_reply", clean(f"{type(error).__name__}: {error}", self._key)) from None
         seconds = time.perf_counter() - began
         return read_reply(self.llm, response.status, response.headers, content, messages, seconds, self._key)
+
+    def post(self, body: dict[str, Any], timeout: aiohttp.ClientTimeout, packed: bool = True) -> Any:
+        """The raw response to a body, for use in ``async with``. It is not unpacked, and no redirect is followed."""
+        headers = self._headers if packed else self._headers | {"Accept-Encoding": "identity"}
+        address = f"{self.endpoint}/chat/completions"
+        return self._session().post(address, json=body, headers=headers, timeout=timeout, allow_redirects=False)
+
+    @property
+    def key(self) -> str | None:
+        """The key that is sent; None without one. It must never be shown."""
+        return self._key
 
     async def close(self) -> None:
         """Leave the connection pool; the last one out closes it."""

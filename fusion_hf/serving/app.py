@@ -1,0 +1,154 @@
+"""The application: chat completions, and everything around them."""
+
+import json
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ..results import jsonable
+from .access import Access
+from .chat import LARGEST_BODY, ChatEndpoint, GoneError, read_body
+from .engine import Engine
+from .errors import ServeError
+from .feedback import Feedback
+from .request import AUTO, read_request
+
+
+def create_app(engine: Engine, access: Access | None = None, watch: Any = None) -> Starlette:
+    """An ASGI application.
+
+    Args:
+        engine: Who answers; it is closed with the application.
+        access: Who may ask; None lets anybody on this machine.
+        watch: A context manager to be entered while the application runs (see `fusion_hf.serving.reload`).
+    """
+    pages = Pages(engine, access or Access({}))
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> Any:
+        pages.ready = True
+        try:
+            if watch is None:
+                yield
+            else:
+                async with watch:
+                    yield
+        finally:
+            pages.ready = False
+            pages.feedback.close()
+            await engine.close()
+
+    chat = ChatEndpoint(engine, pages.access.client)
+    routes = [
+        Route("/v1/chat/completions", chat, methods=["POST"]),
+        Route("/v1/models", pages.models),
+        Route("/v1/route", pages.route, methods=["POST"]),
+        Route("/v1/feedback", pages.feed, methods=["POST"]),
+        Route("/v1/stats", pages.stats),
+        Route("/health", pages.health),
+        Route("/ready", pages.is_ready),
+        Route("/metrics", pages.metrics),
+    ]
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={ServeError: _refused, 404: _missing})
+    app.state.engine = engine
+    return app
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServeError)
+    return JSONResponse(error.to_dict(), error.status, error.headers())
+
+
+async def _missing(request: Request, error: Exception) -> Response:
+    return JSONResponse(ServeError(404, f"nothing at {request.url.path[:200]}", code="not_found").to_dict(), 404)
+
+
+class Pages:
+    """The endpoints beside the chat."""
+
+    def __init__(self, engine: Engine, access: Access):
+        self.engine, self.access = engine, access
+        self.feedback = Feedback(engine.log)
+        self.ready = False
+
+    async def models(self, request: Request) -> Response:
+        """``GET /v1/models``: the names that ``model`` may have."""
+        self.access.client(request.scope)
+        names = [AUTO, *(f"{AUTO}:{s}" for s in self.engine.system.scenarios), *self.engine.names()]
+        listed = [{"id": name, "object": "model", "created": 0, "owned_by": "fusion_hf"} for name in names]
+        return JSONResponse({"object": "list", "data": listed})
+
+    async def route(self, request: Request) -> Response:
+        """``POST /v1/route``: the decision alone, for a body of a chat request; ``"explain": true`` says why."""
+        client = self.access.client(request.scope)
+        content = await self._body(request)
+        try:
+            body = json.loads(content)
+        except (ValueError, RecursionError):
+            body = None
+        explain = isinstance(body, dict) and body.pop("explain", False) is True
+        if isinstance(body, dict) and isinstance(body.get("query"), str) and "messages" not in body:
+            body["messages"] = [{"role": "user", "content": body.pop("query")}]
+        asked = read_request(json.dumps(body).encode(), self.engine.names(), self.engine.system.scenarios)
+        ranking = await self.engine.rank(asked, client, explain)
+        options = [{**d.to_dict(), "llm": d.candidate} for d in ranking.options]
+        for option in options:
+            option.pop("task")
+        told = {
+            "candidate": options[0]["candidate"],
+            "task": ranking.task,
+            "ranking": options,
+            "reasons": ranking.reasons,
+            "nearest": ranking.nearest,
+            "chain": None if ranking.chain is None else ranking.chain.chain,
+        }
+        return JSONResponse(jsonable(told))
+
+    async def feed(self, request: Request) -> Response:
+        """``POST /v1/feedback``: a score, or thumbs, for a request id."""
+        client = self.access.client(request.scope)
+        if self.engine.log.folder is None:
+            raise ServeError(409, "feedback needs a log: start the server with --log metadata", code="no_log")
+        try:
+            line = self.feedback.read(json.loads(await self._body(request)))
+        except (ValueError, RecursionError):
+            raise ServeError(400, "expected a JSON body, found something else") from None
+        if not await self.engine.chooser.call(self.feedback.known, line["request_id"], client.name):
+            raise ServeError(404, f"no request {line['request_id']!r} of yours is in the log", code="unknown_request")
+        self.feedback.write(line)
+        return JSONResponse({"request_id": line["request_id"], "score": line["score"]})
+
+    async def stats(self, request: Request) -> Response:
+        """``GET /v1/stats``: live figures for the page."""
+        client = self.access.client(request.scope)
+        told = self.engine.metrics.stats() | {
+            "client": client.name,
+            "usd_today": self.engine.ledger.spent(client.name),
+            "usd_a_day": client.usd_a_day,
+        }
+        return JSONResponse(jsonable(told))
+
+    async def health(self, request: Request) -> Response:
+        """``GET /health``: the process lives."""
+        return JSONResponse({"status": "ok"})
+
+    async def is_ready(self, request: Request) -> Response:
+        """``GET /ready``: it takes requests; 503 while it starts and stops, and when every LLM rests after errors."""
+        waits = [self.engine.breaker.wait(name) for name in self.engine.system.pool]
+        good = self.ready and (not waits or min(waits) == 0)
+        return JSONResponse({"status": "ready" if good else "not ready"}, 200 if good else 503)
+
+    async def metrics(self, request: Request) -> Response:
+        """``GET /metrics``, as Prometheus reads them."""
+        self.access.client(request.scope)
+        return Response(self.engine.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    async def _body(self, request: Request) -> bytes:
+        try:
+            return await read_body(dict(request.scope), request.receive, LARGEST_BODY)
+        except GoneError:
+            raise ServeError(400, "the body ended too early") from None

@@ -1,0 +1,104 @@
+"""What clients say of answers: scores for request ids, in files beside the shards, joined to rows on reading."""
+
+import datetime
+import json
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ..logs.schema import LOG_SCHEMA
+from ..logs.shards import shard_files
+from .errors import ServeError
+from .traffic import TrafficLog
+
+GRADER = "feedback@1"
+THUMBS = {"up": 1.0, "down": 0.0}
+LONGEST_COMMENT = 2000
+
+
+class Feedback:
+    """Takes scores for requests that are in the log. A later score for a request replaces an earlier one."""
+
+    def __init__(self, log: TrafficLog):
+        self.log = log
+        self._file = -1
+
+    def read(self, body: Any) -> dict[str, Any]:
+        """The line of a body ``{"request_id", "score" | "thumbs", "comment"?}``; `ServeError` 400 for another one."""
+        if not isinstance(body, dict) or not isinstance(body.get("request_id"), str) or len(body["request_id"]) > 100:
+            raise ServeError(400, "expected a JSON object with request_id, as the header x-request-id told it")
+        score, thumbs, comment = body.get("score"), body.get("thumbs"), body.get("comment")
+        if thumbs is not None:
+            score = THUMBS.get(thumbs) if isinstance(thumbs, str) else None
+        number = isinstance(score, int | float) and not isinstance(score, bool) and math.isfinite(score)
+        if not number or not 0 <= score <= 1:
+            raise ServeError(400, "expected a score from 0 to 1, or thumbs up or down")
+        if comment is not None and not (isinstance(comment, str) and len(comment) <= LONGEST_COMMENT):
+            raise ServeError(400, f"comment: expected a text of at most {LONGEST_COMMENT} characters")
+        at = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        line = {"request_id": body["request_id"], "score": float(score), "comment": comment, "at": at}
+        return {k: v for k, v in line.items() if v is not None}
+
+    def known(self, request_id: str, client: str) -> bool:
+        """Whether the log has that request of that client. Looks through the shards for one of long ago."""
+        found = self.log.recent.get(request_id)
+        if found is None and self.log.folder is not None:
+            found = next(_clients(self.log.folder, request_id), None)
+        return found == client
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Append a line of `read`."""
+        if self._file < 0:
+            path = Path(self.log.folder) / f"feedback-{os.getpid()}-{datetime.date.today():%Y%m%d}.jsonl"
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.write(self._file, json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def _clients(folder: Path, request_id: str) -> Iterator[str]:
+    wanted = json.dumps(request_id).encode()
+    for path in reversed(shard_files(folder)):
+        with open(path, "rb") as lines:
+            for line in lines:
+                if wanted in line and line.endswith(b"\n"):
+                    row = json.loads(line)
+                    if row.get("request_id") == request_id:
+                        yield row.get("client", "")
+
+
+def read_feedback(folder: str | Path) -> dict[str, float]:
+    """The last score of each request in a folder of served rows."""
+    found: dict[str, tuple[str, float]] = {}
+    for path in Path(folder).glob("feedback-*.jsonl"):
+        for line in path.read_bytes().split(b"\n")[:-1]:  # a torn last line has no end
+            entry = json.loads(line)
+            found[entry["request_id"]] = max(found.get(entry["request_id"], ("", 0.0)), (entry["at"], entry["score"]))
+    return {request_id: score for request_id, (_, score) in found.items()}
+
+
+def add_feedback(table: pa.Table, scores: dict[str, float]) -> pa.Table:
+    """The rows with feedback as performance. It judges the answer that the client got: the last of its request."""
+    if not scores or not table.num_rows:
+        return table
+    ids, attempts = table["request_id"].to_pylist(), table["attempt"].to_pylist()
+    errors, performance = table["error"].to_pylist(), table["performance"].to_pylist()
+    grader = table["grader"].to_pylist()
+    last: dict[str, int] = {}
+    for row, (name, attempt) in enumerate(zip(ids, attempts, strict=True)):
+        if name in scores and errors[row] is None and (name not in last or attempt > attempts[last[name]]):
+            last[name] = row
+    for name, row in last.items():
+        performance[row], grader[row] = scores[name], GRADER
+    for name, values in (("performance", performance), ("grader", grader)):
+        field = LOG_SCHEMA.field(name)
+        table = table.set_column(table.schema.get_field_index(name), field, pa.array(values, field.type))
+    return table
