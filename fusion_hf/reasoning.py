@@ -72,11 +72,14 @@ _MESSAGE = re.compile(
 _MESSAGE_END = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
 _STRIPPED = re.compile(r"\A\s{0,3}(?:assistant\s{0,3})?analysis(?=\S|\s)")
 _FINAL = re.compile(r"assistant\s{0,3}final(?:\s{0,3}(?:json|text))?")
-# One of these stands in every text that has a block, so that the others cost a few looks only.
-_HINTS = (
-    "think", "thought", "reason", "channel", "inner_", "<|message|>", "unused9", "reflection", "rationale", "scratch",
-    "monologue", "<cot", "</cot", "assistantfinal",
-)  # fmt: skip
+# What every block begins or ends with, in two steps, so that a text without one costs no more than a look.
+_MARK = re.compile(r"[<＜◁\[&](?=[/|｜a-zA-Z])")
+_HINT = re.compile(
+    r"(?:[<＜◁\[]|&lt;)[/|｜]{0,2}(?:[a-z▁_:]{0,16}(?:think|thought|reason|reflect|rationale|scratch|monologue|cot\b)"
+    r"|channel|message|inner_|unused9|details\s)|<channel",
+    re.I,
+)
+_BEGINNINGS = ("analysis", "assistant", "here is my thought", "thinking...")
 _QUOTES = "\"'`"
 _QUOTED = 300  # characters of a quotation that mentions tags
 
@@ -95,8 +98,7 @@ def split_reasoning(text: str) -> tuple[str, str | None]:
         (answer, reasoning): the answer as it was written, blanks included, and "" where nothing but reasoning is there;
         the reasoning without its tags, its blocks parted by an empty line, and None where there is none.
     """
-    lower = text.lower()
-    if not any(hint in lower for hint in _HINTS):
+    if not (_MARK.search(text) and _HINT.search(text)) and not text[:99].lstrip().lower().startswith(_BEGINNINGS):
         return text, None
     if _HARMONY.search(text):
         return _channels(text)

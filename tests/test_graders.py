@@ -206,7 +206,7 @@ def test_a_whole_log_is_graded_and_missing_stays_null():
     table = grade_table(rows_to_table(rows))
     assert table["performance"].to_pylist() == [1.0, None, 1.0, 1.0, 1.0, 0.0]
     assert table["grader"].to_pylist() == [
-        *("gsm8k/strict@2", None, "gsm8k/strict@2", "math/strict@2", "code_eval/strict@2", "cem/strict@2")
+        *("gsm8k/strict@3", None, "gsm8k/strict@3", "math/strict@3", "code_eval/strict@3", "cem/strict@3")
     ]
     assert table["extracted"].to_pylist()[:2] == ["18", None]
     assert table.column_names == rows_to_table(rows).column_names

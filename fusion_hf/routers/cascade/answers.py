@@ -20,7 +20,9 @@ import pyarrow as pa
 
 from ...encoders.encoder import cache_folder
 from ...logs.arrays import RoutingData, positions
-from ...tasks.graders._grade import NUMBER, as_number, last_boxed, plain_money, words_only
+from ...tasks.graders._final import answer_field, final_text
+from ...tasks.graders._grade import last_box, plain_money, words_only
+from ...tasks.graders._numbers import as_number
 from ...tasks.graders.cem import read_truth
 from ...tasks.graders.code_eval import _blocks, read_program
 from ...tasks.graders.em_mc import parse_options, read_letter
@@ -28,7 +30,7 @@ from ...tasks.graders.gsm8k import read_number
 from ...tasks.sandbox import run_python
 from .replies import Answer
 
-VERSION = 1  # of the signatures of programs in the cache
+VERSION = 2  # of the signatures of programs in the cache
 CPU_S, TIMEOUT_S = 4.0, 20.0
 PASSES = "passes the shown tests"
 LONGEST = 12  # words of a free answer; of a longer one the last sentence counts
@@ -56,15 +58,16 @@ def read_answer(query: str, response: str | None) -> Answer | None:
 
 
 def _read(query: str, response: str) -> str | None:
+    response = final_text(response, query)
     options = parse_options(query)
     if options:
-        return read_letter(response, options)[0]
+        return read_letter(response, options, query)[0]
     if _TRUTH.search(query):
-        verdict = read_truth(response)
+        verdict = read_truth(response, query)
         return None if verdict is None else str(verdict)
     if asks_code(query):
         return program_answer(query, response)
-    return free_answer(response)
+    return free_answer(response, query)
 
 
 def asks_code(query: str) -> bool:
@@ -72,20 +75,21 @@ def asks_code(query: str) -> bool:
     return bool(_CODE.search(query)) and not parse_options(query)
 
 
-def free_answer(response: str) -> str | None:
-    """What stands in a box or after ####; else a short last sentence without "the answer is"; else a number."""
-    boxed = last_boxed(response)
-    if boxed is not None:
-        return _plain(boxed)
+def free_answer(response: str, query: str = "") -> str | None:
+    """What stands in an answer field, a box or after ####; else a short last sentence without its lead, or a number."""
+    field = answer_field(response)
+    boxed = last_box(response if field is None else field[0])
+    if boxed is not None or field is not None:
+        return _plain(boxed or field[0])
     if "####" in response:
-        number = read_number(response)[0]
+        number = read_number(response, query)[0]
         if number is not None:
             return _plain(number)
     sentences = [s for s in _SENTENCE.split(response.strip()) if s.strip()]
     last = _LEAD.sub("", sentences[-1].strip()) if sentences else ""
-    if 0 < len(last.split()) <= LONGEST and not NUMBER.search(last):
+    if 0 < len(last.split()) <= LONGEST and not any(c.isdigit() for c in last):
         return _plain(last)
-    number = read_number(response)[0]
+    number = read_number(response, query)[0]
     if number is not None:
         return _plain(number)
     return _plain(last) if last else None

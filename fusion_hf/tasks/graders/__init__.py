@@ -14,14 +14,14 @@ from ...errors import UserError
 from ._grade import Grade
 
 VERSIONS = ("strict", "paper")
-REVISION = {"strict": 2, "paper": 1}
+REVISION = {"strict": 3, "paper": 1}
 
 
 GRADERS: Mapping[str, ModuleType] = plugins.Plugins("graders")
 
 
 def grader_name(metric: str, version: str = "strict") -> str:
-    """Name that is written into the log, such as ``gsm8k/strict@2``."""
+    """Name that is written into the log, such as ``gsm8k/strict@3``."""
     _check(metric, version)
     return f"{metric}/{version}@{REVISION[version]}"
 

@@ -2,8 +2,7 @@
 
 import re
 import string
-from fractions import Fraction
-from functools import lru_cache
+from collections.abc import Iterator
 from typing import NamedTuple
 
 
@@ -18,10 +17,11 @@ class Grade(NamedTuple):
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _BOXED = "\\boxed"
-# Every repetition in the graders' patterns has a bound: a response of one endless line must not take minutes.
-NUMBER = re.compile(
-    r"(?<![\d.,/])-?\d{1,3}(?:,\d{3}){1,12}(?:\.\d{1,40})?(?!\d)|-?\d{1,60}(?:\.\d{1,40})?|-?\.\d{1,40}"
+_BARE_BOX = re.compile(
+    r"-?[\d.,]{1,40}(?<![.,])|[A-Za-z](?![A-Za-z])|\\[dt]?frac\s?(?:\d\s?\d"
+    r"|\{[^{}]{1,40}\}\{[^{}]{1,40}\})|\\pi\b"
 )
+# Every repetition in the graders' patterns has a bound: a response of one endless line must not take minutes.
 _CLEAN = re.compile(r"\\[$!,;: ]|\{,\}|[$£€]|(?<=\d)\s?%")
 
 
@@ -39,8 +39,60 @@ def words_only(text: str) -> str:
     return " ".join([word for word in words if word not in _ARTICLE_WORDS])
 
 
+_BOX = re.compile(r"\\f?boxed(?![a-zA-Z])|\\fbox(?![a-zA-Z])")
+_PLACEHOLDER = re.compile(
+    r"[\s.?_…{}-]*|\\(?:ldots|dots|cdots)|(?:\\text\s?\{)?\s?(?:the |your |my |final |correct ){0,3}"
+    r"(?:answer|result|number|expression|letter|value)(?: here)?\s?\}?", re.I
+)  # fmt: skip
+_BOXES, _BOX_LENGTH = 20, 20_000  # so many are looked at from the end, each no further than this
+
+
+def boxes(text: str) -> Iterator[tuple[int, int, str]]:
+    r"""(start, end, content) of ``\boxed{…}`` with balanced braces, or ``\boxed 5``, from the last to the first.
+
+    A box that is empty, a placeholder ("your answer") or only mentioned ("in \boxed as asked") is none.
+    """
+    stop = len(text)
+    for _ in range(_BOXES):
+        start = max(text.rfind("\\boxed", 0, stop), text.rfind("\\fbox", 0, stop))
+        if start < 0:
+            return
+        stop = start
+        head = _BOX.match(text, start)
+        if head is None:
+            continue
+        found = _box_content(text, head.end())
+        if found is not None and not _PLACEHOLDER.fullmatch(found[1][:80]):
+            yield start, *found
+
+
+def _box_content(text: str, place: int) -> tuple[int, str] | None:
+    """(end, content) of what stands after the command of a box; None where it is no box."""
+    begin = place
+    while begin < len(text) and begin - place < 20 and text[begin].isspace():
+        begin += 1
+    if text[begin : begin + 1] != "{":
+        bare = _BARE_BOX.match(text, begin)
+        return (bare.end(), bare.group()) if bare else None
+    depth = 0
+    for i in range(begin, min(len(text), begin + _BOX_LENGTH)):
+        char = text[i]
+        if char == "{":
+            depth += 1
+        elif char == "}":
+            depth -= 1
+            if depth == 0:
+                return i + 1, text[begin + 1 : i]
+    return None
+
+
+def last_box(text: str) -> str | None:
+    r"""Content of the last box that holds something (see `boxes`), or None."""
+    return next((content for _, _, content in boxes(text)), None)
+
+
 def last_boxed(text: str) -> str | None:
-    r"""Content of the last ``\boxed{…}`` with balanced braces (or ``\boxed x``), or None."""
+    r"""Content of the last ``\boxed{…}`` with balanced braces (or ``\boxed x``), or None: the published reading."""
     start = text.rfind(_BOXED)
     if start < 0:
         return None
@@ -58,13 +110,3 @@ def last_boxed(text: str) -> str | None:
 def plain_money(text: str) -> str:
     r"""Without currency signs, percent signs and LaTeX spacing, so that ``\$1{,}000`` and ``-$5`` read as numbers."""
     return _CLEAN.sub("", text)
-
-
-@lru_cache(maxsize=65536)
-def as_number(text: str) -> Fraction | None:
-    """Exact value of an integer, decimal or plain fraction, thousands commas or not; None for anything else."""
-    text = text.strip().replace(",", "").rstrip(".")
-    try:
-        return Fraction(text.replace(" ", "")) if text and len(text) < 60 and "e" not in text.lower() else None
-    except (ValueError, ZeroDivisionError):
-        return None

@@ -4,44 +4,18 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from ._grade import Grade, last_boxed, words_only
+from . import _choice_patterns as patterns
+from ._final import answer_field, final_text, plain_characters
+from ._grade import Grade, boxes, words_only
 
 LETTERS = "ABCDEFGHIJ"
 _PAPER = re.compile(r"\(([A-Za-z])\)")
 _LAYOUTS = (re.compile(r"^\(([A-J])\)[ \t]*(.*)$", re.M), re.compile(r"^[ \t]*([A-J])[.):][ \t]+(.*)$", re.M))
-_NEGATED_BEFORE = re.compile(
-    r"(?:\bnot|n['’]t(?: be)?|\brather than|\binstead of|\bexcept|\bneither|\bnor|\bunlike)\s{1,3}"
-    r"(?:option\s{1,3}|choice\s{1,3})?[*\"']{0,6}$",
-    re.I,
-)
-_NEGATED_AFTER = re.compile(
-    r"[*\"']{0,6}\s{1,3}(?:(?:is|are|was|would be)\s{1,3})?(?:not\b|wrong|incorrect|false\b|isn['’]t|can(?:not|['’]t))",
-    re.I,
-)
-_TOKEN = r"[*_$\s\"'`{]{0,12}(?:\\(?:text|mathrm|mathbf|textbf)\{)?[(\[]?([A-Ja-j1-9])(?![A-Za-z0-9'’])[)\].:]?"
-_STATED = re.compile(
-    r"(?:answer|choice|option|choose|pick|select)(?:s|ed)?\b(?:\s{1,3}to\s{1,3}[^.:\n]{1,80}?)?"
-    r"\s{0,3}(?:(?:is|was|would be|should be|must be)\b\s{0,3}"
-    r"(?:therefore|thus|clearly|option|choice|letter)?|:|=)?\s{0,3}:?" + _TOKEN,
-    re.I,
-)
-_SETTLED = re.compile(
-    r"(?:\b(?i:it['’]s|it is|is|be|go with|thus|so|therefore|hence|say)\s{0,3}[:,]?|→|=>)"
-    r"\s{1,3}[*\"']{0,6}\(?([A-J])(?![\w'’])(?! [a-z])"
-)
 _KEYWORDS = ("answer", "choice", "option", "choose", "pick", "select")
-# The bracket is matched before it is looked behind, so that the search can jump from bracket to bracket.
-_PAREN = re.compile(r"\((?<![\w)\]]\()([A-J])\)")
-_PAREN_LOW = re.compile(r"\((?<![\w)\]]\()([a-j])\)")
-_PAREN_DIGIT = re.compile(r"\((?<![\w)\]]\()([1-9])\)")
-_RIGHT = re.compile(
-    r"\(([A-J])\)[*\"']{0,6}\s{1,3}(?:is|must be|would be|seems)\s{1,3}(?:clearly\s{1,3}|therefore\s{1,3})?"
-    r"(?:the\s{1,3})?(?:most\s{1,3}likely\s{1,3})?(?:right|correct|best|true|answer)\b"
-)
-_BOLD = re.compile(r"\*\*\s{0,3}\(?([A-J])(?:\s{0,3}\*\*|[).:][^*\n]{0,200}\*\*)")
-_ALONE = re.compile(r"^[\s*_\"'`]{0,12}\(?([A-Ja-j1-9])[)\].:]?[\s*_\"'`.]{0,12}$")
-_FIRST = re.compile(r"^[\s*_\"'`]{0,12}\(?([A-J])(?:[).:]|\s{0,3}[-–—]\s|$|\n)")
 _LATEX_TEXT = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\s{0,3}")
+_SENTENCE_END = re.compile(r"[.!?\n]")
+Options = tuple[tuple[str, str], ...]
+_SEVERAL = "several labels, so no choice"
 
 
 def paper(response: str, ground_truth: Sequence[str], query: str) -> Grade:
@@ -57,7 +31,7 @@ def paper(response: str, ground_truth: Sequence[str], query: str) -> Grade:
 def strict(response: str, ground_truth: Sequence[str], query: str) -> Grade:
     """The option that the response settles on, by label or by text."""
     options = parse_options(query)
-    letter, how = read_letter(response, options)
+    letter, how = read_letter(response, options, query)
     if letter is None:
         return Grade(0.0, None, how)
     return Grade(float(letter in {_gold_letter(gold) for gold in ground_truth}), letter, how)
@@ -81,77 +55,221 @@ def parse_options(query: str) -> tuple[tuple[str, str], ...]:
     return ()
 
 
-def read_letter(response: str, options: tuple[tuple[str, str], ...]) -> tuple[str | None, str]:
-    """(label, how it was read), only of labels that the question has; (None, why) when none can be read."""
+def read_letter(response: str, options: Options, query: str = "") -> tuple[str | None, str]:
+    """(label, how it was read), only of labels that the question has; (None, why) when none can be read.
+
+    The stated answer counts, whatever other labels are named after it; two labels at once are no choice.
+    """
     known = {label for label, _ in options} or set(LETTERS)
     text = response.strip()
-    boxed = last_boxed(text)
-    if boxed is not None:
-        letter = _label(_LATEX_TEXT.sub("", boxed).strip("{}() .*$"), known, options)
-        if letter is None:
-            letter = _by_text(_LATEX_TEXT.sub("", boxed), options)
-        if letter is not None:
-            return letter, "boxed"
-    for pattern, how in _PATTERNS:
-        letter = _last(pattern, text, known, options)
-        if letter is not None:
-            return letter, how
-    lines = text.splitlines()
-    edges = ((lines[-1:], _ALONE, "last line"), ([text], _FIRST, "in front"), (lines[:1], _ALONE, "in front"))
-    for line, pattern, how in edges:
-        match = pattern.match(line[0]) if line else None
-        letter = _label(match.group(1), known, options) if match else None
-        if letter is not None:
-            return letter, how
+    if not text.isascii():
+        text = plain_characters(text).strip()
+    if len(text) > 2:
+        text = final_text(text, query).strip()
+        last = patterns.LAST_LINE.match(text, text.rfind("\n") + 1)
+        if last and last.group(1) in known:
+            return last.group(1), "stated answer"
+        field = answer_field(text)
+        if field is not None and (read := _short(field[0], known, options)) is not None:
+            return (
+                _stated(text[field[1] :], known, options, firmly=True) if "nswer" in text[field[1] :] else None
+            ) or read
+        if "boxed" in text or "fbox" in text:
+            read = _boxed(text, known, options)
+            if read is not None:
+                return read
+    read = _stated(text, known, options) or _by_place(text, known, options)
+    if read is not None:
+        return read
     letter = _by_text(text, options)
     return (letter, "text of the option") if letter else (None, "no option could be read")
 
 
-_PATTERNS = (
-    (_STATED, "stated answer"),
-    (_RIGHT, "called right"),
-    (_PAREN, "last label in parentheses"),
-    (_BOLD, "bold"),
-    (_SETTLED, "named"),
-    (_PAREN_LOW, "last label in parentheses"),
-    (_PAREN_DIGIT, "last number in parentheses"),
-)
-
-
-def _last(pattern: re.Pattern, text: str, known: set[str], options) -> str | None:
-    """Label of the last match that is a label of this question and that is not denied ("not (A)", "(A) is wrong")."""
-    for match in _stated(text) if pattern is _STATED else reversed(list(pattern.finditer(text))):
-        token = match.group(1)
-        if pattern is _STATED and token.islower() and not _bracketed(text, match):
-            continue  # "the answer is a …" is an article
-        letter = _label(token, known, options)
-        denied = _NEGATED_BEFORE.search(text[max(0, match.start() - 40) : match.start()])
-        if letter and not denied and (pattern is _RIGHT or not _NEGATED_AFTER.match(text, match.end())):
-            return letter
+def _short(text: str, known: set[str], options: Options) -> tuple[str | None, str] | None:
+    """What a field or a box holds: a label, an option's text, or several labels; None where it is none of these."""
+    bare = _LATEX_TEXT.sub("", text).strip("{}() .*$\n\t\"'")
+    letter = _label(bare, known, options) or _by_text(bare, options)
+    if letter is not None:
+        return letter, "answer field"
+    labels = [part for part in re.split(r"\s*(?:,|/|&|\bor\b|\band\b)\s*", bare) if part]
+    if len(labels) > 1 and all(_label(part.strip("() "), known, options) for part in labels):
+        return None, _SEVERAL
+    match = patterns.STATED_LABEL.match(f" {bare}")
+    letter = _label(match.group(1), known, options) if match else None
+    if letter is not None and not (match.group(1).islower() and len(bare) > 2):
+        return letter, "answer field"
     return None
 
 
-def _stated(text: str) -> Iterator[re.Match]:
-    """Matches of `_STATED` from the last; looking for its few words first is ten times as fast as searching with it."""
+def _boxed(text: str, known: set[str], options: Options) -> tuple[str | None, str] | None:
+    """The last box with a choice in it, unless the text takes it back."""
+    for _, end, content in boxes(text):
+        if patterns.TAKEN_BACK.match(text, end):
+            continue
+        read = _short(content, known, options)
+        if read is not None:
+            later = _stated(text[end:], known, options, firmly=True) if "nswer" in text[end:] else None
+            return later or (read[0], read[1].replace("answer field", "boxed"))
+    return None
+
+
+def _stated(text: str, known: set[str], options: Options, firmly: bool = False) -> tuple[str | None, str] | None:
+    """What stands after a cue ("the answer is", "I choose") or is called right; the last that is not taken back."""
+    for match in _cues(text):
+        if _asked(text, match.start()) or patterns.supposed(text, match.start()):
+            continue
+        label = patterns.STATED_LABEL.match(text, match.end())
+        token = label.group(1) if label else ""
+        if token in ("a", "i") and not patterns.ENDS.match(text, label.end(1)):
+            label = None  # "the answer is a …" is an article
+        elif token.islower() and token not in ("a", "i") and patterns.WORD_AFTER.match(text, label.end(1)):
+            label = None
+        letter = _label(token, known, options) if label else None
+        denied = patterns.denied_before(text, match.start())
+        if letter is None:
+            words = match["link"] and (label is None or token.islower()) and not denied
+            if words and (by_text := _cue_text(text, match.end(), options)):
+                return by_text, "text of the stated option"
+            continue
+        if _several(text, label.start(1), label.end(), known):
+            return None, _SEVERAL
+        if not denied and not patterns.denied_after(text, label.end()):
+            return letter, "stated answer"
+    if firmly:
+        return None
+    for match in reversed(list(patterns.RIGHT.finditer(text))):
+        place = match.start(match.lastindex)
+        letter = _label(match.group(match.lastindex), known, options)
+        denied = patterns.denied_before(text, match.start())
+        if letter and not denied and not _asked(text, place) and not _joined_before(text, place, known):
+            return letter, "called right"
+    if patterns.OTHER_HINT.search(text):
+        for match in patterns.OTHER.finditer(text):
+            letter = _label(match.group(1), known, options)
+            if letter:
+                several = _several(text, match.start(1), match.end(), known)
+                return (None, _SEVERAL) if several else (letter, "stated answer")
+    return None
+
+
+def _cues(text: str) -> Iterator[re.Match]:
+    """Matches of `CUE` from the last; looking for its few words first is ten times as fast as searching with it."""
     lower = text.lower()
     places = []
     for word in _KEYWORDS:
         place = lower.find(word)
-        while place >= 0:
+        while place >= 0 and len(places) < 2000:
             places.append(place)
             place = lower.find(word, place + 1)
     for place in sorted(places, reverse=True):
-        match = _STATED.match(text, place)
-        if match:
+        match = patterns.CUE.match(text, place)
+        if match and patterns.is_cue(text, match):
             yield match
 
 
-def _bracketed(text: str, match: re.Match) -> bool:
-    start = match.start(1)
-    return text[start - 1 : start] in tuple("([*{") or text[match.end(1) : match.end(1) + 1] in (")", "]")
+def _asked(text: str, place: int) -> bool:
+    """Whether the sentence that goes on at `place` is a question."""
+    end = _SENTENCE_END.search(text, place, place + 200)
+    return end is not None and end.group() == "?"
 
 
-def _label(token: str, known: set[str], options) -> str | None:
+def _cue_text(text: str, place: int, options: Options) -> str | None:
+    """The option whose label in parentheses, or whose text, follows a cue within its sentence."""
+    end = _SENTENCE_END.search(text, place + 3, place + 300)
+    said = text[place : end.start() if end else place + 300]
+    if patterns.DENIES.match(said):
+        return None
+    labels = {label for label in _PAPER.findall(said) if any(label == known for known, _ in options)}
+    return labels.pop() if len(labels) == 1 else _by_text(said, options)
+
+
+def _several(text: str, start: int, end: int, known: set[str]) -> bool:
+    """Whether other labels are joined to the one at `start` ("A or B", "A, C", "both (A) and (B)")."""
+    match = patterns.ALSO.match(text, end)
+    return bool(match and match.group(1).upper() in known and match.group(1) != text[start : start + 1])
+
+
+def _list_end(text: str, end: int) -> int:
+    """Where a list of labels ends, of which the first one ends at `end`."""
+    for _ in range(9):
+        match = patterns.ALSO.match(text, end) or patterns.ALSO_LAST.match(text, end)
+        if match is None:
+            break
+        end = match.end()
+    return end
+
+
+def _joined_before(text: str, place: int, known: set[str]) -> bool:
+    """Whether another label is joined in front of the one at `place`."""
+    match = patterns.ALSO_BEFORE.search(text[max(0, place - 25) : place])
+    return bool(match and match.group(1) in known)
+
+
+def _by_place(text: str, known: set[str], options: Options) -> tuple[str | None, str] | None:
+    """A label in front, alone at the end, or the last one that the text settles on."""
+    front = patterns.FRONT.match(text)
+    if front and (letter := _label(front.group(1), known, options)) and not _lists(text, front, options):
+        if _several(text, front.start(1), front.end(), known):
+            if not patterns.denied_after(text, _list_end(text, front.end())):
+                return None, _SEVERAL
+        elif not patterns.denied_after(text, front.end(1) + len(front.group(2))):
+            return letter, "in front"
+    first, _, rest = text.partition("\n")
+    lines = ((rest.rpartition("\n")[2].strip() if rest else "", "last line"), (first.strip(), "in front"))
+    for line, how in lines:
+        match = patterns.ALONE.match(line) if line else None
+        letter = _label(match.group(1), known, options) if match else None
+        if letter is not None:
+            return letter, how
+    if patterns.PAIR.search(text[-400:]) and not patterns.SETTLED.search(text):
+        return None, _SEVERAL
+    for pattern, how in patterns.LAST:
+        read = _last(pattern, text, known, options)
+        if read is not None:
+            return (read, how) if read else (None, _SEVERAL)
+    return None
+
+
+def _lists(text: str, front: re.Match, options: Options) -> bool:
+    """Whether the label in front begins a list of the options rather than being the answer."""
+    label = front.group(1).upper()
+    after = chr(ord(label) + 1)
+    again = re.search(
+        rf"(?:[\n.;]\s{{0,5}}|\s{{2}})[*(]{{0,3}}{after}(?:[).:]"
+        rf"|\s[-–—]\s)",
+        text[front.end() : front.end() + 2000],
+    )
+    return label == "A" and again is not None
+
+
+def _last(pattern: re.Pattern, text: str, known: set[str], options: Options) -> str | None:
+    """Label of the last match that is a label of this question and is not denied; "" for several at once."""
+    for match in reversed(list(pattern.finditer(text))[-200:]):
+        letter = _label(match.group(1), known, options)
+        if not letter or patterns.denied_before(text, match.start()):
+            continue
+        if patterns.denied_after(text, match.end()) or _in_denied_list(text, match.start()):
+            continue
+        if patterns.supposed(text, match.start()):
+            continue
+        if _several(text, match.start(1), match.end(), known):
+            return ""
+        return "" if _joined_before(text, match.start(1), known) and _asked_for_one(text, match) else letter
+    return None
+
+
+def _in_denied_list(text: str, place: int) -> bool:
+    """Whether the label is one of a list that is denied as a whole ("not (A), (B) or (C)")."""
+    start = patterns.LIST_BEFORE.search(text[max(0, place - 80) : place])
+    return bool(start and patterns.denied_before(text, place - len(start.group())))
+
+
+def _asked_for_one(text: str, match: re.Match) -> bool:
+    """Whether labels that are joined are given as the answer, not compared in passing."""
+    return len(text) - match.end() < 40 or "oth" in text[max(0, match.start() - 20) : match.start()]
+
+
+def _label(token: str, known: set[str], options: Options) -> str | None:
     """The label that a token names: a letter, or a number that is no option's text, by its place."""
     token = token.strip()
     if len(token) > 1 and token[1] in ").:":
@@ -166,14 +284,21 @@ def _label(token: str, known: set[str], options) -> str | None:
     return token.upper() if token.upper() in known else None
 
 
-def _by_text(text: str, options) -> str | None:
-    """The only option whose text stands in the response (whole words); an option inside a longer one does not count."""
+def _by_text(text: str, options: Options) -> str | None:
+    """The only option whose text stands in the response (whole words); an option inside a longer one does not count.
+
+    An option that is denied, or whose text a refusal or doubt names, does not count either.
+    """
+    if not options or patterns.REFUSAL.search(text[:2000]):
+        return None
     padded = f" {words_only(text)} "
     found = [(label, normal) for label, option in options if (normal := words_only(option)) and f" {normal} " in padded]
     rest = padded
     best = []
     for label, normal in sorted(found, key=lambda pair: -len(pair[1])):
-        if f" {normal} " in rest:
+        places = [m.start() for m in re.finditer(re.escape(f" {normal} "), rest)][:50]
+        if any(not patterns.DENIED_WORDS.search(rest[max(0, place - 40) : place + 1]) for place in places):
             best.append(label)
+        if places:
             rest = rest.replace(f" {normal} ", " | ")
     return best[0] if len(best) == 1 else None

@@ -1,28 +1,65 @@
 """GSM8K: the final number of a word problem (Cobbe et al., arXiv 2110.14168)."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
 
-from ._grade import NUMBER, Grade, as_number, last_boxed, plain_money
+from ._cues import OTHER_CUE
+from ._final import answer_field, final_text
+from ._grade import Grade, boxes
+from ._numbers import Number, arithmetic, ascii_numbers, canonical, numbers, plain_tex, read_gold, spelled
 
 _PAPER = re.compile(r"-?[0-9.,]+")
 _PAPER_DROP = str.maketrans("", "", ",$.")
-_HASHES = re.compile(r"####[ \t]{0,5}([^\n]{0,200})")
+_ASKED = re.compile(r"[^.!?\n]{0,80}\?")
 _LABEL = re.compile(
     # "A: 5" is an answer, "A = 5" mostly a variable.
-    r"^[ \t*#>]{0,12}(?:A(?=[ \t*]{0,8}:)|(?:final |the )?answer)[ \t]{0,3}\*{0,2}[ \t]{0,3}[:=][ \t]{0,3}\*{0,2}"
+    r"[ \t*#>]{0,12}(?:A(?=[ \t*]{0,8}:)|(?:final |the "
+    r"|correct )?answer)[ \t]{0,3}\*{0,2}[ \t]{0,3}[:=][ \t]{0,3}\*{0,2}"
     r"([^\n]{1,300})",
-    re.I | re.M,
+    re.I,
 )
 _STATED = re.compile(
-    r"\banswer\b(?:\s{1,3}to\s{1,3}[^.:\n]{1,80}?)?\s{0,3}(?:is|=|:|would be|should be)\s{0,3}:?([^\n]{1,300})", re.I
+    r"\banswer\b(?:\s{1,3}to\s{1,3}[^.:\n]{1,80}?)?\s{0,3}(?:is|=|:|would be|should be"
+    r"|must be)\s{0,3}:?(?=([^\n]{1,300}))",
+    re.I,
+)
+_REVERSED = re.compile(
+    r"(?:\A|[.!?,:\n])([^.!?,:\n]{1,60})\bis\s{1,3}(?:the|my)\s{1,3}(?:final\s"
+    r"|correct\s)?answer\b",
+    re.I,
 )
 _LEADING = re.compile(r"[\s*]{0,12}(-?[\d.,]{0,40}\d)\*{0,2}(?:\s{1,3}[^\W\d]{1,30}){0,3}\s{0,3}(?:[.;!\n]|$)")
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
-_FRACTION = re.compile(r"-?(?<!\d)\d{1,40}\s{0,3}/\s{0,3}\d{1,40}")
-_MINUS = re.compile(r"(?<=[\d)])-(?=\d)|(?<=\d)\s{1,3}-\s{1,3}(?=\d)")
-_DIGIT = re.compile(r"\d")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z*])")
+_CONCLUSION = re.compile(
+    r"(?:\A|[.!?]\s{1,3}|\n)(?:So|Thus|Hence"
+    r"|Therefore)\b,?([^\n.!?]{1,300}(?:\.\d[^\n.!?]{0,100}){0,5})[.!]?\Z"
+)
+_ATTRIBUTE = re.compile(r"-[A-Za-z]")
+_SIMPLE = re.compile(r"\s*\$?\s?(-?\d{1,15})\s*\.?\s*")
+_DENIED = re.compile(r"[\s$*.,)}]{0,8}(?:(?:was|is|would be|seems|looks)\s{1,3}(?:\w{1,12}\s{1,3}){0,2}?(?:wrong"
+    r"|incorrect|not)\b"
+                     r"|isn['’]t|wasn['’]t|\?)", re.I)  # fmt: skip
+_NOT = re.compile(r"\b(?:not|rather than|instead of|n['’]t(?: be)?)\s{1,3}[^,.;]{1,40}?(?:\bbut\b|[,;]|$)", re.I)
+_PREPOSITION = re.compile(
+    r"\b(?:after|in|for|over|within|per|every|each|from|during|since|at|on|with|before|until|between|by|out of|first"
+    r"|last"
+    r"|next|step|day|question|problem|if)\s{1,3}(?:the\s{1,3}|about\s{1,3}|only\s{1,3})?$", re.I
+)  # fmt: skip
+_AT_LEAST = re.compile(r"\bat\s{1,3}(?:least|most)\s{1,3}$", re.I)
+_OPERATOR = re.compile(
+    r"\s{0,3}(?:[a-z]{1,15}\s{1,3}){0,2}?(?:[+*/x]|-(?=\s)|\\times|\\cdot|plus|minus|times|divided by|multiplied by"
+    r"|(?:less|more) than)\s{0,3}\(?\$?$", re.I
+)  # fmt: skip
+_MENDED = re.compile(
+    r"[,;.(–-]\s{0,3}(?:so|thus|hence|therefore|i\.e\.|that is|namely|meaning)\b,?\s{1,3}(?:it(?:['’]s| is)\s{1,3}"
+    r"|she has\s{1,3}"
+    r"|he has\s{1,3})?(?=\$?-?\d)"
+    r"|\b(?:no|wait|sorry|correction|I mean|make that|actually)\b[,:.]?\s{1,3}(?:no[,:]?\s{1,3})?(?:it(?:['’]s"
+    r"| is)\s{1,3})?"
+    r"(?=\$?-?\d)", re.I
+)  # fmt: skip
 
 
 def paper(response: str, ground_truth: Sequence[str], query: str) -> Grade:
@@ -36,52 +73,171 @@ def paper(response: str, ground_truth: Sequence[str], query: str) -> Grade:
 
 
 def strict(response: str, ground_truth: Sequence[str], query: str) -> Grade:
-    """The final number, compared by value."""
-    text, how = read_number(response)
-    if text is None:
+    """The final number by value; a percentage also as a share, "5 dozen" also as 5 where dozens are asked for."""
+    found, how = _read(response, query)
+    if found is None:
         return Grade(0.0, None, "no number")
-    value = as_number(text)
-    golds = [as_number(plain_money(gold.split("####")[-1])) for gold in ground_truth]
-    return Grade(float(value is not None and value in golds), text, how)
+    right = any(_same(found, gold, query) for gold in map(read_gold, ground_truth) if gold is not None)
+    return Grade(float(right), found.text, how)
 
 
-def read_number(response: str) -> tuple[str | None, str]:
-    """(number as written, where it stood): after ####, in a box, after a stated answer, in front, in bold, or last."""
-    hashes = _with_digits(_HASHES, response)
-    if hashes:
-        return _of_line(hashes[-1]), "after ####"
-    boxed = last_boxed(response)
-    if boxed is not None and any(c.isdigit() for c in boxed):
-        return _of_line(boxed), "boxed"
-    for pattern, how in ((_STATED, "stated answer"), (_LABEL, "labelled answer")):
-        found = _with_digits(pattern, response)
-        if found:
-            return _of_line(_SENTENCE.split(found[-1])[0]), how
-    text = plain_money(response)
+def _same(found: Number, gold: Number, query: str) -> bool:
+    if found.value == gold.value:
+        return True
+    if found.percent != gold.percent:
+        return found.value / 100 == gold.value if found.percent else found.value == gold.value / 100
+    return found.mantissa == gold.value and found.unit in query.lower()
+
+
+def read_number(response: str, query: str = "") -> tuple[str | None, str]:
+    """(number, where it stood): in an answer field, after ####, in a box, after a cue, in front, in bold, or last.
+
+    Of several cues the last counts. The number is as it was written if it is a plain one.
+    """
+    found, how = _read(response, query)
+    return (None, "") if found is None else (found.text, how)
+
+
+def _read(response: str, query: str) -> tuple[Number | None, str]:
+    text = ascii_numbers(final_text(response, query))
+    field = answer_field(text)
+    if field is not None and (number := _of_line(field[0])):
+        after = text[field[1] :]
+        later = (_of_line(_SENTENCE.split(line)[0]) for _, line, _ in _stated(after, False)) if "nswer" in after else ()
+        mended = next((n for n in later if n is not None), None)
+        return (number, "answer field") if mended is None else (mended, "stated answer")
+    found, how, place = None, "", -1
+    hashes = text.rfind("####")
+    if hashes >= 0:
+        found, how, place = (
+            _of_line(text[hashes + 4 : hashes + 204].lstrip("# \t").partition("\n")[0]),
+            "after ####",
+            hashes,
+        )
+        if found is None:  # "####" alone, or as a heading
+            found, how, place = _earlier_hashes(text, hashes), "after ####", hashes
+    for start, end, boxed in boxes(text):
+        number = None if _DENIED.match(text, end) or start < place else _of_line(boxed)
+        if number is not None:
+            found, how, place = number, "boxed", start
+            break
+    rest = text[max(place, 0) :]
+    if found is None or "nswer" in rest or "NSWER" in rest:
+        for _, line, said in _stated(rest, found is None):
+            number = _of_line(_SENTENCE.split(line)[0])
+            if number is None and found is None:
+                number = _of_line(line)
+            if number is not None:
+                return number, said
+    if found is None and (other := OTHER_CUE.search(text)) and (number := _of_line(text[other.end() :][:200])):
+        return number, "stated answer"
+    return (found, how) if found is not None else _uncued(text, query)
+
+
+def _earlier_hashes(text: str, before: int) -> Number | None:
+    for _ in range(5):
+        before = text.rfind("####", 0, before)
+        if before < 0:
+            return None
+        number = _of_line(text[before + 4 : before + 204].lstrip("# \t").partition("\n")[0])
+        if number is not None:
+            return number
+    return None
+
+
+def _stated(text: str, labels: bool) -> Iterator[tuple[int, str, str]]:
+    """Lines after a cue, from the last; a cue within a question is none."""
+    found = []
+    if "nswer" in text or "NSWER" in text:
+        found = [(m.start(), m.group(1), "stated answer") for m in _STATED.finditer(text)]
+        found += [(m.start(), m.group(1), "stated answer") for m in _REVERSED.finditer(text)]
+    if labels:
+        found += _last_label(text)
+    for start, line, how in sorted(found, key=lambda one: -one[0])[:20]:
+        if "?" not in line or not _ASKED.match(line):
+            yield start, line, how
+
+
+def _last_label(text: str) -> list[tuple[int, str, str]]:
+    """The last line that begins with "Answer:" or "A:" and has a digit; looking from the end finds it at once."""
+    end = len(text)
+    for _ in range(1000):
+        start = text.rfind("\n", 0, end) + 1
+        match = _LABEL.match(text, start, end)
+        if match and any(c.isdigit() for c in match.group(1)):
+            return [(start, match.group(1), "labelled answer")]
+        if start == 0:
+            return []
+        end = start - 1
+    return []
+
+
+def _uncued(text: str, query: str) -> tuple[Number | None, str]:
+    text = plain_tex(text)
     leading = _LEADING.match(text)
-    if leading:
-        return _of_line(leading.group(1)), "in front"
-    lines = text.strip().splitlines()
-    bold = _with_digits(_BOLD, lines[-1]) if lines else []
-    if bold:
-        return _of_line(bold[-1]), "bold in the last line"
-    numbers = NUMBER.findall(_MINUS.sub(" ", text))
-    return (numbers[-1], "last number") if numbers else (None, "")
+    if leading and (number := _of_line(leading.group(0))):
+        return number, "in front"
+    lines = text.strip().split("\n")
+    for bold in reversed(_BOLD.findall(lines[-1][-2000:])):
+        if number := _of_line(bold):
+            return number, "bold in the last line"
+    last = _CONCLUSION.search(text[-600:].rstrip())
+    if last and (number := _concluded(last.group(1), query)):
+        return number, "concluding sentence"
+    found = numbers(text[-4000:])
+    if not found:
+        number = spelled(text[-400:])
+        return (number, "last number") if number else (None, "")
+    number = found[-1][2]
+    start = found[-1][0]
+    # In "10-5" the last number is 5.
+    if number.value < 0 and re.search(r"[\d)]\s{0,3}$", text[-4000:][:start]):
+        number = Number(canonical(-number.value), -number.value)
+    return number, "last number"
 
 
-def _with_digits(pattern: re.Pattern, text: str) -> list[str]:
-    return [found for found in pattern.findall(text) if _DIGIT.search(found)]
+def _concluded(sentence: str, query: str) -> Number | None:
+    """The number that a concluding sentence states: the first that the question does not name."""
+    if "=" in sentence:
+        return _of_line(sentence)
+    asked = {n.value for _, _, n in numbers(ascii_numbers(query[-4000:]))}
+    found = numbers(sentence)
+    new = [n for start, end, n in found if n.value not in asked and not _ATTRIBUTE.match(sentence, end)]
+    return new[0] if new and asked else _of_line(sentence)
 
 
-def _of_line(line: str) -> str | None:
-    r"""The number that a short answer comes down to: after its last "=", a fraction or the first number."""
-    line = plain_money(line)
-    line = re.sub(r"\\[dt]?frac\{(-?\d{1,40})\}\{(\d{1,40})\}", r"\1/\2", line)
-    after = line.rsplit("=", 1)[-1]
-    if any(c.isdigit() for c in after):
-        line = after
-    fraction = _FRACTION.search(line)
-    number = NUMBER.search(line)
-    if fraction and number and fraction.start() <= number.start():
-        return fraction.group()
-    return number.group() if number else None
+def _of_line(line: str) -> Number | None:
+    r"""The number that a short answer comes down to: after its last "=", a conclusion, or the first that counts."""
+    simple = _SIMPLE.fullmatch(line)
+    if simple:
+        return Number(simple.group(1), Fraction(int(simple.group(1))))
+    line = plain_tex(line[:400])
+    if not any(c.isdigit() for c in line):
+        return spelled(line)
+    kept = _NOT.sub(" ", line) if "not" in line or "n't" in line or "than" in line or "instead" in line else line
+    line = kept if any(c.isdigit() for c in kept) else line
+    if "=" in line or "≈" in line:
+        line = _after_equals(line.replace("≈", "="))
+    value = arithmetic(line)
+    if value is not None:
+        return Number(canonical(value), value)
+    mended = list(_MENDED.finditer(line))
+    found = numbers(line[mended[-1].end() :] if mended else line)
+    if not found:
+        return spelled(line)
+    if len(found) == 1 or mended:
+        return found[0][2]
+    line = line[mended[-1].end() :] if mended else line
+    if _OPERATOR.match(line[found[0][1] : found[1][0]]):
+        return found[-1][2]  # "3 + 4, which is 7"
+    free = [n for start, _, n in found if not _PREPOSITION.search(line[max(0, start - 40) : start]) or
+            _AT_LEAST.search(line[max(0, start - 20) : start])]  # fmt: skip
+    return free[0] if free else found[-1][2]
+
+
+def _after_equals(line: str) -> str:
+    """The side of an equation that is its result: the right one, or a lone number in front of what it is the sum of."""
+    left, right = line.split("=", 1)[0], line.rsplit("=", 1)[1]
+    if arithmetic(right) is not None and len(numbers(left)) == 1 and arithmetic(left) is None:
+        return left
+    return right if any(c.isdigit() for c in right) else line

@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 
 from . import _math_worker
-from ._grade import Grade, as_number, last_boxed
+from ._grade import Grade, last_boxed
+from ._numbers import as_number
 
 _STATED = re.compile(
     r"\banswer\b(?:\s{1,3}to\s{1,3}[^.:\n]{1,80}?)?\s{0,3}(?:is|=|:|would be|should be)\s{0,3}:?\s{0,3}"

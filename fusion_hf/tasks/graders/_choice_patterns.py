@@ -1,0 +1,195 @@
+"""Patterns of how responses name, settle on and deny the options of a multiple-choice question."""
+
+import re
+
+# Labels: (B), B), B., **B**, [B], \text{B}, "B".
+_OPEN = r"[*_$\s\"'`“”‘’{<「『【]{0,12}(?:\\(?:text|mathrm|mathbf|textbf)\s?\{)?[(\[{【「]?\s?"
+_TOKEN = r"([A-Ja-j1-9])(?![A-Za-z0-9'’])"
+_SHUT = r"\s?[)\]}】」]?[*_\"'`”’]{0,3}"
+STATED_LABEL = re.compile(rf"(?:\s{{0,3}}(?:option|choice|letter|number|label)\b)?{_OPEN}{_TOKEN}{_SHUT}[.:]?", re.I)
+CUE = re.compile(
+    r"(?:answers?|choice|options?|choose|chose|picks?|picked|selects?|selected|selection)\b(?:\s{1,3}(?:to|for"
+    r"|here)\b(?!\s(?:is|be)\b)[^.:\n]{0,80}?)?"
+    r"\s{0,3}[*_\"']{0,4}(?P<link>\s{0,3}(?:(?:is|was|would be|should be|must be|has to be|can only be|will be"
+    r"|remains|being)\b|:|=|→|-{1,2}>)"
+    r"(?:\s{0,3}(?:therefore|thus|clearly|definitely|obviously|probably|likely|most likely|simply|hence|indeed"
+    r"|of course|then|,|:)){0,3}"
+    r"(?:\s{0,3}(?:the\s)?(?:option|choice|letter|label|answer)\b)?[\s*_]{0,3}:?)?"
+    r"(?:\s{0,3}(?:option|choice|letter|answer)\b)?",
+    re.I,
+)
+# The plain closing line of most responses, which nothing can follow or take back.
+LAST_LINE = re.compile(
+    r"(?:(?:So|Therefore|Thus|Hence),? )?(?:[Tt]he |[Mm]y )?(?:[Ff]inal |[Cc]orrect )?[Aa]nswer(?: is"
+    r"|:)? \(?([A-J])\)?\.?\Z"
+)
+_VERBS = ("choose", "chose", "pick", "select")
+_RIGHTLY = re.compile(r"(?:correct|right|best|final|my|true|proper|the)[\s*_]{1,4}$", re.I)
+
+
+def is_cue(text: str, match: re.Match) -> bool:
+    """Whether the words announce the answer: "the answer is", "I choose"; not an option that is only named."""
+    word = match.group()[:6].lower()
+    if word.startswith("select") and match.group()[:9].lower() == "selection":
+        return match["link"] is not None
+    if word.startswith(_VERBS):
+        return True
+    before = text[max(0, match.start() - 12) : match.start()]
+    if word.startswith(("option", "choice")):
+        # "Option A: cows moo" names an option; "the right option is A", "my choice: A" choose one.
+        if _RIGHTLY.search(before):
+            return match["link"] is not None or word.startswith("choice")
+        return not before.strip() and len(text) - match.end() < 12
+    return True
+
+
+# What may follow a lower-case label that ends its phrase: no word (an article has one).
+ENDS = re.compile(r"[)\]}*_\"'`]{0,4}\s{0,3}(?:[.,;:!)]|$|\n|because\b|since\b|as\b|\()")
+WORD_AFTER = re.compile(r"\s(?!because\b|since\b|as\b|for\b|and\b|or\b|is\b|\()[a-z]{2,}")
+_SUPPOSED = re.compile(
+    r"(?:\b[Ii]f\b[^.!?\n]{0,55}|\bwhether\b[^.!?\n]{0,50}|\bwould have been\b[^.!?\n]{0,40}"
+    r"|\bfirst (?:guess|thought)[^.!?\n]{0,30})$"
+)
+DENIES = re.compile(r"\s{0,3}(?:not|neither|never)\b|n['’]t\b", re.I)
+
+_NO = (
+    r"(?:\bnot|\bnever|\bcannot|\bcan ?not|n['’]t|\bneither|\bnor|\bexcept(?: for)?|\bexcluding|\bbesides"
+    r"|\bother than|\brather than"
+    r"|\binstead of|\bunlike|\brul(?:e|es|ed|ing) out|\beliminat(?:e|es|ed|ing)|\bexclud(?:e|es|ed)|\breject(?:s|ed"
+    r"|ing)?|\bdiscard(?:s|ed)?"
+    r"|\bavoid|\bagainst|\bover|\bthan|\bversus|\bvs\.?|\b(?:everything|anything|all|any|every \w{1,12}|all of them"
+    r"|any of them)\s{1,3}but|\bno to|\bdismiss(?:es|ed)?)"
+)
+_DENIED_BEFORE = re.compile(
+    rf"{_NO}[:,]?\s{{1,3}}(?:be\s{{1,3}}|choose\s{{1,3}}|pick\s{{1,3}}|select\s{{1,3}}"
+    rf"|have been\s{{1,3}})?(?:the\s{{1,3}}|to be\s{{1,3}})?"
+    r"(?:(?:answer|correct answer|right answer)\s{1,3})?(?:(?:option|choice|answer|label"
+    r"|letter)s?\s{1,3})?[(*\"'\[]{0,6}$",
+    re.I,
+)
+_DENIED_AFTER = re.compile(
+    r"[)\]*\"'_,]{0,6}(?:[:,]?\s{1,3}[–—-]?\s{0,2})(?:(?:is|are|was|would be|would|seems|looks|appears|can be"
+    r"|could be|must be|should be|may be|has been|to be)\s{1,3})?"
+    r"(?:(?:clearly|definitely|obviously|also|simply|just|therefore|thus|both|all|certainly|quickly|easily"
+    r"|immediately)\s{1,3}){0,2}"
+    r"(?:not\b|never\b|wrong\b|incorrect\b|false\b|ruled out|eliminated|excluded|impossible|implausible|unlikely"
+    r"|out\b(?! of)|a (?:common |frequent )?(?:mistake|trap|distractor)"
+    r"|isn['’]t|aren['’]t|wasn['’]t|doesn['’]t|don['’]t|can['’]t|cannot|can not|couldn['’]t|won['’]t|does not|do not"
+    r"|did not|didn['’]t|fails?\b|contradicts|makes no sense|is no\b|no\b(?=[,.;]|$))"
+    r"|[)\]*\"'_]{0,6}\s{0,3}[:–—-]\s{0,3}(?:no\b|wrong\b|incorrect\b|false\b|✗|✘|❌)",
+    re.I,
+)
+
+
+# One of these stands in every window that a pattern can match; looking for them first is much faster.
+_NO_HINTS = ("no", "n't", "n’t", "never", "but", "xcept", "clud", "sides", "other than", "than", "instead", "unlike",
+             "rul", "limin", "ject", "iscard", "void", "gainst", "over", "vs", "versus", "ismiss")  # fmt: skip
+
+
+def denied_before(text: str, place: int) -> bool:
+    """Whether what stands in front of `place` denies what follows."""
+    window = text[max(0, place - 50) : place]
+    return any(map(window.lower().__contains__, _NO_HINTS)) and _DENIED_BEFORE.search(window) is not None
+
+
+def supposed(text: str, place: int) -> bool:
+    """Whether what follows `place` is only supposed ("if …, the answer would be")."""
+    window = text[max(0, place - 60) : place]
+    return ("f " in window or "whether" in window or "would have" in window or "irst" in window) and (
+        _SUPPOSED.search(window) is not None
+    )
+
+
+def denied_after(text: str, place: int) -> bool:
+    """Whether what follows a label denies it; "(B), not (A)" denies the next one."""
+    match = _DENIED_AFTER.match(text, place)
+    if match is None:
+        return False
+    return not (
+        re.match(r"[)\]*\"'_]{0,6}\s{0,3}[,(–—-]", text[place : place + 8])
+        and re.search(r"\bnot$|\bnever$", match.group(), re.I)
+    )
+
+
+TAKEN_BACK = re.compile(
+    r"[\s$*.,)}]{0,8}(?:(?:was|is|would be|seems|looks)\s{1,3}(?:\w{1,12}\s{1,3}){0,3}?(?:wrong"
+    r"|incorrect|not|guess|thought|mistake)\b|isn['’]t|wasn['’]t|\?)",
+    re.I,
+)
+RIGHT = re.compile(
+    r"(?:(?<![\w'’])|\()([A-J])(?![\w'’])[)\]*\"'_.]{0,6}\s{1,3}(?:(?:is|must be|would be|seems|has to be|remains"
+    r"|looks|should be)\s{1,3}(?:clearly\s{1,3}|therefore\s{1,3}|thus\s{1,3}|definitely\s{1,3}|indeed\s{1,3}"
+    r"|likely\s{1,3})?"
+    r"(?:the\s{1,3}|my\s{1,3})?(?:only\s{1,3})?(?:(?:most\s{1,3}likely|final|one|most)\s{1,3})?(?:right|correct|best"
+    r"|true|answer|choice|accurate|appropriate|plausible|fitting|pick|solution)\b"
+    r"|fits best|fits\b|(?:it is|it's)(?=[.!]|$))"
+    r"|\b(?i:correct|right|best|final)(?i:\s(?:answer|option|choice"
+    r"|letter))?\s{0,3}[:=]\s{0,3}[*_\"'`(\[]{0,5}([A-J])(?![\w'’])"
+)
+OTHER_HINT = re.compile(r"[^\x00-\x7f]|ntwort|espuesta|isposta|esposta|ntwoord|awaban|svar|evap|dpowied")
+OTHER = re.compile(
+    r"(?:(?:[Aa]ntwort|[Ll]ösung|[Rr]espuesta|[Rr]éponse|[Rr]isposta|[Rr]esposta|[Aa]ntwoord|[Ss]var|[Oo]dpowiedź"
+    r"|[Cc]evap|[Oo]pción|[Oo]ption|[Оо]твет|[Вв]ариант|[Jj]awaban|[Đđ]áp án)\b"
+    r"(?:\s{0,3}(?:richtige|correcta|correcte|correta|corretta|finale?|lautet|ist|es|est|è|é|är|is|jest|la|die|der"
+    r"|option|opción|adalah|là|[:=–-])){0,5}"
+    r"|(?:正确)?(?:答案|选项|選項|正解|答え|回答|解答|答|정답|답은|답)(?:应该|應該|应|應|就|选|選|是|为|為|は|은|는|이|[:\s=]){0,4}|(?:故选|因此选|所以选|应选|應選|选择"
+    r"|選擇|选|選)(?:项|項|[:\s]){0,2})"
+    r"\s{0,3}[*_\"'`(\[【「]{0,5}\s?([A-Ja-j])(?![A-Za-z0-9'’])[)\]】」*]{0,3}"
+)
+_CONJ = (
+    r"[ \t]{0,3}(?:,?[ \t]{0,3}\b(?:or|and)\b(?:[ \t]{1,3}(?:perhaps|maybe|possibly|also))?|,|/|&|;"
+    r"|\+)[ \t]{0,3}(?:(?:option|choice)[ \t]{1,3})?"
+)
+ALSO = re.compile(
+    rf"[)\]*\"'_]{{0,5}}(?:{_CONJ}|(?<=\)) ?(?=\())[*_\"'(\[]{{0,5}}([A-Ja-j])(?:[)\]]"
+    rf"|(?![\w'’]))(?!\s{{1,3}}(?:is|are|was|were|does|do|can|has|have|would|seems|because|[a-z]{{2,}}s?\b))"
+)
+ALSO_LAST = re.compile(rf"[)\]*\"'_]{{0,5}}(?:{_CONJ})[*_\"'(\[]{{0,5}}([A-Ja-j])(?![\w'’])")
+ALSO_BEFORE = re.compile(rf"(?<![\w'’])([A-J])[)\]*\"']{{0,4}}{_CONJ}[*_\"'(\[]{{0,5}}$")
+LIST_BEFORE = re.compile(rf"(?:[(*\"']{{0,4}}(?<![\w'’])[A-J][)\]*\"']{{0,4}}(?:{_CONJ})){{1,8}}[(*\"']{{0,4}}$")
+PAIR = re.compile(
+    r"\b(?:both|either|between)\s{1,3}(?:options?\s{1,3}"
+    r"|choices?\s{1,3})?[(*\"']{0,4}[A-J][)*\"']{0,4}\s{1,3}(?:and|or)\s{1,3}[(*\"']{0,4}[A-J](?![\w'’])",
+    re.I,
+)
+FRONT = re.compile(
+    r"[\s*_\"'`]{0,12}(?:(?:option|choice)\s{1,3})?[(\[]?([A-J]|[a-j](?=[)\].:]))(?![\w'’])([)\].:]{0,2}[*_\"'`]{0,4})"
+    r"(?=\s{0,3}$|\s{0,3}\n|[.:,;!]|\s{0,3}[-–—]\s|(?<=[)\].:*])\s{1,3}(?!(?:is|was|are|seems|would|and|or|moos"
+    r"|barks)\b)|\s{1,3}(?:because|since|as|for|it is|obviously|of course|of the)\b|,|\s\(|\s{0,3}(?:/|&)"
+    r"|\s{1,3}(?:and|or)\s)",
+    re.I,
+)
+ALONE = re.compile(
+    r"^[\s*_\"'`]{0,12}(?:(?i:answer|option"
+    r"|choice)\s{0,2}:?\s{0,2})?[(\[]?([A-Ja-j1-9])[)\].:]{0,2}[\s*_\"'`.!]{0,12}$"
+)
+SETTLED = re.compile(
+    r"(?:\b(?i:it['’]s|it is|it must be|it has to be|is|be|go with|going with|opt for|settle on|thus|so|therefore"
+    r"|hence|say|with|to)\s{0,3}[:,]?|→|=>|⇒)"
+    r"\s{1,3}[*\"']{0,6}(?:(?i:option|choice|answer)\s{1,3})?\(?([A-J])(?![\w'’])(?! [a-z])"
+)
+# The bracket is matched before it is looked behind, so that the search can jump from bracket to bracket.
+_PAREN = re.compile(r"\((?<![\w)\]]\()([A-J])\)")
+_PAREN_LOW = re.compile(r"\((?<![\w)\]]\()([a-j])\)")
+_PAREN_DIGIT = re.compile(r"\((?<![\w)\]]\()([1-9])\)")
+_BOLD = re.compile(r"\*\*\s{0,3}(?:(?i:option|choice)\s{1,3})?\(?([A-J])(?:\s{0,3}\*\*|[).:][^*\n]{0,200}\*\*)")
+_BARE = re.compile(r"(?<![\w'’(])(?i:option|choice)\s{1,3}[*\"'(]{0,4}([A-J])(?![\w'’])")
+LAST = (
+    (_PAREN, "last label in parentheses"),
+    (_BOLD, "bold"),
+    (SETTLED, "named"),
+    (_BARE, "named"),
+    (_PAREN_LOW, "last label in parentheses"),
+    (_PAREN_DIGIT, "last number in parentheses"),
+)
+REFUSAL = re.compile(
+    r"\b(?:I (?:do not|don['’]t|cannot|can['’]t|am not|could not|couldn['’]t)\s{1,3}(?:know|sure|say|tell|determine"
+    r"|decide|answer|choose|identify|be sure)"
+    r"|I['’]m not (?:sure|certain|able)|(?:not|un)clear (?:whether|if|which)|none of (?:the|these|them)|(?:cannot"
+    r"|can['’]t) be determined|no idea|unable to|impossible to (?:say|tell|determine))\b",
+    re.I,
+)
+DENIED_WORDS = re.compile(
+    r" (?:not|isnt|arent|wasnt|cannot|cant|never|neither|nor|except|unlike|rather than"
+    r"|instead of|other than|but not|no|anything but|everything but|whether|if)(?: be| it is)? $"
+)

@@ -1,0 +1,136 @@
+"""What of a response may be graded: no reasoning, no invented next turn, no special tokens; and answers in fields."""
+
+import json
+import re
+import unicodedata
+from itertools import islice
+
+from ...reasoning import split_reasoning
+
+# A response without any of these is plain.
+_MARKS = frozenset("\n<[{◁&")
+_TURN = re.compile(
+    r"<[|｜](?:eot_id|eom_id|im_end|im_start|end[_▁]?of[_▁]?(?:text|turn|sentence)|endoftext|endofturn|endofprompt|EOT"
+    r"|eos|end"
+    r"|return|start_header_id|END_OF_TURN_TOKEN|START_OF_TURN_TOKEN|user|User|system|assistant|Assistant|start"
+    r"|begin_of_text|end▁of▁sentence|file_separator|fim_[a-z]{1,10})[|｜]>"
+    r"|<(?:end_of_turn|start_of_turn|turn\||\|turn|eos|bos|eos_token|EOT)>|\[\|(?:endofturn|user|assistant)\|\]"
+    r"|\[/?INST\]|</?s>(?=[ \t]{0,9}(?:\n|\Z|<s>))",
+)
+_TURN_MARK = re.compile(r"[<\[](?=[|｜/setbEI])")
+_HEAD = re.compile(
+    r"[\s:]{0,9}(?:(?:assistant|model|Assistant)\b(?=\s|<)|<\|(?:end_header_id|message|im_sep)\|>"
+    r"|[\s:])*"
+)
+_ROLE = r"(?:User|Human|Assistant|Student|Teacher|Customer|USER|HUMAN|ASSISTANT)"
+_NEXT = re.compile(
+    r"\n[ \t>]{0,4}(?:#{1,4}[ \t]{0,3})?\*{0,2}(?=[A-Z])(?:"
+    r"(?:(?:Next|New|Another|Follow-?up)[ ](?:[Qq]uestion|[Pp]roblem|[Ee]xercise|[Tt]ask)"
+    r"|QUESTION|Question|PROBLEM|Problem|Exercise|EXERCISE|Instruction|Q)(?:[ ]?\#?\d{1,3})?[ ]?\*{0,2}[:.](?!\d)"
+    rf"|{_ROLE}[ ]?\*{{0,2}}:)"
+    r"|\n[ \t]{0,3}#{1,4}[ \t]{0,3}(?:Instruction|Input|Question|User|Human|Problem|Your task"
+    r"|Exercise)s?\b[^\n]{0,20}\n",
+)
+# What every match begins with: looking for it first is several times as fast.
+_NEXT_LINE = re.compile(r"\n[ \t>#*]{0,12}(?:Q|[PEIU][rxns]|P[Rr]|E[Xx]|[NFA][eons]|Hu|HU|AS|US|QU|St|Te|Cu|Yo)")
+_LEAD_IN = re.compile(r"\n[ \t]{0,4}\*{0,2}(?:Passage|Context|Text|Article|Paragraph|Options|Choices)\*{0,2}:")
+_INTRO = re.compile(
+    r"(?:\A|\n)[ \t]{0,4}(?:sure|okay|ok|certainly|of course|let['’]?s|let me"
+    r"|here)\b[^\n]{0,200}\Z",
+    re.I,
+)
+_BLANKS = re.compile(r"\W+")
+_TAGS = ("answer", "final_answer", "finalanswer", "output", "result", "solution", "conclusion")
+_FIELD = re.compile(
+    r"[\"'](?:(?:the[ _]?)?(?:final|correct|right|best)?[ _-]?(?:answer|choice|option)(?:[ _]?(?:letter|label|value))?"
+    r"|result|prediction)[\"']\s{0,9}:\s{0,9}"
+    r"(\"(?:[^\"\\]|\\.){0,4000}\"|'(?:[^'\\\n]|\\.){0,4000}'|\[[^\[\]]{0,500}\]|[-+]?[\w.,/%]{1,60})",
+    re.I,
+)
+_CONTROL = {"\x08": "\\b", "\x0c": "\\f", "\t": "\\t", "\r": "\\r"}
+_CONTROLLED = re.compile("[\x08\x0c\t\r](?=[a-z])")
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
+
+
+def final_text(response: str, query: str = "") -> str:
+    """The response without its reasoning and without what follows the answer: an invented question, turn or token.
+
+    A question that only repeats the query, or that comes after no more than an introduction, is not invented.
+    The time is linear in the length.
+    """
+    if _MARKS.isdisjoint(response) and "analysis" not in response and "thought process" not in response:
+        return response
+    text = split_reasoning(response)[0]
+    if _TURN_MARK.search(text):
+        text = _cut_turn(text)
+    return _cut_next(text, query) if "\n" in text and _NEXT_LINE.search(text) else text
+
+
+def _cut_turn(text: str) -> str:
+    """Up to the first token that ends a turn; those in front of the answer are left out."""
+    start = 0
+    for tag in _TURN.finditer(text):
+        if text[start : tag.start()].strip():
+            before = text[tag.start() - 1 : tag.start()]
+            if before and before in "\"'`" and before == text[tag.end() : tag.end() + 1]:
+                continue
+            return text[start : tag.start()]
+        head = _HEAD.match(text, tag.end())
+        start = head.end() if head and head.group().strip() else tag.end()
+    return text[start:]
+
+
+def _cut_next(text: str, query: str) -> str:
+    """Up to the first line that puts another question, if an answer stands before it."""
+    asked = _letters(query)[:60] if query else ""
+    for found in islice(_NEXT.finditer(text), 50):
+        before = text[: found.start()]
+        if before.count("```") % 2 or not before.strip():
+            continue
+        last = before.rstrip()[-300:]
+        repeats = len(asked) > 10 and asked in _letters(text[found.end() : found.end() + 2000])
+        if repeats or last[-1] in ":" or _INTRO.search(last):
+            return text
+        lead = _LEAD_IN.search(before)
+        return before[: lead.start()] if lead and before[: lead.start()].strip() else before
+    return text
+
+
+def _letters(text: str) -> str:
+    return _BLANKS.sub("", text[:3000]).lower()
+
+
+def answer_field(text: str) -> tuple[str, int] | None:
+    """(what a response puts into an answer tag or into the answer of a JSON object, where that ends), or None."""
+    if "</" in text:
+        lower = text.lower()
+        for tag in _TAGS:
+            end = lower.rfind(f"</{tag}>")
+            start = lower.rfind(f"<{tag}>", 0, end) if end >= 0 else -1
+            if start >= 0 and (inside := text[start + len(tag) + 2 : end].strip()):
+                return inside, end
+    if "{" in text and ('":' in text or "':" in text or '" :' in text):
+        cut = max(0, len(text) - 20000)
+        fields = list(_FIELD.finditer(text, cut))
+        if fields:
+            found = fields[-1]
+            return _value(found[1]), found.end()
+    return None
+
+
+def _value(written: str) -> str:
+    """The text that a JSON value stands for; LaTeX whose backslashes were not doubled stays LaTeX."""
+    try:
+        value = json.loads(written, strict=False)
+    except ValueError:
+        return written.strip("\"'")
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if not isinstance(value, str):
+        return written
+    return _CONTROLLED.sub(lambda found: _CONTROL[found.group()], value).strip()
+
+
+def plain_characters(text: str) -> str:
+    """Full-width letters and marks, Unicode blanks and invisible characters as ASCII has them (NFKC)."""
+    return text if text.isascii() else _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))

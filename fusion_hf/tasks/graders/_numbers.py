@@ -1,0 +1,252 @@
+"""Numbers as people and LLMs write them, and their exact values."""
+
+import ast
+import re
+import unicodedata
+from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple
+
+
+class Number(NamedTuple):
+    """A number that was read: its text (canonical where it is not plain), its value, and what else it may stand for."""
+
+    text: str
+    value: Fraction
+    percent: bool = False
+    unit: str = ""  # a word of magnitude that is part of the value, such as "million"
+    mantissa: Fraction | None = None  # the value without that word
+
+
+# Every repetition in these patterns has a bound: a response of one endless line must not take minutes.
+_DIGITS = (
+    r"\d{1,3}(?:,\d{3}){1,12}(?:\.\d{1,40})?(?!\d)"  # 1,234,567.89
+    r"|\d{1,2}(?:,\d{2}){1,6},\d{3}(?!\d)"  # 12,34,567 as in India
+    r"|\d{1,3}(?:[ ]\d{3}){1,8}(?:\.\d{1,40})?(?![\d-]|[ ]?[*/x^]|[ ]\d)"  # 1 234 567
+    r"|\d{1,3}(?:'\d{3}){1,8}(?!\d)"  # 1'234'567 as in Switzerland
+    r"|\d{1,3}(?:\.\d{3}){2,8}(?!\d)"  # 1.234.567 as in Germany
+    r"|\d{1,60}(?:\.\d{1,40})?|\.\d{1,40}"
+)
+_TEX_FRACTION = r"\\[dt]?frac\{?\s?(-?\d{1,40})\s?\}?\{?\s?(\d{1,40})\s?\}?"
+_MAGNITUDES = {
+    "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
+    "lakh": 10**5, "crore": 10**7, "k": 1000, "m": 10**6, "bn": 10**9, "mn": 10**6,
+}  # fmt: skip
+_VALUE = re.compile(
+    rf"(?P<sign>(?<![\w.)])-\s?|(?<![\d)]\s)(?<![\w)])\b(?:negative|minus)\s{{1,3}})?[$£€]?"
+    rf"(?:(?P<whole>\d{{1,40}})[ ]?{_TEX_FRACTION}|{_TEX_FRACTION}"
+    r"|(?P<mixed>\d{1,40})(?:[ ]|[ ]?(?:and|&)[ ])(?P<up>\d{1,40})/(?P<down>\d{1,40})(?![\d/])"
+    rf"|(?P<digits>{_DIGITS})(?:[ ]?/[ ]?(?P<over>\d{{1,40}})(?![\d/.]))?)"
+    r"(?P<power>[eE][+-]?\d{1,3}(?!\w)|[ ]?(?:\*|x|X|\\times|\\cdot)[ ]?10(?:\^|\*\*)\{?\(?[+-]?\d{1,3}\)?\}?"
+    r"|(?:\^|\*\*)\{?\(?[+-]?\d{1,3}\)?\}?)?"
+    r"(?:[ ]?(?P<unit>hundred|thousand|million|billion|trillion|dozen|lakh|crore|k|K|M|bn|mn)s?\b(?![-'/]))?"
+    r"(?P<percent>\s?\\?%|[ ]per[ ]?cent\b)?"
+)
+_PLAIN = re.compile(r"\s*-?\d{1,15}\s*")
+_SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
+_VULGAR = re.compile("(?<=[0-9])(?=[¼½¾⅐-⅞])")
+_MINUS = re.compile(r"[−‐‑‒–—－﹣➖](?=\s?[\d.$£€½¼¾\\])")
+_CLEAN = re.compile(r"\\[$!,;: ]|\{,\}|(?<=\d)[~_](?=\d{3})")
+
+
+def ascii_numbers(text: str) -> str:
+    """Unicode minus signs, blanks, fractions, superscripts and full-width digits as ASCII writes them."""
+    if text.isascii():
+        return text
+    text = _SUPERSCRIPT.sub(lambda m: "^" + unicodedata.normalize("NFKC", m.group()).replace("−", "-"), text)
+    text = unicodedata.normalize("NFKC", _VULGAR.sub(" ", _MINUS.sub("-", text)))
+    return text.replace("⁄", "/").replace("×", "*").replace("·", "*").replace("⋅", "*").replace("’", "'")
+
+
+def plain_tex(text: str) -> str:
+    r"""Without LaTeX spacing and escaped dollars, so that ``\$1{,}000`` reads as a number."""
+    return _CLEAN.sub("", text) if "\\" in text or "{" in text or "~" in text or "_" in text else text
+
+
+def numbers(text: str) -> list[tuple[int, int, Number]]:
+    """(start, end, number) of every number in a text; the text is one of `ascii_numbers`."""
+    return [(m.start(), m.end(), number) for m in _VALUE.finditer(text) if (number := _number(m)) is not None]
+
+
+def _number(match: re.Match) -> Number | None:
+    try:
+        value, plain = _base(match)
+    except (ValueError, ZeroDivisionError):
+        return None
+    written = match.group().strip()
+    mantissa, unit = value, (match["unit"] or "").lower()
+    if unit:
+        value *= _MAGNITUDES[unit]
+    if match["sign"]:
+        value, mantissa = -value, -mantissa
+    if plain and not unit:
+        text = written.rstrip("%\\ ").removesuffix(" percent").removesuffix(" per cent")
+        text = re.sub(r"[$£€]|(?<=\d)[ '](?=\d{3})", "", re.sub(r"^(?:negative|minus|-)\s*", "-", text))
+    else:
+        text = canonical(value)
+    return Number(text, value, bool(match["percent"]), unit, mantissa if unit else None)
+
+
+def _base(match: re.Match) -> tuple[Fraction, bool]:
+    """Value of a match without sign and magnitude, and whether it is written plainly."""
+    power = match["power"]
+    groups = match.groups()
+    if match["whole"]:
+        whole, up, down = groups[1:4]
+        return _powered(int(whole) + Fraction(int(up), int(down)), power), False
+    if groups[4] is not None:
+        return _powered(Fraction(int(groups[4]), int(groups[5])), power), False
+    if match["mixed"]:
+        return int(match["mixed"]) + Fraction(int(match["up"]), int(match["down"])), False
+    digits = match["digits"]
+    if digits.count(".") > 1:
+        digits = digits.replace(".", "")
+    value = Fraction(re.sub(r"[, ']", "", digits))
+    if match["over"]:
+        value /= int(match["over"])
+    return _powered(value, power), not power
+
+
+def _powered(value: Fraction, power: str | None) -> Fraction:
+    if not power:
+        return value
+    exponent = int(re.search(r"[+-]?\d{1,3}(?=\D{0,3}$)", power).group())
+    if power[0] in "eE" or re.search(r"10(?:\^|\*\*)", power):
+        if abs(exponent) > 100:
+            raise ValueError
+        return value * Fraction(10) ** exponent
+    if abs(exponent) > 100 or abs(value) > 10**9:
+        raise ValueError
+    return value**exponent
+
+
+def canonical(value: Fraction) -> str:
+    """An integer or a finite decimal as such, else a fraction."""
+    if value.denominator == 1:
+        return str(value.numerator)
+    for places in range(1, 13):
+        if (value * 10**places).denominator == 1:
+            return f"{float(value):.{places}f}"
+    return str(value)
+
+
+@lru_cache(maxsize=65536)
+def as_number(text: str) -> Fraction | None:
+    """Exact value of an integer, decimal or plain fraction, thousands commas or not; None for anything else."""
+    text = text.strip().replace(",", "").rstrip(".")
+    try:
+        return Fraction(text.replace(" ", "")) if text and len(text) < 60 and "e" not in text.lower() else None
+    except (ValueError, ZeroDivisionError):
+        return None
+
+
+@lru_cache(maxsize=65536)
+def read_gold(text: str) -> Number | None:
+    """The number that a gold answer is."""
+    plain = text.split("####")[-1].strip()
+    value = as_number(plain)
+    if value is not None and _PLAIN.fullmatch(plain):
+        return Number(plain, value)
+    found = numbers(plain_tex(ascii_numbers(plain)))
+    return found[0][2] if found else spelled(plain)
+
+
+# -- words
+
+_ONES = {
+    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
+    "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
+    "seventeen": 17,
+}  # fmt: skip
+_TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
+_PARTS = {
+    "half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fourth": 4, "fourths": 4, "fifth": 5,
+    "fifths": 5, "sixth": 6, "sixths": 6,
+    "eighth": 8, "eighths": 8, "tenth": 10, "tenths": 10,
+}  # fmt: skip
+_SCALES = {w: _MAGNITUDES[w] for w in ("hundred", "thousand", "million", "billion", "trillion", "dozen")}
+_WORD = re.compile(r"[a-z]{1,20}")
+
+
+def spelled(text: str) -> Number | None:
+    """The last number in words of a short text, such as "minus twenty-one" or "two and a half"; None without one."""
+    words = _WORD.findall(text[-2000:].lower())
+    runs: list[list[str]] = []
+    run: list[str] = []
+    known = {*_ONES, *_TENS, *_SCALES, *_PARTS, "and", "a", "an", "minus", "negative"}
+    for word in [*words, ""]:
+        if word in known:
+            run.append(word)
+        else:
+            runs.append(run)
+            run = []
+    for run in reversed(runs):
+        value = _run_value(run)
+        if value is not None:
+            return Number(canonical(value), value)
+    return None
+
+
+def _run_value(run: list[str]) -> Fraction | None:
+    while run and run[-1] in ("and", "a", "an", "minus", "negative"):
+        run = run[:-1]
+    while run and (run[0] == "and" or (run[0] in ("a", "an") and (len(run) == 1 or run[1] not in {*_SCALES, *_PARTS}))):
+        run = run[1:]
+    sign = -1 if run and run[0] in ("minus", "negative") else 1
+    run = run[1:] if sign < 0 else run
+    if not run or not any(w in _ONES or w in _TENS or w in _SCALES or w in _PARTS for w in run):
+        return None
+    total = part = Fraction(0)
+    for word in run:
+        if word in _ONES or word in _TENS:
+            part += _ONES.get(word, _TENS.get(word, 0))
+        elif word == "hundred":
+            part = (part or 1) * 100
+        elif word in _SCALES:
+            total, part = total + (part or 1) * _SCALES[word], Fraction(0)
+        elif word in _PARTS:
+            share = Fraction(1, _PARTS[word])
+            if "and" in run[: run.index(word)]:
+                counted = run[run.index(word) - 1]
+                times = _ONES.get(counted, 1)
+                total, part = total + (part - times if counted in _ONES else part) + times * share, Fraction(0)
+            else:
+                total, part = total + (part or 1) * share, Fraction(0)
+    return sign * (total + part)
+
+
+# -- arithmetic
+
+_ARITHMETIC = re.compile(r"[\d.\s()+\-*/^,$]{3,100}")
+
+
+def arithmetic(text: str) -> Fraction | None:
+    """The value of plain arithmetic such as ``3 + 4 * (2 - 1)``; None for anything else."""
+    text = text.strip().rstrip(".")
+    if not _ARITHMETIC.fullmatch(text) or not re.search(r"[\d)]\s{0,3}[+\-*/]\s{0,3}[\d(]", text):
+        return None
+    code = re.sub(r"(?<=\d),(?=\d{3})", "", text).replace("$", "").replace("^", "**")
+    try:
+        return _evaluate(ast.parse(code.strip(), mode="eval").body)
+    except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, OverflowError):
+        return None
+
+
+def _evaluate(node: ast.expr) -> Fraction:
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        return Fraction(str(node.value))
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return -_evaluate(node.operand)
+    if isinstance(node, ast.BinOp):
+        left, right = _evaluate(node.left), _evaluate(node.right)
+        if isinstance(node.op, ast.Add):
+            return left + right
+        if isinstance(node.op, ast.Sub):
+            return left - right
+        if isinstance(node.op, ast.Mult):
+            return left * right
+        if isinstance(node.op, ast.Div):
+            return left / right
+        if isinstance(node.op, ast.Pow) and right.denominator == 1 and abs(right) <= 100 and abs(left) < 10**9:
+            return left ** int(right)
+    raise ValueError

@@ -1,0 +1,129 @@
+"""The verdict of an answer to a True/False question."""
+
+import re
+
+from ._final import answer_field, final_text
+from ._grade import last_box
+
+TRUTH = {"true": True, "yes": True, "false": False, "no": False}
+_SAID = TRUTH | {
+    "yep": True, "yeah": True, "yup": True, "nope": False, "nah": False, "correct": True, "incorrect": False,
+    "right": True, "wrong": False, "accurate": True, "inaccurate": False, "untrue": False,
+}  # fmt: skip
+_MARKS = r"[\s:*\"'`(\[“”]"
+_ECHO = re.compile(r"\b(?:true|yes)\s{0,3}(?:or|/)\s{0,3}(?:false|no)\b(?!\s{0,3}:\s{0,3}\n?\s{0,3}$)", re.I)
+_NOT = r"(?:\bnot|\bno longer|\bnever|n['’]t|\bcannot|\bhardly|\bfar from)"
+_ADVERBS = (
+    r"(?:(?:necessarily|actually|quite|entirely|strictly|be|really|always|considered|thus|therefore|simply"
+    r"|clearly|definitely|just|most likely|probably|likely|indeed|absolutely|of course|hence|a|an|the|clear|emphatic"
+    r"|resounding|also)\s{1,3}){0,3}"
+)
+# "no" is a verdict only where no noun follows it ("no doubt", "no evidence").
+_VERDICT = (
+    r"(?:(?:true|yes|false|yep|yeah|yup|nope|nah)\b(?![-–]\w)"
+    r"|no\b(?=[\s*\"'`)\]”]{0,4}(?:[.,;:!)–—-]|\n|$)|\s{1,3}(?:it|this|that|they|he|she|there|you|we|because|since|as"
+    r"|according|based|not|i)\b))"
+)
+_STATED = re.compile(
+    rf"\b(?:answer|verdict|conclusion)\b(?:\s{{1,3}}to\s{{1,3}}[^.:\n]{{1,80}}?)?[\s*_]{{0,5}}(?:is|was|would be"
+    rf"|should be|must be|[:=])?"
+    rf"(?:{_MARKS}|,){{0,12}}(?P<soft>(?:(?:therefore|thus|of course|then|simply|clearly|definitely|indeed|hence"
+    rf"|most likely|probably|likely|obviously|certainly|just|a|an|the|clear|definite|resounding"
+    rf"|firm)\b[\s,]{{0,4}}){{0,4}})"
+    rf"{_MARKS}{{0,6}}(?P<not>not\s{{1,3}})?(?P<said>{_VERDICT})",
+    re.I,
+)
+_START = re.compile(
+    rf"{_MARKS}{{0,12}}(?P<said>{_VERDICT})"
+    r"(?=[\s*\"'`)\]”]{0,6}(?:[.,;:!)–—-]|\n|$)|\s{1,3}(?:it|this|that|the|they|he|she|there|you|we|because|since|as"
+    r"|according|based|in|per|given|for|and|but|not|i)\b)",
+    re.I,
+)
+_LINE = re.compile(r"^[ \t*\"'`(\[#>-]{0,12}(?P<said>true|false|yes|no)\b[ \t*\"'`)\].!]{0,12}$", re.I | re.M)
+_ANY = re.compile(rf"(?P<not>{_NOT}\s{{1,3}}{_ADVERBS})?(?<![\w-])(?P<said>{_VERDICT})", re.I)
+_CALLED = re.compile(
+    r"\b(?:that|this|it|which|statement|claim|assertion|premise|assumption|question|sentence|proposition)(?:['’]s"
+    r"|\s{1,3}(?:is|was|would be|seems|appears(?: to be)?))\s{1,3}"
+    r"(?P<not>(?:not|never)\s{1,3}|n['’]t\s{1,3})?" + _ADVERBS +
+    r"(?P<said>correct|incorrect|right|wrong|accurate|inaccurate|untrue|true|false)\b"
+    r"|\b(?:isn['’]t|wasn['’]t)\s{1,3}" + _ADVERBS + r"(?P<denied>correct|right|accurate|true|false|wrong|incorrect)\b",
+    re.I,
+)  # fmt: skip
+_QUESTION = re.compile(r"[^.!?\n]{0,400}\?")
+_HEDGE = re.compile(
+    r"\b(?:unclear|uncertain|unknown|undetermined|not clear|not certain|not sure|unsure|(?:whether"
+    r"|if)\s{1,3}(?:or not\s{1,3})?(?:it|this|that|the|he|she|they)\b"
+    r"|(?:cannot|can['’]t|could not|couldn['’]t|impossible to|hard to|difficult to|unable to"
+    r"|not possible to)\s{1,3}(?:be\s{1,3})?(?:say|said|tell|told|determine|determined|know|known|answer|answered"
+    r"|verify|verified|decide|decided|confirm|confirmed)"
+    r"|(?:do not|don['’]t)\s{1,3}know|not enough information|insufficient information|might be|may be|could be"
+    r"|neither true nor false|both true and false)\b",
+    re.I,
+)
+_TURN = re.compile(r"[,;]\s{0,3}(?:but|however|yet|still|so|nevertheless)\b|\bbut\b|[;:–—]", re.I)
+_END = re.compile(r"[\s*]{0,3}(?:[.!]|$)")
+_SENTENCE = re.compile(r"(?<=[.!?\n])")
+_IDIOM = re.compile(
+    r"\b(?:no\s{1,3}(?:doubt|wonder|problem|matter|one|more|less|fewer|need|idea|way|other|such|single|evidence"
+    r"|mention|information|reason|question)"
+    r"|(?:come|comes|came|hold|holds|held|ring|rings|stay|stays)\s{1,3}true|true\s{1,3}(?:to|north|love|colou?rs"
+    r"|believers?|crime|self)|false\s{1,3}(?:alarm|teeth|start|friends?|positives?|negatives?|hope)"
+    r"|(?:saying|says)\s{1,3}(?:yes|no)\b|yes[- ]m[ae]n|if\s{1,3}(?:yes|no|so|not|true|false)\b|(?:a"
+    r"|the)\s{1,3}(?:yes|no|true|false)\s{1,3}(?=\w))",
+    re.I,
+)
+_TAIL = 4000  # the verdict is looked for in the beginning and in this much of the end
+
+
+def read_truth(response: str, query: str = "") -> bool | None:
+    """The verdict of a True/False answer: the last stated one, else a lone or leading word, else the last mention.
+
+    Questions, idioms ("no doubt") and doubt ("it is unclear whether this is true") are no verdicts.
+    """
+    text = response
+    if len(text) > 5:
+        text = final_text(text, query)
+        if len(text) > 2 * _TAIL:
+            text = text[:_TAIL] + "\n" + text[-_TAIL:]
+        field = answer_field(text) if "</" in text or "{" in text else None
+        boxed = last_box(text) if "box" in text else None
+        inside = boxed if boxed is not None else field[0] if field is not None else None
+        if inside is not None and (said := _ANY.search(inside[:200])):
+            return _verdict(said)
+        text = _ECHO.sub(" ", text)
+        if "?" in text:
+            text = _QUESTION.sub(" ", text)
+        lower = text.lower()
+        if "answer" in lower or "verdict" in lower or "conclusion" in lower:
+            for stated in reversed(list(_STATED.finditer(text))):
+                return _verdict(stated)
+    lines = list(_LINE.finditer(text)) if len(text) < 10 or "\n" in text else []
+    if lines:
+        return _verdict(lines[-1])
+    start = _START.match(text)
+    if start:
+        # "Is it false? No, it is true.": the whole sentence says more than its first word.
+        called = _CALLED.match(text, start.end() + 2) if text[start.end() : start.end() + 1] == "," else None
+        return _verdict(called if called and _END.match(text, called.end()) else start)
+    return _mentioned(text)
+
+
+def _mentioned(text: str) -> bool | None:
+    """The last verdict that a sentence mentions, without idioms and doubt."""
+    verdict = None
+    for sentence in _SENTENCE.split(_IDIOM.sub(" ", text)):
+        hedge = _HEDGE.search(sentence)
+        if hedge:
+            turn = _TURN.search(sentence, hedge.end())
+            sentence = sentence[turn.end() :] if turn else ""
+        found = [*_ANY.finditer(sentence), *_CALLED.finditer(sentence)]
+        if found:
+            verdict = _verdict(max(found, key=lambda match: match.end()))
+    return verdict
+
+
+def _verdict(match: re.Match) -> bool:
+    groups = match.groupdict()
+    if groups.get("denied"):
+        return not _SAID[groups["denied"].lower()]
+    return _SAID[groups["said"].lower()] != bool(groups.get("not"))

@@ -1,0 +1,174 @@
+"""Whether a text stands in another as whole words, whatever the case, accents, marks, articles and scripts."""
+
+import re
+import string
+import unicodedata
+from functools import lru_cache
+from typing import NamedTuple
+
+_ARTICLES = frozenset(("a", "an", "the"))
+# Each begins with the character that it looks for, so that the search can jump there.
+_DECIMAL = re.compile(r"\.(?<=\d\.)(?=\d)")
+_THOUSANDS = re.compile(r",(?<=\d,)(?=\d{3}\b)")
+_SIGN = re.compile(r"[-−–](?<![\w)].)(?=[$£€]?\.?\d)", re.S)
+# These stand for a decimal point and a minus sign, and are no marks: 19.81 never becomes 1981.
+_POINT, _MINUS = "\x01", "\x02"
+_ASCII_MARKS = string.punctuation.encode()
+_ASCII_BLANKS = bytes.maketrans(_ASCII_MARKS, b" " * len(_ASCII_MARKS))
+_UNITS = (
+    "km|cm|mm|nm|m|kg|mg|g|lbs?|oz|ft|mph|kph|kmh|hz|khz|mhz|ghz|kw|mw|gw|w|v|kb|mb|gb|tb|ml|l|k|c|f|bn|mn|million"
+    "|billion"
+    "|percent|degrees?|hours?|minutes?|days?|years?|dollars?|euros?|pounds?|miles?|feet|meters?|metres?|inch(?:es)?"
+)
+_GLUED = re.compile(rf"([0-9])(?=(?:{_UNITS})\b)")
+# Letters that are no letter with an accent to Unicode, but are written as one where they are lacking.
+_STROKES = str.maketrans({
+    "ł": "l", "ø": "o", "đ": "d", "ħ": "h", "ŧ": "t", "ı": "i", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ŋ": "n",
+    "ƶ": "z", "ɨ": "i", "ɓ": "b", "ɗ": "d", "ƙ": "k", "ⱥ": "a", "ɇ": "e", "ŀ": "l", "ĸ": "k", "ǥ": "g",
+    "ɉ": "j", "ɍ": "r", "ɏ": "y", "ƀ": "b",
+    "’": "'", "‘": "'", "ʻ": "'", "ʼ": "'",
+})  # fmt: skip
+# Accents of Latin, Greek and Cyrillic, Hebrew points and Arabic vowels; marks of other scripts are letters of theirs.
+_ACCENT = re.compile("[\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u064b-\u065f\u0670]")
+# Scripts that are written without blanks between words, or (Korean) with endings glued to them: each sign is a word.
+_UNSPACED = re.compile(
+    "([\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+    "\u0e00-\u0e7f\u0e80-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\U00020000-\U0003ffff])"
+)
+
+
+class Forms(NamedTuple):
+    """A response as it was, and its words without marks, and with a blank for each mark; blanks around."""
+
+    text: str
+    joined: str
+    parted: str
+
+
+def response_forms(text: str) -> Forms:
+    """The forms in which gold answers are looked for."""
+    return Forms(text, *_forms(text))
+
+
+def gold_stands(gold: str, forms: Forms) -> bool:
+    """Whether a gold answer stands in a response as whole words.
+
+    Articles do not count, but the letter A does ("Hepatitis A"); "U.S." is both "us" and "u s"; "&" is "and", and
+    "5km" is "5 km"; the sign of a number counts.
+    """
+    wanted = _gold(gold)
+    if wanted.letter is not None:
+        return (
+            wanted.letter.search(forms.text if forms.text.isascii() else _folded(forms.text, lower=False)) is not None
+        )
+    if wanted.joined == "  ":
+        return gold.strip().lower() == forms.text.strip().rstrip(".").lower()
+    if wanted.joined in forms.joined or (wanted.parted != "  " and wanted.parted in forms.parted):
+        return True
+    if wanted.number and _GLUED.search(forms.parted):
+        return wanted.parted in _GLUED.sub(r"\1 ", forms.parted)
+    return False
+
+
+class _Gold(NamedTuple):
+    joined: str
+    parted: str
+    letter: re.Pattern | None  # how it is looked for where the letter A is part of it
+    number: bool
+
+
+@lru_cache(maxsize=65536)
+def _gold(gold: str) -> _Gold:
+    joined, parted = _forms(gold)
+    number = any(c.isdigit() for c in gold)
+    if number:
+        parted = _GLUED.sub(r"\1 ", parted)
+    return _Gold(joined, parted, _letter_pattern(gold), number)
+
+
+def _letter_pattern(gold: str) -> re.Pattern | None:
+    """A pattern for a gold answer in which "A" is a letter: alone, at its end, a capital within it, or before a key."""
+    words = re.findall(r"\w+", _folded(gold, lower=False))
+    if not words or len(words) > 12 or "a" not in [w.lower() for w in words]:
+        return None
+    last = len(words) - 1
+    names = [i for i, w in enumerate(words) if _is_letter(words, i, last)]
+    if not names:
+        return None
+    parts = []
+    for i, word in enumerate(words):
+        if i in names:
+            # A small one must end its phrase, or else it is an article.
+            small = r"|a(?=\W*$|[\s\"'*)\]]{0,4}[.,;:!?)\n])" if i == last else "|a"
+            capital = r"A(?![\s]+(?!is\b|was\b|and\b|or\b|are\b)[a-z])" if last == 0 else "A"
+            parts.append(f"(?:{capital}{small})")
+        elif word.lower() not in _ARTICLES:
+            parts.append(f"(?i:{re.escape(word)})")
+    return re.compile(r"(?<!\w)" + r"(?:\W{1,3}(?:(?i:the|an)\W{1,3})?)".join(parts) + r"(?!\w)")
+
+
+def _is_letter(words: list[str], i: int, last: int) -> bool:
+    word = words[i]
+    if word not in ("A", "a"):
+        return False
+    if i == last:
+        return True
+    if i == 0:
+        return word == "A" and words[1].lower() in (
+            "minor",
+            "major",
+            "flat",
+            "sharp",
+            "levels",
+            "level",
+            "team",
+            "side",
+        )
+    return word == "A" and any(w[:1].islower() for w in words[1:] if w != "A" and w.lower() not in _ARTICLES)
+
+
+def _forms(text: str) -> tuple[str, str]:
+    """The words of a text without its marks, and with a blank for each mark; single blanks, also around."""
+    if text.isascii():
+        text = _numbers(text.lower())
+        if "&" in text:
+            text = text.replace("&", " and ")
+        plain = text.encode()
+        return _words(plain.translate(None, _ASCII_MARKS).decode()), _words(plain.translate(_ASCII_BLANKS).decode())
+    text = _numbers(_folded(text)).replace("&", " and ")
+    joined = "".join(c for c in text if not _is_mark(c))
+    parted = "".join(" " if _is_mark(c) else c for c in text)
+    return _words(_UNSPACED.sub(r" \1 ", joined)), _words(_UNSPACED.sub(r" \1 ", parted))
+
+
+def _folded(text: str, lower: bool = True) -> str:
+    """Without accents and strokes, in compatible characters, and in lower case."""
+    parts = _ACCENT.sub("", unicodedata.normalize("NFKD", text))
+    parts = unicodedata.normalize("NFC", parts)
+    return parts.casefold().translate(_STROKES) if lower else parts.translate(_STROKES).translate(_CAPITALS)
+
+
+_CAPITALS = str.maketrans({"Ł": "L", "Ø": "O", "Đ": "D", "Ħ": "H", "Æ": "AE", "Œ": "OE", "Þ": "TH", "Ð": "D"})
+
+
+def _is_mark(char: str) -> bool:
+    if char in (_POINT, _MINUS) or char.isalnum() or char.isspace():
+        return False
+    return unicodedata.category(char)[0] in "PSC"
+
+
+def _numbers(text: str) -> str:
+    """Without thousands commas, and with decimal points and signs as word characters."""
+    if "," in text:
+        text = _THOUSANDS.sub("", text)
+    if "-" in text or not text.isascii():
+        text = _SIGN.sub(_MINUS, text)
+    return _DECIMAL.sub(_POINT, text) if "." in text else text
+
+
+def _words(text: str) -> str:
+    text = f" {' '.join(text.split())} "
+    for article in (" the ", " a ", " an "):
+        while article in text:
+            text = text.replace(article, " ")
+    return text if text != " " else "  "
