@@ -52,8 +52,8 @@ async def collect_async(
 ) -> Summary:
     """Ask every request that `out` does not answer yet, and append a row to `out` as soon as each answer is there.
 
-    A killed run loses only what was in flight. Ctrl-C waits for what is in flight and then returns (reason
-    ``interrupted``); a second Ctrl-C does not wait.
+    A killed run loses only what was in flight. Ctrl-C or SIGTERM waits half a minute for what is in flight and then
+    returns (reason ``interrupted``); a second one does not wait.
 
     Args:
         pool: Where the LLMs of the requests are.
@@ -79,7 +79,7 @@ async def collect_async(
         budget = Budget(max_usd, spent, held.write) if held else None
         runner = Runner(pool, limits, recorder.answer, recorder.error, recorder.drop, budget, backends)
         try:
-            with stop_on_signal(runner.stop):
+            with stop_on_signal(runner):
                 await runner.run(new)
         finally:
             writer.close()

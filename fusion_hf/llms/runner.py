@@ -41,6 +41,7 @@ class Limits:
             alone for the rest of the run.
         window: Requests that are read ahead at most: enough that one slow endpoint does not hold up the others.
         sharers: Processes that ask the same servers; each gets its share of `concurrency`.
+        drain: Seconds that a stopped run waits for the answers in flight.
         dearer: LLM -> how many times its worst case an answer has cost before (at least 1).
     """
 
@@ -51,6 +52,7 @@ class Limits:
     max_failures: int = 8
     window: int = 20_000
     sharers: int = 1
+    drain: float = 30.0
     dearer: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -108,6 +110,10 @@ class Endpoint:
     down: str | None = None  # why it is left alone
 
 
+class Abandoned(Exception):
+    """A request that was given up while it was in flight."""
+
+
 class Runner:
     """Answers requests and hands every outcome to `on_answer`, `on_error` or `on_drop`.
 
@@ -133,6 +139,8 @@ class Runner:
         self.on_answer, self.on_error, self.on_drop = on_answer, on_error, on_drop
         self.budget = budget or Budget(None)
         self.stop = asyncio.Event()
+        self.abandoned = False
+        self._asked: set[asyncio.Task] = set()
         self.endpoints: dict[str, Endpoint] = {}
         self.retried: Counter[str] = Counter()
         self._backends = backends or OpenBackends(pool)
@@ -163,6 +171,13 @@ class Runner:
                     endpoint.workers = 0
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
+
+    def abandon(self) -> None:
+        """Stop at once: what is in flight is given up, and dropped as ``interrupted``."""
+        self.abandoned = True
+        self.stop.set()
+        for task in self._asked:
+            task.cancel()
 
     async def close(self) -> None:
         """Close the backends; the runner may not be used again."""
@@ -207,8 +222,12 @@ class Runner:
             entered, refused = await endpoint.limit.enter(), None
             try:
                 reply = await self._chat(llm, request)
+            except Abandoned:
+                await self.budget.settle(most, most, lost=True)
+                return self.on_drop(request, "interrupted")
             except BackendError as error:
-                refused = error.kind == "rate_limit"
+                # A server that cannot answer in time gets fewer at once, as one that says so does.
+                refused = error.kind in ("rate_limit", "timeout")
                 # A try that was cut off may be on the bill all the same.
                 billed = error.kind in ("timeout", "bad_reply") or (error.kind == "connection" and not _refused(error))
                 await self.budget.settle(most, most if billed else 0.0, lost=True)
@@ -244,17 +263,24 @@ class Runner:
 
     async def _chat(self, llm: LLM, request: Request) -> Reply:
         """One try. Whatever a backend makes of an odd reply is a `BackendError`: no reply ends a run."""
-        backend = await self._backends.get(llm.name)
+        backend, limit = await self._backends.get(llm.name), limit_option(llm, request.max_tokens)
+        asked = asyncio.ensure_future(backend.chat(request.messages, timeout=self.limits.timeout, **limit))
+        self._asked.add(asked)
         try:
-            limit = limit_option(llm, request.max_tokens)
-            reply = await backend.chat(request.messages, timeout=self.limits.timeout, **limit)
+            reply = await asked
         except (BackendError, UserError):
+            raise
+        except asyncio.CancelledError:
+            if self.abandoned:
+                raise Abandoned from None
             raise
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             # Without the error's own words, which may repeat a key.
             where = f"{Path(place.filename).name}, line {place.lineno}"
             raise BackendError("bad_reply", f"{type(error).__name__} in {where}, backend {llm.backend}") from None
+        finally:
+            self._asked.discard(asked)
         if not isinstance(reply, Reply):
             raise BackendError("bad_reply", f"expected a Reply of backend {llm.backend}, found {type(reply).__name__}")
         return reply
@@ -289,16 +315,20 @@ class Runner:
 
 
 @contextlib.contextmanager
-def stop_on_signal(stop: asyncio.Event):
-    """The first SIGINT or SIGTERM sets `stop`; the second cancels the task that is running."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+def stop_on_signal(runner: Runner):
+    """The first SIGINT or SIGTERM lets the runner finish what is in flight, for `Limits.drain` seconds; the second
+    ends that at once."""
+    loop, timer = asyncio.get_running_loop(), None
 
     def on_signal():
-        if stop.is_set():
-            task.cancel()
+        nonlocal timer
+        if runner.stop.is_set():
+            runner.abandon()
         else:
-            logger.warning("stopping: waiting for the answers in flight; once more to stop at once")
-            stop.set()
+            wait = runner.limits.drain
+            logger.warning("stopping: waiting %g s for the answers in flight; once more to stop at once", wait)
+            runner.stop.set()
+            timer = loop.call_later(wait, runner.abandon)
 
     handled = []
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -309,6 +339,8 @@ def stop_on_signal(stop: asyncio.Event):
     try:
         yield
     finally:
+        if timer is not None:
+            timer.cancel()
         for number in handled:
             loop.remove_signal_handler(number)
 

@@ -16,9 +16,16 @@ from ._body import ACCEPTED, Body
 from ._options import known_options, read_key
 from ._reply import read_reply
 from ._secrets import clean
+from ._stream import ASKED, EVENTS, FIRST_TOKEN_S, NEXT_TOKEN_S, in_time, whole
 from ._usage import check_tokenizer
 
-NOT_SENT = ("concurrency", "timeout")  # options in the pool that are ours, not the server's
+NOT_SENT = (
+    "concurrency",
+    "timeout",
+    "stream",
+    "first_token_timeout",
+    "next_token_timeout",
+)  # options in the pool that are ours, not the server's
 # What OpenAI's protocol knows, and what its well-known servers (vLLM, TGI, llama.cpp, OpenRouter) add to it; without
 # `n`, because one answer is read and all would be paid.
 SENT = (
@@ -28,6 +35,7 @@ SENT = (
     "guided_choice", "guided_json", "guided_regex", "min_tokens", "ignore_eos", "skip_special_tokens", "provider",
     "thinking", "enable_thinking", "max_new_tokens",
 )  # fmt: skip
+SILENCE = {"first": FIRST_TOKEN_S, "next": NEXT_TOKEN_S}
 KNOWN = (*SENT, "extra_body", *NOT_SENT)
 
 
@@ -47,8 +55,14 @@ class Backend:
     """A chat endpoint at `base_url`.
 
     Options in the pool are sent with every request (``max_tokens``, ``temperature``, …) except ``concurrency``
-    (requests in flight at this address) and ``timeout`` (seconds for one answer; 300). Fields that are not in `SENT`
-    go into the mapping ``extra_body``, which is laid over the request; any other name is a `UserError`.
+    (requests in flight at this address) and ``timeout`` (seconds for one answer; 300, with ``stream`` no limit). Fields
+    that are not in `SENT` go into the mapping ``extra_body``, which is laid over the request; any other name is a
+    `UserError`.
+
+    ``stream: true`` asks for the words as they come. A server that is slow is then left to finish, and one that is dead
+    is told by its silence: ``first_token_timeout`` (seconds; 600, waiting in the server's queue included) and
+    ``next_token_timeout`` (120). The server has to count the tokens of a stream (``stream_options``, as llama.cpp,
+    vLLM, Ollama and OpenAI do); otherwise they are estimated.
     """
 
     def __init__(self, llm: LLM):
@@ -59,7 +73,9 @@ class Backend:
         self.model = llm.model_id
         self.options = {k: v for k, v in llm.options.items() if k not in NOT_SENT}
         self.concurrency = llm.options.get("concurrency")
-        self.timeout = llm.options.get("timeout", 300)
+        self.stream = bool(llm.options.get("stream", False))
+        self.timeout = llm.options.get("timeout", None if self.stream else 300)
+        self.silence = tuple(llm.options.get(f"{name}_token_timeout", default) for name, default in SILENCE.items())
         self._shared: _Shared | None = None
         self._key = read_key(llm)
         self._headers = {"Accept-Encoding": ACCEPTED}
@@ -71,22 +87,39 @@ class Backend:
         known_options(options, KNOWN, self.name)
         body = {"model": self.model, "messages": messages, **self.options, **options}
         body |= body.pop("extra_body", {})
+        if self.stream:
+            body |= ASKED
         began = time.perf_counter()
         limit = timeout or self.timeout
         try:
-            async with self.post(body, aiohttp.ClientTimeout(total=limit)) as response:
-                received = Body(response.headers.get("Content-Encoding"))
-                async for part in response.content.iter_any():
-                    received.feed(part)
-                content = received.finish()
+            response, content = await self._receive(body, limit)
         except TimeoutError as error:
-            raise BackendError("timeout", f"no answer within {limit:g} s") from error
+            advice = (
+                "" if self.stream else "; a server that is slow, not dead, needs options.stream or a longer timeout"
+            )
+            raise BackendError("timeout", f"no answer within {limit or self.silence[0]:g} s{advice}") from error
         except aiohttp.ClientError as error:
             raise BackendError("connection", clean(f"{type(error).__name__}: {error}", self._key)) from error
         except (ValueError, LookupError) as error:  # a reply that aiohttp cannot make sense of
             raise BackendError("bad_reply", clean(f"{type(error).__name__}: {error}", self._key)) from None
         seconds = time.perf_counter() - began
         return read_reply(self.llm, response.status, response.headers, content, messages, seconds, self._key)
+
+    async def _receive(self, body: dict[str, Any], limit: float | None) -> tuple[aiohttp.ClientResponse, bytes]:
+        """The response and its whole body, which for a stream is the completion that it adds up to."""
+        # The first word is waited for as long as the headers, for some servers send these with it and some before.
+        first, following = self.silence if self.stream else (None, None)
+        began = time.perf_counter()
+        async with self.post(body, aiohttp.ClientTimeout(total=limit, sock_read=first)) as response:
+            received = Body(response.headers.get("Content-Encoding"))
+            parts = response.content.iter_any()
+            if self.stream:
+                parts = in_time(parts, max(0.0, first - (time.perf_counter() - began)), following)
+            async for part in parts:
+                received.feed(part)
+            content = received.finish()
+        streamed = response.headers.get("Content-Type", "").startswith(EVENTS) and response.status == 200
+        return response, whole(content) if streamed else content
 
     def post(self, body: dict[str, Any], timeout: aiohttp.ClientTimeout, packed: bool = True) -> Any:
         """The raw response to a body, for use in ``async with``. It is not unpacked, and no redirect is followed."""

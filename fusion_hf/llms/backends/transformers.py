@@ -7,10 +7,11 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from tqdm import tqdm
-from transformers import StoppingCriteriaList, StopStringCriteria
+from transformers import StoppingCriteria, StoppingCriteriaList, StopStringCriteria
 
 from ..pool import LLM
 from . import Reply
@@ -44,6 +45,16 @@ class _Device:
 _DEVICES: dict[str, _Device] = {}
 
 
+class _Closed(StoppingCriteria):
+    """Ends every answer at its next token once the backend is closed: an interrupted run must not wait for a batch."""
+
+    def __init__(self, closing: threading.Event):
+        self.closing = closing
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **options: Any) -> torch.Tensor:
+        return torch.full((len(input_ids),), self.closing.is_set(), device=input_ids.device)
+
+
 class Backend(GatheringBackend):
     """A causal language model from a folder, the Hub or a GGUF file.
 
@@ -63,6 +74,7 @@ class Backend(GatheringBackend):
         known_options(options, (*LOAD_OPTIONS, *SETTINGS), llm.name)
         load = {k: options.pop(k) for k in LOAD_OPTIONS if k in options}
         self.settings = Settings(**options)
+        self.closing = threading.Event()
         self.name = llm.name
         self.device = str(load.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.endpoint = f"local:{self.device}"
@@ -91,7 +103,8 @@ class Backend(GatheringBackend):
         self.thread = self._shared.thread
 
     async def close(self) -> None:
-        """Stop batching and free the model."""
+        """Stop batching and generating, and free the model."""
+        self.closing.set()
         await super().close()
         self.model = None
 
@@ -115,6 +128,8 @@ class Backend(GatheringBackend):
         bar = tqdm(total=len(rows), desc=self.name, unit="answer", disable=not progress)
         with self._shared.lock, torch.inference_mode(), bar:
             for batch, max_tokens in self._batches([len(r) for r in rows], settings[0].max_tokens):
+                if self.closing.is_set():  # nobody waits for the rest
+                    raise RuntimeError(f"{self.name} was closed")
                 answers = self._generate([rows[i] for i in batch], replace(settings[0], max_tokens=max_tokens))
                 for i, reply in zip(batch, answers, strict=True):
                     replies[i] = reply
@@ -151,6 +166,7 @@ class Backend(GatheringBackend):
         config = self._generation_config(settings)
         # As a criterion, because `generate` drops the tokenizer that it wants for stop texts when it is given a loop.
         criteria = [StopStringCriteria(self.tokenizer, list(settings.stop))] if settings.stop else []
+        criteria.append(_Closed(self.closing))
         forked = [self.model.device] if self.model.device.type == "cuda" else []
         with torch.random.fork_rng(devices=forked, enabled=config.do_sample):
             if config.do_sample:
