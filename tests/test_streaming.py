@@ -83,7 +83,9 @@ def test_broken_streams(content, kind, says):
 
 
 def test_comments_and_other_line_ends_are_no_words():
-    events = b': waiting\r\n\r\ndata: {"choices": [{"index": 0, "delta": {"content": "a"}}]}\r\n\r\ndata: [DONE]\r\n\r\n'
+    events = (
+        b': waiting\r\n\r\ndata: {"choices": [{"index": 0, "delta": {"content": "a"}}]}\r\n\r\ndata: [DONE]\r\n\r\n'
+    )
     assert json.loads(whole(events))["choices"][0]["message"] == {"role": "assistant", "content": "a"}
 
 
