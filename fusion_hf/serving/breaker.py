@@ -58,7 +58,8 @@ class Breaker:
         state = self._states.setdefault(llm, _State())
         state.trying = False
         if error.kind == "rate_limit":
-            state.open_at = max(state.open_at, self._clock() + min(error.retry_after or 1.0, LONGEST_S))
+            rest = 1.0 if error.retry_after is None else error.retry_after
+            state.open_at = max(state.open_at, self._clock() + min(rest, LONGEST_S))
         if error.kind not in COUNTED:
             return
         state.failures += 1
