@@ -15,9 +15,9 @@ import numpy as np
 
 from fusion_hf.encoders.encoder import NONE, embed_cached, load_encoder
 from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.log import Log, read_log
 from fusion_hf.logs.rewards import SCENARIOS, Scaling, available_scenarios, pick, reward
 from fusion_hf.logs.schema import split_candidate
-from fusion_hf.logs.store import read_extra, read_log
 from fusion_hf.routers import fit_router
 from fusion_hf.routers.add_llm import add_to_router
 from fusion_hf.routers.decisions import TIE
@@ -47,7 +47,7 @@ def main():
     args = parser.parse_args()
     data = RoutingData.from_table(read_log(args.bench, "train"))
     scenarios = args.scenario or available_scenarios(data)
-    pool = read_extra(args.bench, "llms")
+    pool = Log(args.bench).extra("llms")
     pool = [] if pool is None else pool.to_pylist()
     encoder = None if args.encoder == NONE else load_encoder(args.encoder)
     embeddings = None if encoder is None else embed_cached(encoder, data.queries, progress=True)

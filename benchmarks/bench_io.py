@@ -109,7 +109,7 @@ def stage_build(work: Path) -> dict:
     """`write_bench`: validates, sorts, writes Parquet, statistics, card and plot."""
     import matplotlib.figure  # noqa: F401  its import is not what is measured
 
-    from fusion_hf.logs.write import write_bench
+    from fusion_hf.logs.log import write_bench
 
     table = arrow(work)
 
@@ -148,7 +148,7 @@ def load(work: Path, cache: Path) -> dict:
 def stage_routing_data(work: Path) -> dict:
     """`RoutingData` from the folder: the eight columns that routers learn from."""
     from fusion_hf.logs.arrays import COLUMNS, RoutingData
-    from fusion_hf.logs.store import read_log
+    from fusion_hf.logs.log import read_log
 
     return measure(
         lambda: RoutingData.from_table(read_log(work / "bench", "train", columns=COLUMNS)),

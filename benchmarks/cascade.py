@@ -20,8 +20,8 @@ import numpy as np
 
 from fusion_hf.encoders.encoder import NONE, embed_cached, load_encoder
 from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.log import Log, read_log
 from fusion_hf.logs.stats import aiq, hull, mean, number
-from fusion_hf.logs.store import bench_splits, read_log
 from fusion_hf.routers import fit_router, get_kind
 from fusion_hf.routers.cascade.answers import log_answers
 from fusion_hf.routers.measuring.calibrate import follower
@@ -94,7 +94,7 @@ def main():
     args = parser.parse_args()
     encoder = None if args.encoder == NONE else load_encoder(args.encoder)
     train = Bench.read(args.bench, args.train, encoder, args.call_cost)
-    apart = args.train != "test" and "test" in bench_splits(args.bench)
+    apart = args.train != "test" and "test" in Log(args.bench).splits
     test = Bench.read(args.bench, "test", encoder, args.call_cost) if apart else None
     best = int(np.nanargmax(np.nanmean(train.data.performance, 0)))
     at = cost_weights(train.data.cost[:, best], args.cost_weights)

@@ -22,9 +22,9 @@ import torch
 from fusion_hf.comparison import winners as rule
 from fusion_hf.comparison.winners import Evidence
 from fusion_hf.logs.arrays import COLUMNS, RoutingData
+from fusion_hf.logs.log import read_log
 from fusion_hf.logs.rewards import pick
 from fusion_hf.logs.stats import bootstrap_ci
-from fusion_hf.logs.store import read_log
 from fusion_hf.routers.decisions import TIE
 from fusion_hf.routers.measuring.cross_validation import fold_of
 from fusion_hf.routers.train import fit_router, prepare

@@ -28,9 +28,9 @@ from fusion_hf.distill.student import ask_student, student_llm
 from fusion_hf.fused import Thoughts, collect_candidate
 from fusion_hf.llms.pool import load_pool
 from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.log import read_log
 from fusion_hf.logs.sample import pool_path, reader_path, sample_path
 from fusion_hf.logs.select import small_llms
-from fusion_hf.logs.store import read_log
 from fusion_hf.thoughts import TemplateIndex, make_templates
 
 BASE, ENCODER, SPLITS = "tiny-small", "offline", ("partial_test", "test")

@@ -30,12 +30,11 @@ import torch
 from fusion_hf.distill import Choice, sft, sft_dataset
 from fusion_hf.distill.select import Drops, drop_excluded
 from fusion_hf.distill.student import ask_student, student_llm
-from fusion_hf.llms.collect import finish
 from fusion_hf.llms.pool import load_pool
+from fusion_hf.logs.log import read_log
 from fusion_hf.logs.near import NEAR
 from fusion_hf.logs.sample import pool_path, reader_path, sample_path
 from fusion_hf.logs.select import small_llms
-from fusion_hf.logs.store import read_log
 from fusion_hf.tasks import TASKS
 from fusion_hf.tasks.modes import PLAIN_MODES as MODES
 
@@ -121,7 +120,7 @@ def ask(args, model: str, out: Path, split: str, limit: int) -> dict:
     llm = student_llm(model, args.base, load_pool(pool_path()))
     ask_student(args.bench, llm, out / split, [split], MODES, limit, progress=False)
     scores = {mode: {} for mode in MODES}
-    for row in finish(out / split).select(["task", "query_id", "mode", "performance"]).to_pylist():
+    for row in read_log(out / split, columns=["task", "query_id", "mode", "performance"]).to_pylist():
         scores[row["mode"]].setdefault(row["task"], {})[row["query_id"]] = row["performance"]
     return scores
 

@@ -7,10 +7,10 @@ from distill_evidence import BASE, DOMAINS, MODES, settings
 
 from fusion_hf.llms.pool import load_pool
 from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.log import read_log
 from fusion_hf.logs.sample import pool_path
 from fusion_hf.logs.select import small_llms
 from fusion_hf.logs.stats import bootstrap_ci, paired
-from fusion_hf.logs.store import read_log
 from fusion_hf.tasks import TASKS
 
 

@@ -26,8 +26,8 @@ import torch
 
 from fusion_hf.encoders.encoder import embed_cached
 from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.log import Log, read_log
 from fusion_hf.logs.stats import bootstrap_ci, paired
-from fusion_hf.logs.store import bench_splits, read_log
 from fusion_hf.routers.measuring.cross_validation import fold_of
 from fusion_hf.thoughts import TemplateIndex
 from fusion_hf.thoughts.files import (
@@ -158,7 +158,7 @@ def folds(bench: str, encoder: str):
     """(template queries, asked queries, embeddings of both) of every fold."""
     train = RoutingData.from_table(read_log(bench, "train"))
     vectors = embed_cached(encoder, train.queries, progress=True)
-    if "test" in bench_splits(bench):
+    if "test" in Log(bench).splits:
         test = RoutingData.from_table(read_log(bench, "test"))
         yield train, test, vectors, embed_cached(encoder, test.queries, progress=True)
         return

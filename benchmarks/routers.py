@@ -22,7 +22,7 @@ import torch
 from fusion_hf.cli import read_option
 from fusion_hf.encoders.encoder import NONE, TextEncoder, embed_cached, load_encoder
 from fusion_hf.logs.arrays import COLUMNS, RoutingData
-from fusion_hf.logs.store import read_extra, read_log
+from fusion_hf.logs.log import Log, read_log
 from fusion_hf.routers import KINDS, fit_router, get_kind
 from fusion_hf.routers.measuring.cross_validation import cross_validate
 from fusion_hf.routers.measuring.evaluate import evaluate_router
@@ -58,7 +58,7 @@ def vectors(encoder: TextEncoder | None, data: RoutingData) -> np.ndarray | None
 
 def pool(bench: str) -> list[dict] | None:
     """Rows of the pool that the log carries."""
-    rows = read_extra(bench, "llms")
+    rows = Log(bench).extra("llms")
     return None if rows is None else rows.to_pylist()
 
 

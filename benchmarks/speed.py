@@ -22,7 +22,7 @@ import torch
 from fusion_hf.encoders.encoder import embed_cached, load_encoder
 from fusion_hf.encoders.static_table import distil_static, save_static
 from fusion_hf.logs.arrays import COLUMNS, RoutingData
-from fusion_hf.logs.store import read_log
+from fusion_hf.logs.log import read_log
 from fusion_hf.routers import fit_router, load_router
 
 IMPORTS = {

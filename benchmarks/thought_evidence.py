@@ -36,9 +36,9 @@ from examples.tiny_fleet.world import World
 from fusion_hf.llms.backends.transformers import Backend
 from fusion_hf.llms.pool import LLM, Pool, load_pool
 from fusion_hf.logs.grade_table import grade_table
+from fusion_hf.logs.log import read_log
 from fusion_hf.logs.sample import pool_path, sample_path
 from fusion_hf.logs.stats import bootstrap_ci, paired
-from fusion_hf.logs.store import read_log
 from fusion_hf.tasks import TASKS, get_task, with_mode
 from fusion_hf.tasks.graders import grade
 from fusion_hf.thoughts import RULES, TemplateIndex, build_prompt, make_templates, thought_prompts

@@ -172,22 +172,20 @@ def write(args: argparse.Namespace, examples: dict[str, dict[str, list]]) -> dic
     import pyarrow.compute as pc
 
     from fusion_hf.llms.build import pool_rows
-    from fusion_hf.llms.logs import load_log
-    from fusion_hf.llms.pool import load_pool
+    from fusion_hf.llms.pool import load_pool, recost
+    from fusion_hf.logs.log import Log, write_bench
     from fusion_hf.logs.schema import query_id
-    from fusion_hf.logs.store import summary
-    from fusion_hf.logs.write import write_bench
 
     pool = load_pool(args.pool)
     for group in groups(examples):
-        table = load_log(shards(args, group), pool, args.grader)
+        table = recost(Log(shards(args, group), args.grader).table(), pool)
         tables = {}
         for split in examples:
             if (split == "train") == (group == "train"):
                 ids = [query_id(task, e.source_id, e.query) for task, found in examples[split].items() for e in found]
                 tables[split] = table.filter(pc.is_in(table["query_id"], value_set=pa.array(ids)))
-        write_bench(tables, args.out, llms=pool_rows(pool), title=args.title)
-    return {row.pop("split"): row for row in summary(args.out)}
+        write_bench(tables, args.out, replace=True, llms=pool_rows(pool), title=args.title)
+    return {row.pop("split"): row for row in Log(args.out).summary()}
 
 
 def run(argv: list[str] | None = None) -> int:

@@ -16,9 +16,8 @@ if TYPE_CHECKING:  # what `_LATER` loads when it is first used
     from .encoders.verbs import static_encoder
     from .fused import FusedSystem
     from .logs.arrays import RoutingData
+    from .logs.log import Log, read_log, write_bench
     from .logs.rewards import SCENARIOS, Scenario
-    from .logs.store import read_log
-    from .logs.write import write_bench
     from .routers import KINDS, Router, RoutingDecision
     from .routers.train import fit_router
     from .serving.verbs import serve
@@ -36,6 +35,7 @@ _VERBS = {
 _LATER = {
     "FusedSystem": "fused",
     "KINDS": "routers",
+    "Log": "logs.log",
     "Router": "routers",
     "RoutingData": "logs.arrays",
     "RoutingDecision": "routers",
@@ -43,15 +43,15 @@ _LATER = {
     "Scenario": "logs.rewards",
     "TemplateIndex": "thoughts.index",
     "ThoughtFusionPipeline": "thoughts.pipeline",
-    "read_log": "logs.store",
+    "read_log": "logs.log",
     "fit_router": "routers.train",
-    "write_bench": "logs.write",
+    "write_bench": "logs.log",
     **_VERBS,
 }
 
 # Written out, because type checkers do not run it.
 __all__ = [
-    "KINDS", "SCENARIOS", "FusedSystem", "Router", "RoutingData", "RoutingDecision", "Scenario", "TemplateIndex",
+    "KINDS", "SCENARIOS", "FusedSystem", "Log", "Router", "RoutingData", "RoutingDecision", "Scenario", "TemplateIndex",
     "ThoughtFusionPipeline", "UserError", "fit_router", "read_log", "serve", "static_encoder", "write_bench",
 ]  # fmt: skip
 

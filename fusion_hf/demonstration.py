@@ -23,8 +23,8 @@ from .errors import require
 from .fused import FusedSystem, Thoughts, collect_candidate
 from .llms.pool import load_pool
 from .logs.arrays import RoutingData
+from .logs.log import read_log
 from .logs.sample import pool_path, reader_path, sample_path
-from .logs.store import read_log
 from .routers.card import write_router_card
 
 ENCODER = "offline"

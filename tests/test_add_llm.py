@@ -11,8 +11,8 @@ from toy_log import GOOD, toy_data
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
 from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.log import write_bench
 from fusion_hf.logs.schema import rows_to_table, validate
-from fusion_hf.logs.write import write_bench
 from fusion_hf.routers import KINDS, fit_router, load_router
 from fusion_hf.routers.add_llm import add_to_router, remove_from_router
 

@@ -13,9 +13,9 @@ from fusion_hf.errors import UserError
 from fusion_hf.logs.audit import audit, audit_tables
 from fusion_hf.logs.audit.scores import binomial_cdf, median_polish, wilson
 from fusion_hf.logs.importers import read
+from fusion_hf.logs.log import write_bench
 from fusion_hf.logs.near import near_duplicates
 from fusion_hf.logs.schema import query_id, rows_to_table
-from fusion_hf.logs.write import write_bench
 from fusion_hf.tasks.graders import grader_name
 
 LLMS = ("ant", "bee", "cow", "dog", "eel")

@@ -3,14 +3,14 @@
 import random
 
 import pytest
+from fusion_hf.llms.logs import load_log
 from loopback_llm import Act, LoopbackLLM
 from test_collect import examples, pool_at, run
 
 from fusion_hf.cli import main
-from fusion_hf.llms.logs import load_log
 from fusion_hf.logs.audit import audit_tables
+from fusion_hf.logs.log import write_bench
 from fusion_hf.logs.schema import rows_to_table
-from fusion_hf.logs.write import write_bench
 
 LLMS = [
     {"name": name, "input_price": 1.0, "output_price": 3.0, "cached_input_price": None, "reasoning_price": None,

@@ -19,9 +19,8 @@ from fusion_hf.errors import UserError
 from fusion_hf.fused import FusedSystem, Thoughts, collect_candidate
 from fusion_hf.llms.pool import save_pool
 from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.log import read_log, write_bench
 from fusion_hf.logs.schema import rows_to_table, validate
-from fusion_hf.logs.store import read_log
-from fusion_hf.logs.write import write_bench
 from fusion_hf.routers import fit_router
 from fusion_hf.thoughts import TemplateIndex
 

@@ -9,7 +9,7 @@ from toy_log import toy_data
 
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
-from fusion_hf.logs.write import write_bench
+from fusion_hf.logs.log import write_bench
 from fusion_hf.routers import fit_router, load_router
 from fusion_hf.routers.measuring.calibrate import calibrate_router, fixed_ratios, follower
 

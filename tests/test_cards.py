@@ -13,10 +13,9 @@ from fusion_hf.cards import PLACE, check_metadata, render_card, sign, untouched
 from fusion_hf.distill.report import write_adapter_card, write_report
 from fusion_hf.errors import UserError, hub_reason
 from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.log import read_log, write_bench
 from fusion_hf.logs.sample import sample_path
 from fusion_hf.logs.schema import rows_to_table, validate
-from fusion_hf.logs.store import read_log
-from fusion_hf.logs.write import write_bench
 from fusion_hf.routers.card import write_router_card
 from fusion_hf.thoughts.card import write_pipeline_card
 

@@ -12,8 +12,8 @@ import pytest
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
 from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.log import write_bench
 from fusion_hf.logs.schema import query_id, rows_to_table, validate
-from fusion_hf.logs.write import write_bench
 from fusion_hf.routers import fit_router, load_router
 from fusion_hf.routers.cascade import chains
 from fusion_hf.routers.cascade.answers import log_answers

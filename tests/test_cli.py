@@ -8,9 +8,8 @@ import pytest
 from conftest import make_rows
 
 from fusion_hf.cli import VERBS, main
+from fusion_hf.logs.log import read_log, write_bench
 from fusion_hf.logs.schema import rows_to_table, validate
-from fusion_hf.logs.store import read_log
-from fusion_hf.logs.write import write_bench
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,12 @@ from tiny_llm import make_tiny_llm
 
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
-from fusion_hf.llms.collect import Summary, collect, collect_async, collect_examples, collect_tasks, finish
-from fusion_hf.llms.pool import LLM, Pool, load_pool, save_pool
+from fusion_hf.llms.collect import Summary, collect, collect_async, collect_examples, collect_tasks
+from fusion_hf.llms.pool import LLM, Pool, load_pool, recost, save_pool
 from fusion_hf.llms.requests import make_requests, worst_case
 from fusion_hf.llms.runner import Limits, Runner
 from fusion_hf.llms.unrecorded_spend import held_usd
+from fusion_hf.logs.log import read_log
 from fusion_hf.logs.schema import rows_to_table, validate
 from fusion_hf.logs.shards import latest_rows, row_key
 from fusion_hf.tasks import THINK_SUFFIX, Example
@@ -81,14 +82,14 @@ def test_finish_grades_and_prices(tmp_path):
     with LoopbackLLM(behave) as server:
         run(pool_at(server.url), 4, tmp_path)
         dearer = Pool(LLM("m0", "small", 10.0, 20.0, base_url=server.url) for _ in range(1))
-    table = finish(tmp_path).sort_by("source_id")
+    table = read_log(tmp_path).sort_by("source_id")
     assert table["performance"].to_pylist() == [1.0, 1.0, 0.0, None]
     assert table["cost"].to_pylist() == [pytest.approx(20e-6)] * 3 + [None]
     assert table["grader"][0].as_py().startswith("gsm8k/strict@")
     assert table["error"][3].as_py() == "bad_request: HTTP 400: status 400 as told"
-    assert finish(tmp_path, dearer)["cost"][0].as_py() == pytest.approx(200e-6)
-    with pytest.raises(UserError, match="expected rows of the collector"):
-        finish(tmp_path / "none")
+    assert recost(table, dearer)["cost"][0].as_py() == pytest.approx(200e-6)
+    with pytest.raises(UserError, match="found nothing there"):
+        read_log(tmp_path / "none")
 
 
 def test_tasks_are_collected_from_a_local_copy(tmp_path):
@@ -339,7 +340,7 @@ def test_local_models_are_collected_too(tmp_path):
         for i in (4, 6)
     ]
     summary = run(Pool(llms), 12, tmp_path / "out", ("direct", "think"))
-    table = finish(tmp_path / "out")
+    table = read_log(tmp_path / "out")
     assert summary.kept == table.num_rows == 48 and table["performance"].null_count == 0
     for r in table.to_pylist():
         assert r["output_tokens"] <= int(r["llm"][-1]) and r["input_tokens"] > len(r["query"])

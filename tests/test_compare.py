@@ -8,9 +8,8 @@ from fusion_hf.comparison import compare_bench
 from fusion_hf.comparison.systems import luck
 from fusion_hf.errors import UserError
 from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.log import read_log, write_bench
 from fusion_hf.logs.schema import rows_to_table, validate
-from fusion_hf.logs.store import read_log
-from fusion_hf.logs.write import write_bench
 
 
 def table(n, split):

@@ -10,9 +10,9 @@ from fusion_hf.comparison.measure import best_per_task, domains_of, measure, win
 from fusion_hf.comparison.resample import Columns, Resamples
 from fusion_hf.comparison.systems import System
 from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.log import write_bench
 from fusion_hf.logs.schema import rows_to_table, validate
 from fusion_hf.logs.stats import bootstrap_ci
-from fusion_hf.logs.write import write_bench
 
 
 def rows_of(queries):

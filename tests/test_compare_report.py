@@ -13,8 +13,8 @@ from fusion_hf.cli import main
 from fusion_hf.comparison import compare_bench
 from fusion_hf.comparison.render import terminal
 from fusion_hf.comparison.report import build_report
+from fusion_hf.logs.log import write_bench
 from fusion_hf.logs.schema import rows_to_table, validate
-from fusion_hf.logs.write import write_bench
 
 PICTURES = ["report.png", "report_calls.png", "report_domains.png", "report_tasks.png", "report_wins.png"]
 TASKS = ("gsm8k", "squad", "mbpp")

@@ -11,11 +11,10 @@ from fusion_hf.comparison import Splits, gather, read_logs
 from fusion_hf.comparison.logged import join
 from fusion_hf.comparison.systems import BEST_SINGLE, ORACLE
 from fusion_hf.errors import UserError
-from fusion_hf.llms.logs import write_log
 from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.files import write_file
+from fusion_hf.logs.log import read_log, write_bench
 from fusion_hf.logs.schema import rows_to_table, validate
-from fusion_hf.logs.store import read_log
-from fusion_hf.logs.write import write_bench
 from fusion_hf.routers import fit_router, load_router
 from fusion_hf.routers.measuring.evaluate import evaluate_on_bench
 
@@ -40,7 +39,7 @@ def other_log(bench, path, llm, mode="direct", splits=("partial_test", "test"), 
     """Answers of one more LLM to the same queries."""
     rows = [r for s in splits for r in read_log(bench, s).to_pylist() if r["llm"] == "ant"]
     rows = [r | {"llm": llm, "mode": mode, "performance": score(r)} | more for r in rows]
-    write_log(validate(rows_to_table(rows)), Path(path))
+    write_file(validate(rows_to_table(rows)), Path(path))
     return path
 
 

@@ -8,7 +8,7 @@ import pytest
 from datasets import get_dataset_config_names, load_dataset
 from loopback_llm import Act, LoopbackLLM
 
-from fusion_hf.logs.store import read_log
+from fusion_hf.logs.log import read_log
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "dataset_scripts" / "build_fusionbench.py"

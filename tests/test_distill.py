@@ -24,9 +24,8 @@ from fusion_hf.distill.student import student_llm
 from fusion_hf.errors import UserError
 from fusion_hf.llms.pool import load_pool
 from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.log import Log, read_log, write_bench
 from fusion_hf.logs.schema import rows_to_table
-from fusion_hf.logs.store import bench_splits, read_extra, read_log
-from fusion_hf.logs.write import write_bench
 
 LORA = ["--use_peft", "--lora_r", 4, "--lora_alpha", 16, "--learning_rate", 2e-2, "--max_steps", 4]
 
@@ -66,7 +65,7 @@ def test_a_student_joins_the_log_as_one_more_candidate(adapter, tmp_path, capsys
     for _ in range(2):  # again: nothing is asked twice, nothing stands twice
         assert main(command) == 0
     more = tmp_path / "more"
-    assert bench_splits(more) == ["train", "test"]
+    assert Log(more).splits == ("train", "test")
     for split in ("train", "test"):
         old, new = read_log(bench, split), read_log(more, split)
         assert new.num_rows == old.num_rows + 2 * 6  # direct and think
@@ -74,7 +73,7 @@ def test_a_student_joins_the_log_as_one_more_candidate(adapter, tmp_path, capsys
         assert {r["mode"] for r in rows} == {"direct", "think"} and len({r["query_id"] for r in rows}) == 6
         assert all(r["performance"] is not None and r["cost"] > 0 and "/strict@" in r["grader"] for r in rows)
     assert {"ant+adapter", "ant+adapter_think"} <= set(RoutingData.from_table(read_log(more, "train")).candidates)
-    assert [row["name"] for row in read_extra(more, "llms").to_pylist()] == ["ant", "ant+adapter"]
+    assert [row["name"] for row in Log(more).extra("llms").to_pylist()] == ["ant", "ant+adapter"]
     card = (more / "README.md").read_text()
     assert "# A log of ants" in card and "What it is." in card
     result = json.loads((tmp_path / "r.json").read_text())

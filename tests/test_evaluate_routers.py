@@ -9,9 +9,9 @@ from toy_log import toy_data
 
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
+from fusion_hf.logs.log import write_bench
 from fusion_hf.logs.rewards import SCENARIOS, Scaling, reward
 from fusion_hf.logs.schema import rows_to_table, split_candidate, validate
-from fusion_hf.logs.write import write_bench
 from fusion_hf.routers import fit_router, load_router
 from fusion_hf.routers.decisions import Predictions
 from fusion_hf.routers.measuring.evaluate import (

@@ -12,12 +12,11 @@ from fusion_hf.comparison import Splits, gather
 from fusion_hf.comparison.export import export
 from fusion_hf.comparison.scores import arena_score, router_scores
 from fusion_hf.errors import UserError
-from fusion_hf.llms.logs import write_log
 from fusion_hf.logs import importers
 from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.files import write_file
+from fusion_hf.logs.log import read_log, write_bench
 from fusion_hf.logs.schema import rows_to_table, validate
-from fusion_hf.logs.store import read_log
-from fusion_hf.logs.write import write_bench
 from fusion_hf.routers import fit_router, load_router
 
 
@@ -90,7 +89,7 @@ def test_routerbench_takes_the_candidates_of_other_logs_along(bench, tmp_path):
     rows = [
         r | {"llm": "ant+sft", "performance": 0.5} for r in read_log(bench, "test").to_pylist() if r["llm"] == "ant"
     ]
-    write_log(validate(rows_to_table(rows)), tmp_path / "log.parquet")
+    write_file(validate(rows_to_table(rows)), tmp_path / "log.parquet")
     export("routerbench", bench, tmp_path / "wide.csv", logs=[f"model={tmp_path / 'log.parquet'}"])
     assert (pd.read_csv(tmp_path / "wide.csv")["ant+sft"] == 0.5).all()
 

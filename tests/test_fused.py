@@ -20,8 +20,8 @@ from fusion_hf.fused import FusedSystem, Thoughts, collect_candidate, write_fuse
 from fusion_hf.fused.asking import recall
 from fusion_hf.fused.card import write_fused_card
 from fusion_hf.fused.ranking import Asked
-from fusion_hf.llms.logs import load_log
 from fusion_hf.llms.pool import save_pool
+from fusion_hf.logs.log import Log
 from fusion_hf.routers import fit_router
 from fusion_hf.thoughts import TemplateIndex
 
@@ -219,7 +219,7 @@ def test_a_candidate_is_collected_once_behind_templates(parts, tmp_path):
     assert recall(tmp_path / "log") == {"bee": parts[1]} and recall(tmp_path) == {}
     with pytest.raises(UserError, match=r"log holds answers of bee with Thoughts\(.*k=2.*found Thoughts\(.*k=1"):
         collect_candidate(bench, bee, "thought", tmp_path / "log", ["partial_test"], Thoughts(parts[1].templates, k=1))
-    rows = load_log(tmp_path / "log").to_pylist()
+    rows = Log(tmp_path / "log").table().to_pylist()
     assert {(r["llm"], r["mode"]) for r in rows} == {("bee", "thought")}
     asked = {r["query_id"]: r["query"] for r in rows}
     assert asked == dict(zip(toy_splits()["partial_test"].query_ids, toy_splits()["partial_test"].queries, strict=True))

@@ -4,6 +4,7 @@ import json
 import re
 
 import hub_double
+import pyarrow.compute as pc
 import pytest
 from conftest import make_rows
 from huggingface_hub import ModelCard
@@ -17,10 +18,8 @@ from fusion_hf.distill.report import write_adapter_card
 from fusion_hf.errors import UserError
 from fusion_hf.hub import kind_of, planned, push
 from fusion_hf.logs.arrays import RoutingData
-from fusion_hf.logs.card import write_card
+from fusion_hf.logs.log import Log, read_log, write_bench
 from fusion_hf.logs.schema import rows_to_table, validate
-from fusion_hf.logs.store import read_log
-from fusion_hf.logs.write import write_bench
 from fusion_hf.routers.card import write_router_card
 from fusion_hf.thoughts import TemplateIndex
 
@@ -303,8 +302,8 @@ def test_what_is_there_already_is_not_sent_again(bench, writer, tmp_path):
     assert repo["commits"] == commits and not [r for r in hub_double.REQUESTS[start:] if r.startswith("PUT")]
     # A task that the folder no longer holds goes from the repository; files of other origin stay.
     hub_double.new_commit(repo, "main", repo["files"] | {"notes.md": (b"mine", False)}, "by hand")
-    shutil.rmtree(tmp_path / "bench" / "data" / "squad")
-    write_card(tmp_path / "bench", "FusionBench")
+    log = Log(tmp_path / "bench")
+    log.map(lambda table: table.filter(pc.not_equal(table["task"], "squad"))).write(tmp_path / "bench", replace=True)
     pushed(writer, tmp_path / "bench", "user/again")
     assert not [f for f in repo["files"] if "squad" in f] and {"notes.md", "README.md"} <= set(repo["files"])
 

@@ -16,12 +16,10 @@ from fusion_hf.cli import main
 from fusion_hf.errors import UserError
 from fusion_hf.llms.collect import collect_examples
 from fusion_hf.llms.judge import judge_llm, judge_log
-from fusion_hf.llms.logs import load_log
 from fusion_hf.llms.pool import LLM, Pool, save_pool
 from fusion_hf.llms.requests import worst_case
+from fusion_hf.logs.log import Log, read_log, write_bench
 from fusion_hf.logs.schema import rows_to_table, validate
-from fusion_hf.logs.store import read_log
-from fusion_hf.logs.write import write_bench
 from fusion_hf.tasks import rubric
 
 
@@ -228,14 +226,14 @@ def test_a_collected_folder_is_judged_where_it_is_and_build_sees_it(tmp_path, ca
     logs = tmp_path / "logs"
     with LoopbackLLM(lambda prompt, _: Act(text="#### 4") if "2 + 2" in prompt else Act(text="no")) as server:
         collect_examples(pool_at(server.url), examples(4), logs, ("direct", "think"), progress=False)
-    assert load_log(logs)["judge"].null_count == 8
+    assert Log(logs).table()["judge"].null_count == 8
     with LoopbackLLM(verdict) as server:
         save_pool(judge_at(server.url), tmp_path / "pool.yaml")
         command = ["judge", str(logs), "--model", "judge", "--pool", str(tmp_path / "pool.yaml")]
         assert main([*command, "--json", str(tmp_path / "report.json")]) == 0
         report = json.loads((tmp_path / "report.json").read_text())
         assert report["kept"] == 8 and set(report["by_candidate"]) == {"m0", "m0_think"}
-        table = load_log(logs)
+        table = Log(logs).table()
         assert sorted(set(table["judge"].to_pylist())) == [0, pytest.approx(0.8)]
         assert main([*command, "--out", str(tmp_path / "file.parquet")]) == 0 and len(server.seen) == 8
         assert read_log(tmp_path / "file.parquet").equals(table)
@@ -261,7 +259,7 @@ def test_a_bench_keeps_its_splits(log, tmp_path):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--model", "judge"], "expected --out for the judged log, found none"),
+        (["--model", "judge"], "expected out for the judged log, found none"),
         (["--model", "judge", "--out", "{tmp}/o.csv"], "expected a file that ends in .parquet or .jsonl"),
         (["--model", "juge", "--out", "{tmp}/o.jsonl"], "the pool has no LLM 'juge' (did you mean 'judge'?)"),
     ],

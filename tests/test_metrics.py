@@ -13,10 +13,9 @@ from hub_client import Client
 
 from fusion_hf import metrics
 from fusion_hf.errors import UserError
+from fusion_hf.logs.log import read_log, write_bench
 from fusion_hf.logs.sample import sample_path
 from fusion_hf.logs.schema import rows_to_table, validate
-from fusion_hf.logs.store import read_log
-from fusion_hf.logs.write import write_bench
 from fusion_hf.metrics.scores import frontier, rewarded
 from fusion_hf.tasks.graders import GRADERS, grade
 

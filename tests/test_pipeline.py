@@ -19,9 +19,9 @@ import fusion_hf
 from fusion_hf.errors import UserError
 from fusion_hf.llms.pool import LLM
 from fusion_hf.logs.arrays import RoutingData
+from fusion_hf.logs.log import read_log
 from fusion_hf.logs.schema import query_id, rows_to_table, validate
 from fusion_hf.logs.shards import latest_rows
-from fusion_hf.logs.store import read_log
 from fusion_hf.routers.train import fit_router
 from fusion_hf.thoughts import LLMSummariser, TemplateIndex, build_prompt, make_templates, think, think_with
 from fusion_hf.thoughts.check import sentences
@@ -465,7 +465,7 @@ def test_a_real_model_makes_templates(log_table, tmp_path):
 
 
 def test_the_templates_command(log_table, tmp_path):
-    from fusion_hf.logs.write import write_bench
+    from fusion_hf.logs.log import write_bench
     from fusion_hf.thoughts import build_templates
 
     rows = log_table.to_pylist()

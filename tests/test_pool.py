@@ -11,9 +11,8 @@ from fusion_hf.cli import main
 from fusion_hf.errors import UserError
 from fusion_hf.llms.pool import LLM, Pool, load_pool, published_pools, recost, save_pool
 from fusion_hf.llms.requests import answer_limit
+from fusion_hf.logs.log import read_log, write_bench
 from fusion_hf.logs.schema import rows_to_table, validate
-from fusion_hf.logs.store import read_log
-from fusion_hf.logs.write import write_bench
 
 ENTRY = """
   - name: {name}
@@ -230,7 +229,7 @@ def test_recost_refuses_what_it_cannot_write(tmp_path, capsys):
     assert "ends in .parquet or .jsonl" in capsys.readouterr().err
     bench = write_bench({"train": table}, tmp_path / "bench")
     assert main(["recost", str(bench), "--pool", str(pool), "--out", str(bench)]) == 2
-    assert "another folder than the log's own" in capsys.readouterr().err
+    assert "another place than the log's own" in capsys.readouterr().err
 
 
 def test_the_example_has_every_backend():

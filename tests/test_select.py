@@ -395,8 +395,8 @@ def test_the_command_excludes_other_splits_counts_tokens_and_writes_both_forms(t
     from datasets import load_dataset
 
     from fusion_hf.cli import main
+    from fusion_hf.logs.log import write_bench
     from fusion_hf.logs.sample import reader_path
-    from fusion_hf.logs.write import write_bench
 
     train = many({"gsm8k": 8, "squad": 8})
     train += [row("c", task="gsm8k", query_id="leak", query="asked in both splits")]

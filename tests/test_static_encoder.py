@@ -69,7 +69,7 @@ def test_a_size_that_the_teacher_has_not_is_refused(teacher):
 
 
 def test_a_router_trains_on_it_and_loads(teacher, tmp_path, log_table, capsys):
-    from fusion_hf.logs.write import write_bench
+    from fusion_hf.logs.log import write_bench
 
     write_bench({"train": log_table}, tmp_path / "bench")
     teacher_folder = teacher.model.name_or_path

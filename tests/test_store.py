@@ -6,9 +6,9 @@ from conftest import make_rows
 from datasets import get_dataset_config_names, load_dataset
 
 from fusion_hf.errors import UserError
+from fusion_hf.logs.log import Log, read_log, write_bench
 from fusion_hf.logs.schema import SchemaError, rows_to_table, validate
-from fusion_hf.logs.store import bench_splits, query_overlap, read_log, summary
-from fusion_hf.logs.write import write_bench
+from fusion_hf.logs.store import query_overlap
 
 
 @pytest.fixture
@@ -36,16 +36,18 @@ def test_load_dataset_reads_each_task_and_streams(bench, tables, tmp_path):
 def test_what_was_written_is_read_back(bench, tables):
     key = [("query_id", "ascending"), ("llm", "ascending")]
     assert read_log(bench, "train").sort_by(key).equals(tables["train"].sort_by(key))
-    assert bench_splits(bench) == ["train", "test"]
+    assert Log(bench).splits == ("train", "test")
     assert read_log(bench, "train", task="squad", columns=["task", "llm"]).column_names == ["task", "llm"]
 
 
 def test_a_split_is_replaced_and_the_others_and_the_text_stay(bench, tables):
-    write_bench({"train": tables["train"].slice(0, 3)}, bench)
+    write_bench({"train": tables["train"].slice(0, 3)}, bench)  # what is there already
+    assert read_log(bench, "train").num_rows == 36
+    write_bench({"train": tables["train"].slice(0, 3)}, bench, replace=True)
     assert read_log(bench, "train").num_rows == 3
     assert read_log(bench, "test").num_rows == 36
     assert "Made for a test." in (bench / "README.md").read_text()
-    assert summary(bench)[0] | {"usd": None} == {
+    assert Log(bench).summary()[0] | {"usd": None} == {
         "split": "train", "rows": 3, "queries": 1, "tasks": 1, "candidates": 3, "missing": 0, "usd": None,
     }  # fmt: skip
 

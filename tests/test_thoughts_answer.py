@@ -90,8 +90,8 @@ def test_other_wording_is_data(index, rng, tmp_path):
 def test_the_collector_asks_in_thought_mode(tmp_path, monkeypatch, capsys):
     """`fusion-hf collect --mode thought` sends what `think` sends; its rows are a candidate of their own."""
     from fusion_hf.cli import main
-    from fusion_hf.llms.collect import finish
     from fusion_hf.logs.arrays import RoutingData
+    from fusion_hf.logs.log import read_log
     from fusion_hf.logs.select import Answers
 
     source = tmp_path / "gsm8k.jsonl"
@@ -107,7 +107,7 @@ def test_the_collector_asks_in_thought_mode(tmp_path, monkeypatch, capsys):
         assert main(["collect", *arguments, "--mode", "thought"]) == 2
         assert "pass --templates" in capsys.readouterr().err
         assert main(["collect", *arguments, "--modes", "direct"]) == 0
-        asked = finish(tmp_path / "logs")
+        asked = read_log(tmp_path / "logs")
         # Templates of these very queries, and of others: a query never sees its own.
         for i, row in enumerate(rows[:3]):
             row |= {"query_id": asked["query_id"][i].as_py(), "query": asked["query"][i].as_py()}
@@ -117,7 +117,7 @@ def test_the_collector_asks_in_thought_mode(tmp_path, monkeypatch, capsys):
             main(["collect", *arguments, "--mode", "direct,thought", "--templates", str(tmp_path / "t"), "-k", "2"])
             == 0
         )
-    log = finish(tmp_path / "logs")
+    log = read_log(tmp_path / "logs")
     assert log.num_rows == 12 and RoutingData.from_table(log).candidates == ["far", "far_thought"]
     sent = {seen.prompt for seen in server.seen}
     queries, ids = asked["query"].to_pylist(), asked["query_id"].to_pylist()

@@ -11,7 +11,7 @@ import pytest
 from thought_toys import found, template_table, unit
 
 from fusion_hf.errors import UserError
-from fusion_hf.logs.store import read_log
+from fusion_hf.logs.log import read_log
 from fusion_hf.tasks import THINK_SUFFIX
 from fusion_hf.thoughts import (
     TemplateIndex,
@@ -264,7 +264,7 @@ def test_load_dataset_reads_the_saved_folder(index, tmp_path):
 def test_templates_in_a_bench_folder_are_one_more_config(index, log_table, tmp_path):
     from datasets import get_dataset_config_names, load_dataset
 
-    from fusion_hf.logs.write import write_bench
+    from fusion_hf.logs.log import write_bench
 
     bench = write_bench({"train": log_table}, tmp_path / "bench")
     before = get_dataset_config_names(str(bench))

@@ -24,8 +24,8 @@ import fusion_hf
 from fusion_hf.errors import UserError
 from fusion_hf.llms.pool import LLM, Pool, save_pool
 from fusion_hf.logs.importing import import_log
+from fusion_hf.logs.log import read_log
 from fusion_hf.logs.schema import candidate_id
-from fusion_hf.logs.store import read_log
 from fusion_hf.thoughts import (
     LLMSummariser,
     TemplateIndex,
@@ -117,7 +117,7 @@ def test_an_llm_without_prices_costs_an_unknown_amount(tmp_path):
 
 KILLED = """
 import sys
-from fusion_hf.logs.store import read_log
+from fusion_hf.logs.log import read_log
 from fusion_hf.llms.pool import LLM
 from fusion_hf.thoughts import LLMSummariser, make_templates
 summariser = LLMSummariser(LLM("far", "small", 1.0, 2.0, base_url=sys.argv[1]), sys.argv[3])
@@ -162,7 +162,7 @@ def test_the_summariser_is_shown_the_best_answers_and_never_the_gold(tmp_path):
 
 def test_the_templates_command_prices_asks_and_resumes(tmp_path, capsys):
     from fusion_hf.cli import main
-    from fusion_hf.logs.write import write_bench
+    from fusion_hf.logs.log import write_bench
 
     rows = [answer(f"q{i}", llm, 1.0, response=f"{llm} counts them.") for i in range(6) for llm in ("tiny", "giant")]
     llms = [{"name": "tiny", "size": "7B"}, {"name": "giant", "size": "70B"}]
@@ -254,7 +254,7 @@ def test_templates_from_real_logs(source, folder, split, rule, at_least, tmp_pat
         assert not leaks(row["template"], golds[row["query_id"]], row["query"], metric="gsm8k" if golds else "")
     # A real local model, which has never seen such questions, as summariser of a few of them.
     few = table.filter(pc.is_in(table["query_id"], pa.array(made.dataset["query_id"][:6])))
-    reader = str(Path(fusion_hf.__file__).parent / "bench" / "sample" / "reader")
+    reader = str(Path(fusion_hf.__file__).parent / "logs" / "sample" / "reader")
     llm = LLM("reader", "small", 0.1, 0.2, backend="transformers", model=reader,
               options={"device": "cpu", "max_tokens": 24})  # fmt: skip
     summariser = LLMSummariser(llm, tmp_path / "replies", response_tokens=48)

@@ -16,7 +16,8 @@ from examples.tiny_fleet.contexts import TOLD, near_examples  # noqa: E402
 from examples.tiny_fleet.generators import MAKERS, make  # noqa: E402
 from examples.tiny_fleet.mixtures import BASE, FLEET, Stream  # noqa: E402
 from examples.tiny_fleet.world import SPLITS, World  # noqa: E402
-from fusion_hf.logs.store import query_overlap, read_log  # noqa: E402
+from fusion_hf.logs.log import read_log  # noqa: E402
+from fusion_hf.logs.store import query_overlap  # noqa: E402
 from fusion_hf.tasks import TASKS, get_task  # noqa: E402
 from fusion_hf.tasks.graders import grade  # noqa: E402
 

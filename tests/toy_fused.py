@@ -5,9 +5,9 @@ from pathlib import Path
 from toy_log import toy_data
 
 from fusion_hf.llms.pool import LLM, Pool
+from fusion_hf.logs.log import write_bench
 from fusion_hf.logs.sample import reader_path
 from fusion_hf.logs.schema import rows_to_table, split_candidate, validate
-from fusion_hf.logs.write import write_bench
 
 SIZES = {"train": (120, 0), "partial_test": (60, 1), "test": (90, 2)}
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from fusion_hf.logs.store import read_log
+from fusion_hf.logs.log import read_log
 
 from . import fit, log
 from .mixtures import FLEET

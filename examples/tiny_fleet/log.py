@@ -9,9 +9,9 @@ import pyarrow as pa
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 
-from fusion_hf.llms.collect import collect_examples, finish
+from fusion_hf.llms.collect import collect_examples
 from fusion_hf.llms.pool import LLM, Pool, save_pool
-from fusion_hf.logs.write import write_bench
+from fusion_hf.logs.log import Log, write_bench
 from fusion_hf.tasks import TASKS, Example, get_task
 
 from .generators import Item, make
@@ -86,7 +86,7 @@ def collect_member(out: Path, member: str) -> None:
 
 def graded_log(out: Path, split: str) -> pa.Table:
     """The graded log of all members."""
-    return pa.concat_tables(finish(out / "log" / split / member, make_pool(out, [member])) for member in FLEET)
+    return pa.concat_tables(Log(out / "log" / split / member).table() for member in FLEET)
 
 
 def write_sample(out: Path, sample: Path, tables: dict[str, pa.Table], text: str) -> None:
@@ -99,7 +99,7 @@ def write_sample(out: Path, sample: Path, tables: dict[str, pa.Table], text: str
     AutoTokenizer.from_pretrained(out / SHIPPED).save_pretrained(reader)
     (reader / "model.safetensors").chmod(0o644)  # safetensors makes files that only their owner may read
     llms = [{k: getattr(llm, k) for k in _COLUMNS} for llm in pool.values()]
-    write_bench(tables, sample, llms=llms, title="FusionBench in miniature", text=text, sources=SOURCES)
+    write_bench(tables, sample, replace=True, llms=llms, title="FusionBench in miniature", text=text, sources=SOURCES)
     moved = []
     for llm in pool.values():
         member = llm.name.removeprefix("tiny-")

@@ -100,11 +100,10 @@ def chosen_llms(args) -> list[str] | None:
     if not args.small:
         return names
     from ..llms.build import pool_rows
-    from ..logs.card import llm_rows
+    from ..logs.log import Log
     from ..logs.select import small_llms
-    from ..logs.store import local_path
 
-    rows = pool_rows(args.pool) if args.pool else llm_rows(local_path(args.bench))
+    rows = pool_rows(args.pool) if args.pool else Log(args.bench).about.llms
     if not rows:
         raise UserError("--small needs the size of every LLM: give --pool FILE, the log has no config llms")
     small = small_llms({row["name"]: row["size"] for row in rows})

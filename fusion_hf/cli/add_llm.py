@@ -14,12 +14,12 @@ def arguments(add) -> None:
 
 def run(args):
     from ..logs.arrays import COLUMNS, RoutingData
-    from ..logs.store import read_extra, read_log
+    from ..logs.log import Log, read_log
     from ..routers import load_router
     from ..routers.add_llm import add_llm
 
     data = RoutingData.from_table(read_log(args.bench, args.split, columns=COLUMNS))
-    pool = read_extra(args.bench, "llms")
+    pool = Log(args.bench).extra("llms")
     router = load_router(args.router)
     before = len(router.candidates)
     add_llm(router, data, args.llm, None if pool is None else pool.to_pylist())

@@ -14,19 +14,9 @@ def arguments(add) -> None:
 
 
 def run(args):
-    from pathlib import Path
+    from ..logs.audit import audit
 
-    from ..logs.audit import audit, audit_tables
-
-    options = {"regrade": None if args.regrade < 0 else args.regrade, "near": args.near}
-    if any(Path(args.log).glob("shard-*.jsonl")):
-        from ..llms.build import pool_rows
-        from ..llms.logs import load_log
-
-        llms = pool_rows(Path(args.log) / "pool.yaml")
-        result = audit_tables({"log": load_log(args.log)}, llms=llms, **options)
-    else:
-        result = audit(args.log, **options)
+    result = audit(args.log, regrade=None if args.regrade < 0 else args.regrade, near=args.near)
     for finding in result["findings"]:
         print(f"{finding['severity']:8}{finding['kind']}: {finding['message']}\n{'':8}-> {finding['advice']}")
         if finding["examples"]:

@@ -25,10 +25,10 @@ def arguments(add) -> None:
 
 def run(args):
     from ..logs.arrays import RoutingData
-    from ..logs.store import read_extra, read_log
+    from ..logs.log import Log, read_log
     from ..routers.measuring.evaluate import cross_validate, format_cv
 
-    pool = read_extra(args.bench, "llms")
+    pool = Log(args.bench).extra("llms")
     result = cross_validate(
         RoutingData.from_table(read_log(args.bench, args.split)), args.kind, folds=args.folds, scenario=args.scenario,
         encoder=args.encoder, task_labels=not args.no_task_labels, seed=args.seed,

@@ -20,7 +20,10 @@ FORMATS = sorted(
 def arguments(add) -> None:
     add("format", help=", ".join(FORMATS))
     add("path", help="file or folder in the publisher's format, gzip or not (fusionbench: or a Hub dataset id)")
-    add("--out", required=True, help="FusionBench folder; other splits in it are kept")
+    add("--out", required=True, help="FusionBench folder; rows are added to those that it holds")
+    add("--replace", action="store_true", help="the imported splits take the place of those in --out")
+    add("--newer", action="store_true", help="rows that differ from those of the same query, LLM and mode replace them")
+    add("--overwrite", action="store_true", help="write into a folder that holds other things")
     add("--split", choices=("train", "partial_test", "test"), help="put all rows into this split")
     add("--task", help="task name, where the format has none")
     add("--map", metavar="COLUMN=KEY,…", help="jsonl: which key of the source holds a column of the log row")
@@ -39,7 +42,15 @@ def run(args):
     from ..logs.importing import import_log
 
     result = import_log(
-        args.format, args.path, args.out, split=args.split, task=args.task, mapping=mapping_of(args.map)
+        args.format,
+        args.path,
+        args.out,
+        split=args.split,
+        task=args.task,
+        mapping=mapping_of(args.map),
+        replace=args.replace,
+        newer=args.newer,
+        overwrite=args.overwrite,
     )
     print_json(result)
     return result

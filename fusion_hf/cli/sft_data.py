@@ -33,7 +33,7 @@ def arguments(add) -> None:
 
 def run(args):
     from ..distill import Choice, hold_out, preference_dataset, save, sft_dataset
-    from ..logs.store import read_log
+    from ..logs.log import read_log
 
     choice = Choice(
         select=args.select, top_k=args.top_k, hybrid_keep=args.hybrid_keep, tie=args.tie, threshold=args.threshold,
@@ -69,11 +69,12 @@ def _weight(text: str) -> tuple[str, float]:
 def _excluded(args):
     import pyarrow as pa
 
-    from ..logs.store import bench_splits, local_path, read_log
+    from ..logs.log import Log, read_log
+    from ..logs.store import local_path
 
     columns = ["query_id", "query"]
     folder = local_path(args.bench)
-    splits = bench_splits(folder) if folder.is_dir() else []
+    splits = Log(folder).splits if folder.is_dir() else []
     tables = [read_log(folder, split, columns=columns) for split in splits if split != args.split]
     tables += [read_log(log, columns=columns) for log in args.exclude]
     return pa.concat_tables(tables, promote_options="permissive") if tables else None

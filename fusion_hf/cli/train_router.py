@@ -25,7 +25,7 @@ def arguments(add) -> None:
 def run(args):
     from .. import routers
     from ..logs.arrays import RoutingData
-    from ..logs.store import read_extra, read_log
+    from ..logs.log import Log, read_log
 
     table = read_log(args.bench, args.split)
     data, answers = RoutingData.from_table(table), None
@@ -33,7 +33,7 @@ def run(args):
         from ..routers.cascade.answers import log_answers
 
         answers = log_answers(table, data, progress=True)
-    pool = read_extra(args.bench, "llms")
+    pool = Log(args.bench).extra("llms")
     router = routers.fit_router(
         args.kind, data, encoder=args.encoder, task_labels=not args.no_task_labels, seed=args.seed, answers=answers,
         llms=None if pool is None else pool.to_pylist(), **dict(read_option(text) for text in args.option),

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from ..encoders.encoder import TextEncoder
 from ..errors import UserError
-from ..llms.logs import load_log
-from .logged import Log, anchor_systems, join, log_systems, single_systems
+from ..logs.log import read_log
+from .logged import AlignedLog, anchor_systems, join, log_systems, single_systems
 from .measure import measure
 from .render import write_report
 from .report import draw_report
@@ -50,9 +50,9 @@ def gather(
     return systems, splits, notes
 
 
-def read_logs(logs: Sequence[str], splits: Splits) -> list[Log]:
+def read_logs(logs: Sequence[str], splits: Splits) -> list[AlignedLog]:
     """``NAME=LOG`` of each log, beside the queries of the bench."""
-    return [Log.align(name, load_log(path), splits) for name, path in map(_named_log, logs)]
+    return [AlignedLog.align(name, read_log(path), splits) for name, path in map(_named_log, logs)]
 
 
 def _named_log(item: str) -> tuple[str, str]:

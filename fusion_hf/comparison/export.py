@@ -10,11 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import UserError
-from ..llms.logs import load_log
 from ..logs.arrays import RoutingData
+from ..logs.log import read_log
 from ..logs.rewards import pick
 from ..logs.schema import candidate_id
-from ..logs.store import read_log
 from . import gather, read_logs
 from .logged import join
 from .scores import router_scores
@@ -141,7 +140,7 @@ def _answers(splits: Splits, logs: Sequence[str], split: str) -> _Answers:
     tables = [read_log(splits.source, split, columns=_ANSWERS)]
     known = pc.unique(tables[0]["query_id"])
     for item in logs:
-        table = load_log(item.split("=", 1)[1]).select(list(_ANSWERS))
+        table = read_log(item.split("=", 1)[1], columns=_ANSWERS)
         tables.append(table.filter(pc.is_in(table["query_id"], value_set=known)))
     return _Answers(tables)
 

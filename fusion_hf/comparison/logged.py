@@ -66,7 +66,7 @@ def _nothing(data: RoutingData) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Log:
+class AlignedLog:
     """Another log of answers to the same queries; queries that are in no split are left out.
 
     Attributes:
@@ -80,7 +80,7 @@ class Log:
     checked: bool
 
     @classmethod
-    def align(cls, name: str, table: pa.Table, splits: Splits) -> "Log":
+    def align(cls, name: str, table: pa.Table, splits: Splits) -> "AlignedLog":
         """Put a log beside the bench; raises `UserError` when a test query has no row in it."""
         data = RoutingData.from_table(table)
         place = {q: i for i, q in enumerate(data.query_ids)}
@@ -118,7 +118,7 @@ def _align(data: RoutingData, place: dict[str, int], split: RoutingData) -> Rout
     return replace(split, candidates=list(data.candidates), **arrays)
 
 
-def log_systems(log: Log) -> list[System]:
+def log_systems(log: AlignedLog) -> list[System]:
     """Each candidate of a log as a system; it is named after the log, and after the candidate where there are several.
 
     A row without a score counts as missing, and is left out of means.
@@ -131,7 +131,7 @@ def log_systems(log: Log) -> list[System]:
     return result
 
 
-def join(splits: Splits, logs: Sequence[Log], learn: bool = True) -> tuple[Splits, list[str]]:
+def join(splits: Splits, logs: Sequence[AlignedLog], learn: bool = True) -> tuple[Splits, list[str]]:
     """The candidates of the bench and of all logs side by side, and notes on which are left out and why.
 
     To `learn` from them is why candidates are left out that only answered test queries.

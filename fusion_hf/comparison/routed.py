@@ -9,8 +9,8 @@ import numpy as np
 from ..encoders.encoder import DEFAULT_ENCODER, NONE, TextEncoder, embed_cached
 from ..errors import UserError
 from ..logs.arrays import RoutingData
+from ..logs.log import read_log
 from ..logs.rewards import SCENARIOS, pick
-from ..logs.store import read_log
 from ..routers import Predictions, Router, get_kind, load_router
 from ..routers.cascade.answers import log_answers
 from ..routers.cascade.replay import AnsweredLog, Replay, replay

@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 
 from ..errors import UserError
 from ..logs.arrays import COLUMNS, RoutingData, pivot
+from ..logs.log import Log, read_log
 from ..logs.rewards import pick
 from ..logs.stats import mean
-from ..logs.store import bench_splits, local_path, query_overlap, read_log
+from ..logs.store import local_path, query_overlap
 
 BEST_SINGLE, ORACLE = "best single", "per-query oracle"
 LEVELS = {
@@ -48,7 +49,7 @@ class Splits:
     def read(cls, bench: str | Path) -> "Splits":
         """Read a FusionBench; raises `UserError` when a split is missing or its candidates are not those of train."""
         bench = local_path(bench)
-        known = ["train", "test", *(["partial_test"] if "partial_test" in bench_splits(bench) else [])]
+        known = ["train", "test", *(["partial_test"] if "partial_test" in Log(bench).splits else [])]
         tables = {split: read_log(bench, split, columns=_READ) for split in known}
         data = {split: RoutingData.from_table(table) for split, table in tables.items()}
         for split in known[1:]:

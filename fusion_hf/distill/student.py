@@ -1,7 +1,6 @@
 """What was trained, as one more candidate: asked by the collector, graded by the graders, and added to the log."""
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import yaml
 
 from ..errors import UserError
-from ..llms.collect import Summary, collect, finish
+from ..llms.collect import Summary, collect
 from ..llms.pool import LLM, Pool
 from ..llms.prepare import check_paid
 from ..llms.requests import Request, messages_of
+from ..logs.card import About
+from ..logs.log import Log, read_log
 from ..logs.schema import KEY
 from ..logs.stats import bootstrap_ci, paired
-from ..logs.store import EXTRAS, bench_splits, read_extra, read_log
-from ..logs.write import write_bench
+from ..logs.store import LLMS
 from ..tasks.modes import MODES, PLAIN_MODES
 from .merge import merge
 
@@ -97,7 +96,7 @@ def ask_student(
         **options: See `fusion_hf.llms.collect.collect_async`. An LLM that is not free of charge needs ``max_usd``.
     """
     check_paid(llm, options.get("max_usd"))
-    rows = _queries(bench, splits or bench_splits(bench), limit)
+    rows = _queries(bench, splits or Log(bench).splits, limit)
     return collect(Pool([llm]), list(_requests(rows, llm.name, modes)), out, **options)
 
 
@@ -126,32 +125,16 @@ def add_to_bench(bench: str | Path, answers: str | Path, llm: LLM, out: str | Pa
         answers: Folder that `ask_student` filled.
         llm: For the config ``llms``.
     """
-    bench, out = Path(bench), Path(out)
-    table = finish(answers)
+    table = read_log(answers)
     table = table.filter(pc.equal(table["llm"], llm.name))
-    tables = {}
-    for split in bench_splits(bench):
-        old = read_log(bench, split)
+
+    def with_student(old: pa.Table) -> pa.Table:
         old = old.filter(pc.not_equal(old["llm"], llm.name))
         new = table.filter(pc.is_in(table["query_id"], value_set=pc.unique(old["query_id"])))
-        tables[split] = pa.concat_tables([old, new], promote_options="permissive")
-    if out.resolve() != bench.resolve():
-        for name in ("README.md", *EXTRAS):
-            if (bench / name).is_dir():
-                shutil.copytree(bench / name, out / name, dirs_exist_ok=True)
-            elif (bench / name).is_file():
-                out.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(bench / name, out / name)
-    extra = read_extra(bench, "llms")
-    rows = [] if extra is None else [row for row in extra.to_pylist() if row["name"] != llm.name]
-    mine = {k: getattr(llm, k, None) for k in (rows[0] if rows else ("name", "size", "input_price", "output_price"))}
-    return write_bench(tables, out, llms=[*rows, mine], title=_title(bench))
+        return pa.concat_tables([old, new])
 
-
-def _title(bench: Path) -> str:
-    card = bench / "README.md"
-    parts = card.read_text(encoding="utf-8").split("---\n") if card.is_file() else []
-    return (yaml.safe_load(parts[1]) if len(parts) > 2 else {}).get("pretty_name", "FusionBench")
+    about = About(llms=[{name: getattr(llm, name, None) for name in LLMS.names}])
+    return Log(bench).map(with_student).write(out, replace=True, about=about)
 
 
 def measure(bench: str | Path, student: str, base: str, split: str = "test") -> list[dict]:

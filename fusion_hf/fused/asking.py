@@ -14,8 +14,8 @@ from ..llms.collect import collect
 from ..llms.pool import LLM, Pool
 from ..llms.record import Summary
 from ..llms.requests import Messages, Request
+from ..logs.log import read_log
 from ..logs.shards import latest_rows
-from ..logs.store import read_log
 from ..routers.chats import Chat, as_texts
 from ..tasks.modes import PLAIN_MODES, with_mode
 

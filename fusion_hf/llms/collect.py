@@ -7,16 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from ..errors import UserError
-from ..logs.schema import rows_to_table, validate
-from ..logs.shards import ShardWriter, latest_chunks
+from ..logs.shards import ShardWriter
 from ..tasks import Example, get_task
 from ..tasks.modes import PLAIN_MODES
 from .folder_lock import locked
 from .opened import OpenBackends
-from .pool import Pool, load_pool, recost
+from .pool import Pool
 from .prepare import already, check_limits, prepare
 from .ray_engine import collect_ray
 from .record import Progress, Recorder, Summary
@@ -58,7 +55,7 @@ async def collect_async(
     Args:
         pool: Where the LLMs of the requests are.
         requests: May be a generator; it is read as answers come in.
-        out: Folder of shards; it also gets the pool, for `finish`.
+        out: Folder of shards; it also gets the pool. `fusion_hf.logs.log.Log` reads it.
         concurrency: Requests in flight at one endpoint; None lets the LLM's option or its backend say (else 32).
         retries: Further tries of a request after an error that may pass; waits grow and heed Retry-After.
         timeout: Seconds for one answer of a server; None means the LLM's option (else 300).
@@ -168,21 +165,3 @@ def collect_tasks(
             raise UserError(f"expected a folder {Path(source) / task.name} with the rows of {task.name}, found none")
         examples[task.name] = load_examples(task, split, limit, seed, rows, prompt_version)
     return collect_examples(pool, examples, out, modes, dry_run=dry_run, **options)
-
-
-def finish(out: str | Path, pool: Pool | None = None, version: str = "strict") -> pa.Table:
-    """The log that a folder of shards holds: one row a key, priced with the pool and graded.
-
-    Args:
-        out: The folder.
-        pool: Prices; None takes the pool that the collector left in the folder.
-        version: Version of the graders, ``strict`` or ``paper``.
-    """
-    from ..logs.grade_table import grade_table
-
-    chunks = [rows_to_table(rows) for rows in latest_chunks(out)]
-    if not chunks:
-        raise UserError(f"{out}: expected rows of the collector (shard-*.jsonl), found none")
-    table = validate(pa.concat_tables(chunks), where=str(out))
-    table = recost(table, pool or load_pool(Path(out) / "pool.yaml"))
-    return validate(grade_table(table, version), where=str(out))

@@ -9,15 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import UserError
-from ..logs.card import llm_rows
 from ..logs.judgements import add_judgements, judgement_id, judgement_ids, read_judgements, reasons, write_unscored
+from ..logs.log import JUDGE, Log, Source
 from ..logs.schema import candidate_id
-from ..logs.shards import shard_files
-from ..logs.store import bench_splits, local_path, read_log
-from ..logs.write import write_bench
 from ..tasks import rubric
 from .collect import collect, plan
-from .logs import JUDGE, check_log_file, load_log, load_ungraded, write_log
 from .pool import LLM, Pool, load_pool
 from .requests import Request, with_defaults
 
@@ -25,7 +21,7 @@ COLUMNS = ("query_id", "task", "query", "ground_truth", "llm", "mode", "response
 
 
 def judge_log(
-    log: str | Path,
+    log: Source,
     model: str,
     pool: Pool,
     out: str | Path | None = None,
@@ -39,7 +35,7 @@ def judge_log(
     ``unscored.jsonl`` says of each row that has no score why.
 
     Args:
-        log: Folder of the collector, FusionBench folder or Hub id, .parquet or .jsonl.
+        log: Anything that `Log` opens.
         model: Name of the judge in `pool`. Its options count; those of `rubric.SAMPLING` where it has none.
         pool: Where the judge is, and its prices.
         out: Where the judged log goes: a folder for a FusionBench folder, else a file. Only a folder of the collector
@@ -55,16 +51,13 @@ def judge_log(
     Raises:
         UserError: An unknown judge, nothing to judge, no place for the result, or judgements of another judge there.
     """
-    source = local_path(log)
-    shards = source.is_dir() and bool(shard_files(source))
-    splits = bench_splits(source) if source.is_dir() and not shards else []
-    _check_out(source, out, shards, splits)
-    tables = {name: read_log(source, name) for name in splits} or {"": load_ungraded(source)}
-    rows = pa.concat_tables([t.select(COLUMNS) for t in tables.values()])
+    log = Log(log)
+    _check_out(log, out)
+    rows = pa.concat_tables(list(log.as_collected().parts(COLUMNS).values()))
     if rows["response"].null_count == rows.num_rows:
-        raise UserError(f"{log}: expected responses to judge, found none")
+        raise UserError(f"{log.path}: expected responses to judge, found none")
     judge = judge_llm(pool.get_llm(model))
-    folder = source / JUDGE if shards else Path(f"{out}.{JUDGE}")
+    folder = log.path / JUDGE if log.collected else Path(f"{out}.{JUDGE}")
     _check_folder(folder, judge)
     if dry_run:
         return plan(Pool([judge]), judge_requests(rows, judge), folder).to_dict()
@@ -72,11 +65,8 @@ def judge_log(
     summary = collect(Pool([judge]), judge_requests(rows, judge), folder, total=total, **options)
     judgements, ids = read_judgements(folder), judgement_ids(rows)
     write_unscored(rows, ids, judgements, folder)
-    if splits:
-        judged = {name: add_judgements(table, judgements) for name, table in tables.items()}
-        write_bench(judged, out, llms=llm_rows(source))
-    elif out is not None:
-        write_log(load_log(source) if shards else add_judgements(tables[""], judgements, ids), Path(out))
+    if out is not None:
+        log.map(lambda table: add_judgements(table, judgements)).write(out, replace=True)
     return {"judge_model": judge.name, **_figures(rows, ids, judgements), "run": summary.to_dict()}
 
 
@@ -98,14 +88,11 @@ def judge_llm(llm: LLM) -> LLM:
     return with_defaults(llm, rubric.SAMPLING)
 
 
-def _check_out(source: Path, out: str | Path | None, shards: bool, splits: list[str]) -> None:
-    if out is None:
-        if not shards:
-            raise UserError(f"{source}: expected --out for the judged log, found none (only shards do without)")
-    elif not splits:
-        check_log_file(Path(out))
-    elif Path(out).exists() and source.samefile(out):
-        raise UserError(f"{out}: expected another folder than the log's own")
+def _check_out(log: Log, out: str | Path | None) -> None:
+    if out is not None:
+        log.check_out(out, other=True)
+    elif not log.collected:
+        raise UserError(f"{log.path}: expected out for the judged log, found none (only shards do without)")
 
 
 def _check_folder(folder: Path, judge: LLM) -> None:

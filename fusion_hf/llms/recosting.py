@@ -6,23 +6,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..errors import UserError
-from ..logs.card import llm_rows
-from ..logs.store import bench_splits, local_path, read_log
-from ..logs.write import write_bench
+from ..logs.card import About
+from ..logs.log import Log, Source
 from .build import pool_rows
-from .logs import check_log_file, load_ungraded, write_log
 from .pool import Pool, recost
 
 
-def recost_log(log: str | Path, pool: Pool, out: str | Path, partial: bool = False) -> dict[str, Any]:
+def recost_log(log: Source, pool: Pool, out: str | Path, partial: bool = False) -> dict[str, Any]:
     """Price every answer of `log` with the prices of `pool`, write it to `out`, and report by LLM.
 
     A row without token counts, or of an LLM without prices, has no cost afterwards: its old cost belongs to old
     prices. It counts as ``unpriced``. The scores and everything else stay as they are.
 
     Args:
-        log: FusionBench folder or Hub id, folder of the collector's shards, .parquet or .jsonl.
+        log: Anything that `Log` opens.
         pool: The prices.
         out: A folder for a FusionBench folder (all its splits), else a file that ends in .parquet or .jsonl.
         partial: Leave the rows of LLMs that the pool has not as they are (counted as ``kept``) instead of refusing.
@@ -33,24 +30,18 @@ def recost_log(log: str | Path, pool: Pool, out: str | Path, partial: bool = Fal
     Raises:
         UserError: An LLM that the pool has not, nothing to read, or an `out` that does not fit the log.
     """
-    source, out = local_path(log), Path(out)
-    splits = bench_splits(source) if source.is_dir() else []
-    if not splits:
-        check_log_file(out)
-    if source.is_dir() and out.exists() and source.samefile(out):
-        raise UserError(f"{out}: expected another folder than the log's own")
+    log = Log(log).as_collected()
+    log.check_out(out, other=True)
     report: dict[str, Any] = {"read": 0, "recosted": 0, "unpriced": 0, "kept": 0, "usd_before": 0.0, "usd_after": 0.0}
     by_llm: dict[str, dict[str, Any]] = {}
-    tables = {}
-    for name in splits or [""]:
-        old = read_log(source, name) if splits else load_ungraded(source)
-        tables[name] = _recost_known(old, pool) if partial else recost(old, pool)
-        _count(old, tables[name], pool, by_llm)
-    if splits:
-        rows = {r["name"]: r for r in llm_rows(source)} | {r["name"]: r for r in pool_rows(pool) if r["name"] in by_llm}
-        write_bench(tables, out, llms=list(rows.values()))
-    else:
-        write_log(tables[""], out)
+
+    def priced(old: pa.Table) -> pa.Table:
+        new = _recost_known(old, pool) if partial else recost(old, pool)
+        _count(old, new, pool, by_llm)
+        return new
+
+    new = log.map(priced)
+    new.write(out, replace=True, about=About(llms=[row for row in pool_rows(pool) if row["name"] in by_llm]))
     for entry in by_llm.values():
         for key in report:
             report[key] += entry[key]

@@ -1,17 +1,19 @@
 """The card of a FusionBench folder: its configs, and the statistics of what lies in it. Nothing is typed by hand."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ..cards import PLACE, render_card
 from ..tasks import TASKS
 from .arrays import RoutingData
 from .schema import encode
-from .store import EXTRAS, SPLITS, bench_splits, read_log, summary, write_extra
+from .stats import summary
+from .store import EXTRAS, LLMS, SPLITS, TEMPLATES, Folder
 
 PLOT = "performance.png"
 _COLUMNS = ["query_id", "task", "metric", "llm", "mode", "performance", "cost", "input_tokens", "output_tokens"]
@@ -21,59 +23,104 @@ _GENERATED = "## What it holds"
 CATALOGUE = pa.schema([(name, pa.string()) for name in ("name", "domain", "metric", "source", "licence")])
 
 
-def write_card(
-    out: str | Path, title: str, text: str = "", sources: dict[str, tuple[str | None, str | None]] | None = None
-) -> Path:
-    """Write README.md, the config ``tasks`` and (where matplotlib is) the plot, from the Parquet files of `out`.
+@dataclass(frozen=True)
+class About:
+    """What a log carries beside its rows.
 
-    Args:
-        out: FusionBench folder.
-        title: Heading.
-        text: Paragraphs under it; kept from the old card when empty.
+    Attributes:
+        title: Heading of the card; None stands for that of the folder, or FusionBench.
+        text: Paragraphs under it (Markdown) that say what this log is.
+        llms: Rows of the config ``llms`` (see `LLMS`), one a name.
         sources: (source, licence) of a task, where its queries do not come from the source that the task names in
-            `fusion_hf.tasks`. What an earlier call was told stays.
+            `fusion_hf.tasks`.
+        templates: Folder of thought templates, which goes along into another folder.
     """
+
+    title: str | None = None
+    text: str = ""
+    llms: Sequence[Mapping] = ()
+    sources: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
+    templates: Path | None = None
+
+    @classmethod
+    def of(cls, folder: Folder) -> "About":
+        """What a FusionBench folder says."""
+        llms, tasks = folder.extra("llms"), folder.extra("tasks")
+        rows = [] if tasks is None else tasks.to_pylist()
+        told = {row["name"]: (row.get("source"), row.get("licence")) for row in rows}
+        title = folder.header.get("pretty_name")
+        return cls(
+            title if isinstance(title, str) else None, _kept_text(folder.path / "README.md"),
+            [] if llms is None else llms.to_pylist(),
+            {name: pair for name, pair in told.items() if _own(name)[0] != pair[0]},
+            folder.path / TEMPLATES if TEMPLATES in folder.extras else None,
+        )  # fmt: skip
+
+    def __or__(self, other: "About") -> "About":
+        """Both; what `other` says counts where they differ."""
+        llms = {row["name"]: row for row in [*self.llms, *other.llms]}
+        return About(
+            other.title or self.title, other.text.strip() or self.text, list(llms.values()),
+            {**self.sources, **other.sources}, other.templates or self.templates,
+        )  # fmt: skip
+
+
+def llm_table(rows: Sequence[Mapping]) -> pa.Table:
+    """The config ``llms``."""
+    return pa.Table.from_pylist([{name: row.get(name) for name in LLMS.names} for row in rows], schema=LLMS)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the card shows of a folder's rows.
+
+    Attributes:
+        tasks: A row a task.
+        shown: The split whose scores are shown.
+        means: Task -> candidate -> mean performance on that split.
+    """
+
+    tasks: list[dict]
+    shown: str
+    means: dict[str, dict[str, float]]
+
+    @classmethod
+    def of(cls, folder: Folder, about: About) -> "Figures":
+        """Measured from the Parquet files."""
+        shown = _shown(folder.splits)
+        rows, means = [], {}
+        for task in folder.tasks:
+            row, means[task] = _task(folder, task, shown, about.sources)
+            rows.append(row)
+        return cls(rows, shown, means)
+
+    def catalogue(self, splits: Sequence[str]) -> pa.Table:
+        """The config ``tasks``."""
+        sizes = pa.schema([*CATALOGUE, *((split, pa.int64()) for split in splits)])
+        rows = [{name: row.get(name, 0) for name in sizes.names} for row in self.tasks]
+        return pa.Table.from_pylist(rows, schema=sizes)
+
+
+def card_text(folder: Folder, about: About, figures: Figures, plot: bool) -> str:
+    """The README of a folder, which names every file that counts; `plot` says whether there is a picture."""
     from huggingface_hub import DatasetCardData
 
-    out = Path(out)
-    sources = told_sources(out) | (sources or {})
-    tasks = sorted(p.name for p in (out / "data").iterdir() if p.is_dir() and any(p.glob("*.parquet")))
-    splits = bench_splits(out)
-    shown = _shown(splits)
-    rows, means = [], {}
-    for task in tasks:
-        row, mean = _task(out, task, shown, sources)
-        rows.append(row)
-        means[task] = mean
-    sizes = pa.schema([*CATALOGUE, *((split, pa.int64()) for split in splits)])
-    catalogue = [{name: row.get(name, 0) for name in sizes.names} for row in rows]
-    write_extra(out, "tasks", pa.Table.from_pylist(catalogue, schema=sizes))
-    readme = out / "README.md"
-    if not text and readme.exists():
-        text = _kept_text(readme.read_text(encoding="utf-8"))
-    licences = sorted({row["licence"] for row in rows} - {None, "unknown"})
+    licences = sorted({row["licence"] for row in figures.tasks} - {None, "unknown"})
+    title = about.title or "FusionBench"
     header = DatasetCardData(
         pretty_name=title, license=licences or None, tags=["fusion_hf", "llm-routing", "llm-logs"],
-        task_categories=["text-generation", "question-answering"], configs=_configs(out, tasks),
+        task_categories=["text-generation", "question-answering"], configs=_configs(folder),
     )  # fmt: skip
-    card = render_card(
-        "dataset", header, repo_id=PLACE, title=title, text=text.strip(), splits=_splits(out), tasks=rows, shown=shown,
-        candidates=_candidates(out, shown), plot=_plot(out, means), plot_file=PLOT,
+    return render_card(
+        "dataset", header, repo_id=PLACE, title=title, text=about.text.strip(), splits=_splits(folder),
+        tasks=figures.tasks, shown=figures.shown, candidates=_candidates(folder, figures.shown), plot=plot,
+        plot_file=PLOT,
     )  # fmt: skip
-    readme.write_text(card, encoding="utf-8")
-    return readme
 
 
-def _shown(splits: list[str]) -> str:
+def _shown(splits: Sequence[str]) -> str:
     """The split whose scores the card shows: the test split where there is one."""
     return "test" if "test" in splits else splits[0]
-
-
-def told_sources(out: str | Path) -> dict[str, tuple[str | None, str | None]]:
-    """(source, licence) of the tasks of a FusionBench folder whose source is not the one that the task names."""
-    file = Path(out) / "tasks" / "train-00000.parquet"
-    rows = pq.read_table(file, partitioning=None).to_pylist() if file.is_file() else []
-    return {row["name"]: (row["source"], row["licence"]) for row in rows if _own(row["name"])[0] != row["source"]}
 
 
 def _own(task: str) -> tuple[str | None, str | None]:
@@ -81,9 +128,9 @@ def _own(task: str) -> tuple[str | None, str | None]:
     return (known.source, known.licence) if known else (None, None)
 
 
-def _task(out: Path, task: str, shown: str, sources: dict) -> tuple[dict, dict[str, float]]:
+def _task(folder: Folder, task: str, shown: str, sources: Mapping) -> tuple[dict, dict[str, float]]:
     """What the card says of one task, and the mean performance of each candidate on the split that is shown."""
-    present = [s for s in SPLITS if any((out / "data" / task).glob(f"{s}-*.parquet"))]
+    present = [s for s in SPLITS if (task, s) in folder.files]
     known = TASKS.get(task)
     source, licence = sources.get(task, _own(task))
     row = {
@@ -96,7 +143,7 @@ def _task(out: Path, task: str, shown: str, sources: dict) -> tuple[dict, dict[s
     }  # fmt: skip
     means = {}
     for split in present:
-        table = read_log(out, split, task=task, columns=_COLUMNS)
+        table = folder.read(split, task, _COLUMNS)
         row[split] = len(encode(table["query_id"])[0])
         row["metric"] = table["metric"][0].as_py()
         if split == row["split"]:
@@ -121,18 +168,19 @@ def _scores(table: pa.Table, row: dict) -> dict[str, float]:
     return {c: float(m) for c, m in zip(data.candidates, mean, strict=True)}
 
 
-def _splits(out: Path) -> list[dict]:
+def _splits(folder: Folder) -> list[dict]:
     """`summary` with the tokens that were counted (None where none were)."""
-    rows = summary(out)
-    for row in rows:
-        table = read_log(out, row["split"], columns=["input_tokens", "output_tokens"])
-        row |= {name: pc.sum(table[name]).as_py() for name in table.column_names}
+    rows = []
+    for split in folder.splits:
+        names = ["input_tokens", "output_tokens"]
+        table = folder.read(split, columns=["query_id", "task", "llm", "mode", "performance", "judge", "cost", *names])
+        rows.append(summary(table, split) | {name: pc.sum(table[name]).as_py() for name in names})
     return rows
 
 
-def _candidates(out: Path, split: str) -> list[dict]:
+def _candidates(folder: Folder, split: str) -> list[dict]:
     """One row a candidate on `split`: mean performance, USD a query, scored cells."""
-    table = read_log(out, split, columns=["query_id", "task", "llm", "mode", "performance", "cost"])
+    table = folder.read(split, columns=["query_id", "task", "llm", "mode", "performance", "cost"])
     if table["performance"].null_count == table.num_rows:
         return []
     data = RoutingData.from_table(table.append_column("query", table["query_id"]))
@@ -151,36 +199,29 @@ def _candidates(out: Path, split: str) -> list[dict]:
     return sorted(result, key=lambda row: -(row["performance"] or 0))
 
 
-def _configs(out: Path, tasks: list[str]) -> list[dict]:
-    configs = [_config("all", {s: f"data/*/{s}-*.parquet" for s in bench_splits(out)}) | {"default": True}]
-    for task in tasks:
-        present = [s for s in SPLITS if any((out / "data" / task).glob(f"{s}-*.parquet"))]
-        configs.append(_config(task, {s: f"data/{task}/{s}-*.parquet" for s in present}))
-    for extra in EXTRAS:
-        if any((out / extra).glob("train-*.parquet")):
-            configs.append(_config(extra, {"train": f"{extra}/train-*.parquet"}))
+def _configs(folder: Folder) -> list[dict]:
+    every = {s: [f for task in folder.tasks for f in folder.files.get((task, s), ())] for s in folder.splits}
+    configs = [_config(folder, "all", every) | {"default": True}]
+    for task in folder.tasks:
+        configs.append(_config(folder, task, {s: folder.files.get((task, s), ()) for s in SPLITS}))
+    configs += [_config(folder, name, {"train": folder.extras[name]}) for name in EXTRAS if name in folder.extras]
     return configs
 
 
-def _config(name: str, files: dict[str, str]) -> dict:
-    return {"config_name": name, "data_files": [{"split": s, "path": p} for s, p in files.items()]}
+def _config(folder: Folder, name: str, files: Mapping[str, Sequence[Path]]) -> dict:
+    """Every file by its name: other rows are other names, so that no cache takes them for these."""
+    entries = []
+    for split, paths in files.items():
+        names = [path.relative_to(folder.path).as_posix() for path in paths]
+        if names:
+            entries.append({"split": split, "path": names[0] if len(names) == 1 else names})
+    return {"config_name": name, "data_files": entries}
 
 
-def _kept_text(card: str) -> str:
-    """The paragraphs between the heading and the generated part of an existing card."""
-    body = card.split("\n---\n", 1)[-1]
-    return "\n".join(line for line in body.split(_GENERATED)[0].splitlines() if not line.startswith("# "))
-
-
-def _plot(out: Path, means: dict[str, dict[str, float]]) -> bool:
-    """Draw the heat map; False, and no old picture left, where there is no score or no matplotlib."""
-    from .plots import heat_map
-
-    (out / PLOT).unlink(missing_ok=True)
-    return heat_map(means, out / PLOT)
-
-
-def llm_rows(path: str | Path) -> list[dict]:
-    """The ``llms`` config of a FusionBench folder; empty where it has none."""
-    file = Path(path) / "llms" / "train-00000.parquet"
-    return pq.read_table(file, partitioning=None).to_pylist() if file.is_file() else []
+def _kept_text(readme: Path) -> str:
+    """The paragraphs between the heading and the generated part of an existing card; empty where there is none."""
+    try:
+        body = readme.read_text(encoding="utf-8").split("\n---\n", 1)[-1]
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return "\n".join(line for line in body.split(_GENERATED)[0].split("\n") if not line.startswith("# ")).strip()

@@ -40,5 +40,5 @@ def heat_map(means: dict[str, dict[str, float]], path: Path) -> bool:
     axes.tick_params(length=0, labelsize=8)
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, label="mean performance", fraction=0.03, pad=0.02)
-    figure.savefig(path, dpi=120, metadata={"Software": None})
+    figure.savefig(path, format="png", dpi=120, metadata={"Software": None})
     return True

@@ -1,51 +1,53 @@
-"""Grade a log again, say what changed, and write the graded log."""
+"""Grade a log again, and say what changed."""
 
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ..errors import UserError
 from .grade_table import grade_table
-from .write import write_bench
+from .log import Log, Source
 
 
-def regrade(before: pa.Table, version: str = "strict", out: str | Path | None = None, split: str = "train") -> dict:
-    """Grade every response of a log with graders of `version` and count the scores that changed.
+def regrade(log: Source, version: str = "strict", out: str | Path | None = None, split: str | None = None) -> dict:
+    """Grade every response of a log with graders of `version`, and count the scores that changed.
 
     Args:
-        before: A log table.
+        log: Anything that `Log` opens; it keeps its splits.
         version: ``strict`` or ``paper``.
-        out: Where the graded log goes: a ``.parquet`` file, or a FusionBench folder (as `split`). None writes nothing.
+        out: Where the graded log goes: a FusionBench folder, or a ``.parquet`` or ``.jsonl`` file. None writes nothing.
+        split: Put all rows into this split; a log without splits needs it to become a folder.
 
     Returns:
         ``{"graded", "changed", "by_task": {task: {"graded", "changed"}}}``; rows without a response are not graded.
     """
-    if before["response"].null_count == before.num_rows:
+    before = Log(log).as_collected()
+    before = before if split is None else before.with_split(split)
+    if out is not None:
+        before.check_out(out)
+    by_task: dict[str, dict[str, int]] = {}
+    after = before.map(lambda table: _graded(table, version, by_task))
+    if not by_task:
         raise UserError("no row of the log has a response: there is nothing to grade")
+    if out is not None:
+        after.write(out, replace=True)
+    return {
+        "graded": sum(row["graded"] for row in by_task.values()),
+        "changed": sum(row["changed"] for row in by_task.values()),
+        "by_task": {task: by_task[task] for task in sorted(by_task)},
+    }
+
+
+def _graded(before: pa.Table, version: str, by_task: dict[str, dict[str, int]]) -> pa.Table:
     after = grade_table(before, version, progress=True)
     graded = np.asarray(pc.is_valid(before["response"]))
     old, new = (pc.fill_null(t["performance"], -1.0).to_numpy() for t in (before, after))
     changed = graded & (old != new)
     tasks = before["task"].to_numpy(zero_copy_only=False)
-    _write(after, out, split)
-    return {
-        "graded": int(graded.sum()),
-        "changed": int(changed.sum()),
-        "by_task": {
-            str(t): {"graded": int(graded[tasks == t].sum()), "changed": int(changed[tasks == t].sum())}
-            for t in np.unique(tasks)
-        },
-    }
-
-
-def _write(table: pa.Table, out: str | Path | None, split: str) -> None:
-    if out is None:
-        return
-    if Path(out).suffix == ".parquet":
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, out, compression="zstd")
-    else:
-        write_bench({split: table}, out)
+    for task in np.unique(tasks[graded].astype(str)):
+        entry = by_task.setdefault(str(task), {"graded": 0, "changed": 0})
+        entry["graded"] += int(graded[tasks == task].sum())
+        entry["changed"] += int(changed[tasks == task].sum())
+    return after

@@ -1,7 +1,7 @@
 """The log row: one candidate's answer to one query. One definition, shared by every stage."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,8 +68,8 @@ NUMBERS = (
 
 
 __all__ = [
-    "KEY", "LOG_SCHEMA", "MODES", "SchemaError", "candidate_id", "encode", "key_codes", "log_features", "query_id",
-    "rows_to_table", "split_candidate", "validate",
+    "KEY", "LOG_SCHEMA", "MODES", "SchemaError", "candidate_id", "conform", "encode", "key_codes", "log_features",
+    "query_id", "rows_to_table", "split_candidate", "validate",
 ]  # fmt: skip
 
 
@@ -137,10 +137,16 @@ def validate(table: pa.Table, where: str = "log") -> pa.Table:
     unknown = [name for name in table.column_names if name not in LOG_SCHEMA.names]
     if unknown:
         raise SchemaError(f"{where}: unknown column {unknown[0]!r}; expected columns are {', '.join(LOG_SCHEMA.names)}")
-    columns = [_column(table, field, where) for field in LOG_SCHEMA]
-    table = pa.Table.from_arrays(columns, schema=LOG_SCHEMA)
-    _check_values(table, where)
+    table = conform(table, where)
     _check_keys(table, where)
+    return table
+
+
+def conform(table: pa.Table, where: str = "log", columns: Sequence[str] | None = None) -> pa.Table:
+    """`validate` of what was read: only these columns, further ones left out, and one key may stand in several rows."""
+    fields = [LOG_SCHEMA.field(name) for name in (LOG_SCHEMA.names if columns is None else columns)]
+    table = pa.Table.from_arrays([_column(table, field, where) for field in fields], schema=pa.schema(fields))
+    _check_values(table, where)
     return table
 
 
@@ -150,6 +156,8 @@ def _column(table: pa.Table, field: pa.Field, where: str) -> pa.ChunkedArray:
             raise SchemaError(f"{where}: column {field.name!r} is missing; expected {field.type}")
         return pa.chunked_array([pa.nulls(table.num_rows, field.type)])
     column = table[field.name]
+    if pa.types.is_dictionary(column.type):  # a pandas category
+        column = column.cast(column.type.value_type)
     if column.type != field.type:
         numeric = {pa.types.is_integer, pa.types.is_floating}
         same_kind = (
@@ -189,18 +197,16 @@ def _first(mask: pa.ChunkedArray) -> int:
 
 
 def _check_values(table: pa.Table, where: str) -> None:
-    bad = pc.invert(pc.is_in(table["mode"], value_set=pa.array(MODES)))
-    if pc.any(bad).as_py():
-        row = _first(bad)
-        raise SchemaError(
-            f"{where}: row {row}, column 'mode': expected one of {', '.join(MODES)}, found {table['mode'][row]}"
-        )
-    for name in ("performance", "judge"):
+    present = table.column_names
+    if "mode" in present:
+        bad = pc.invert(pc.is_in(table["mode"], value_set=pa.array(MODES)))
+        _refuse(bad, table["mode"], "mode", f"one of {', '.join(MODES)}", where)
+    for name in [n for n in ("performance", "judge") if n in present]:
         values = table[name]
         # NaN compares as false, so a good value is asked for and the rest refused.
         good = pc.and_(pc.greater_equal(values, 0.0), pc.less_equal(values, 1.0))
         _refuse(pc.invert(pc.fill_null(good, True)), values, name, "a score in 0..1 or null", where)
-    for name in NUMBERS:
+    for name in [n for n in NUMBERS if n in present]:
         values = table[name]
         good = pc.greater_equal(values, 0)
         if pa.types.is_floating(values.type):

@@ -1,8 +1,10 @@
-"""Means of what was measured, intervals, paired differences and the cost-quality hull."""
+"""Means of what was measured, intervals, paired differences, the cost-quality hull, and the size of a split."""
 
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 
 def mean(values: np.ndarray, axis: int | None = None) -> Any:
@@ -10,6 +12,25 @@ def mean(values: np.ndarray, axis: int | None = None) -> Any:
     seen = ~np.isnan(values)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(seen, values, 0).sum(axis) / seen.sum(axis)
+
+
+def summary(table: pa.Table, split: str) -> dict[str, Any]:
+    """Rows, queries, tasks, candidates, missing cells of a split, and the USD of all its answers (or None).
+
+    A cell is missing where no row of it has a performance or a judge score.
+    """
+    scored = pc.or_(pc.is_valid(table["performance"]), pc.is_valid(table["judge"]))
+    pairs = table.select(["llm", "mode"]).group_by(["llm", "mode"]).aggregate([])
+    queries = pc.count_distinct(table["query_id"]).as_py()
+    return {
+        "split": split,
+        "rows": table.num_rows,
+        "queries": queries,
+        "tasks": pc.count_distinct(table["task"]).as_py(),
+        "candidates": pairs.num_rows,
+        "missing": queries * pairs.num_rows - (pc.sum(scored).as_py() or 0),
+        "usd": pc.sum(table["cost"]).as_py(),
+    }
 
 
 def number(value: Any) -> float | None:

@@ -1,18 +1,22 @@
-"""FusionBench on disk: a Hub dataset repository with one config a task, and reading logs back."""
+"""The files of a FusionBench folder: which Parquet file holds which task and split, as its README says."""
 
-import json
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import yaml
 
 from ..errors import UserError, hub_reason
-from .schema import rows_to_table
+from .files import read_parquet
 
 SPLITS = ("train", "partial_test", "test")
-EXTRAS = ("llms", "tasks", "thought_templates")
+TEMPLATES = "thought_templates"
+EXTRAS = ("llms", "tasks", TEMPLATES)
 """Configs beside the tasks: a folder of this name with ``train-*.parquet``."""
 LLMS = pa.schema(
     [
@@ -23,91 +27,128 @@ LLMS = pa.schema(
     ]
 )
 """Columns of the config ``llms``; all but the name may be null."""
-MANY = 500_000  # rows from which writing shows a bar
-# Level 3 takes a quarter of the time of level 9; the files are a tenth larger.
-ZSTD_LEVEL = 3
+_GLOB = re.compile(r"[*?\[]")
 
 
-def write_extra(out: str | Path, name: str, table: pa.Table) -> None:
-    """Write one of the configs beside the tasks (see `EXTRAS`)."""
-    path = Path(out) / name / "train-00000.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path, compression="zstd", compression_level=ZSTD_LEVEL)
+@dataclass(frozen=True)
+class Folder:
+    """What a FusionBench folder holds, by the configs of its README.
 
+    The README is what counts: a writer puts new files beside the old ones and then replaces the README, so that a
+    reader sees the old state or the new one, and nothing in between. Only a folder whose README names no files is read
+    by the names of its files.
 
-def read_extra(path: str | Path, name: str) -> pa.Table | None:
-    """One of the configs beside the tasks (see `EXTRAS`) of a FusionBench folder or Hub dataset; None without it."""
-    file = local_path(path) / name / "train-00000.parquet"
-    return pq.read_table(file, partitioning=None) if file.is_file() else None
-
-
-def summary(out: str | Path) -> list[dict]:
-    """One dict a split: rows, queries, tasks, candidates, missing cells, and the USD of all answers (or None).
-
-    A cell is missing where no row of it has a performance or a judge score.
+    Attributes:
+        path: The folder.
+        files: (task, split) -> its Parquet files.
+        extras: Config beside the tasks -> its Parquet files.
+        header: The YAML of the README; empty where there is none.
     """
-    result = []
-    for split in bench_splits(out):
-        table = read_log(out, split, columns=["query_id", "task", "llm", "mode", "performance", "judge", "cost"])
-        scored = pc.or_(pc.is_valid(table["performance"]), pc.is_valid(table["judge"]))
-        pairs = table.select(["llm", "mode"]).group_by(["llm", "mode"]).aggregate([])
-        queries = pc.count_distinct(table["query_id"]).as_py()
-        result.append(
-            {
-                "split": split,
-                "rows": table.num_rows,
-                "queries": queries,
-                "tasks": pc.count_distinct(table["task"]).as_py(),
-                "candidates": pairs.num_rows,
-                "missing": queries * pairs.num_rows - (pc.sum(scored).as_py() or 0),
-                "usd": pc.sum(table["cost"]).as_py(),
-            }
-        )
-    return result
+
+    path: Path
+    files: Mapping[tuple[str, str], Sequence[Path]]
+    extras: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    header: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Folder":
+        """The state of a folder; without any file where it holds no log."""
+        path = Path(path)
+        header = read_header(path / "README.md")
+        files: dict[tuple[str, str], Sequence[Path]] = {}
+        extras: dict[str, Sequence[Path]] = {}
+        for name, split, patterns in _configs(header):
+            found = _matches(path, patterns)
+            if name in EXTRAS:
+                extras[name] = found
+            elif name != "all" and split in SPLITS and found:
+                files[name, split] = found
+        files = files or _by_name(path)
+        for name in EXTRAS:
+            extras.setdefault(name, sorted((path / name).glob("train-*.parquet")))
+        return cls(path, files, {name: found for name, found in extras.items() if found}, header)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """In the order train, partial_test, test."""
+        present = {split for _, split in self.files}
+        return tuple(split for split in SPLITS if split in present)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Sorted names."""
+        return tuple(sorted({task for task, _ in self.files}))
+
+    def select(self, split: str | None = None, task: str | None = None) -> list[Path]:
+        """The Parquet files of a split and a task (None: of all); `UserError` where there is none."""
+        for what, wanted, known in (("split", split, self.splits), ("task", task, self.tasks)):
+            if wanted is not None and wanted not in known:
+                raise UserError(f"{self.path} has no {what} {wanted!r}: expected one of {', '.join(known)}")
+        found = [f for t, s in sorted(self.files) if task in (None, t) and split in (None, s) for f in self.files[t, s]]
+        if not found:
+            raise UserError(f"{self.path} has no rows of split {split!r} for task {task!r}")
+        return found
+
+    def read(self, split: str | None = None, task: str | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+        """Log rows of a split and a task (None: of all); see `files.read_parquet`."""
+        return pa.concat_tables([read_parquet(path, columns) for path in self.select(split, task)])
+
+    def extra(self, name: str) -> pa.Table | None:
+        """One of the configs beside the tasks; None where the folder has none of that name."""
+        found = self.extras.get(name)
+        return pa.concat_tables([pq.read_table(f, partitioning=None) for f in found]) if found else None
 
 
-def bench_splits(path: str | Path) -> list[str]:
-    """The splits that a local FusionBench folder holds, in the order train, partial_test, test."""
-    return [s for s in SPLITS if any(Path(path).glob(f"data/*/{s}-*.parquet"))]
+def read_header(readme: Path) -> dict[str, Any]:
+    """The YAML at the top of a README; empty where there is none that can be read."""
+    try:
+        parts = readme.read_text(encoding="utf-8").split("---\n", 2)
+        found = yaml.load(parts[1], Loader=_LOADER) if len(parts) == 3 and not parts[0].strip() else None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
-def read_log(
-    path: str | Path, split: str | None = None, task: str | None = None, columns: Sequence[str] | None = None
-) -> pa.Table:
-    """Read log rows from a FusionBench folder, a Hub repository id, a Parquet file, or JSON lines.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-    Args:
-        path: A local path, or a dataset repository id such as ``org/FusionBench``.
-        split: Only this split (folders and repositories); None reads all of them.
-        task: Only this task.
-        columns: Only these columns.
 
-    Raises:
-        UserError: Nothing is there, or the split or task is not in it.
-    """
-    path = local_path(path)
-    if path.is_file():
-        table = _read_file(path, columns)
-    elif any(path.glob("data/*/*.parquet")):
-        splits = bench_splits(path)
-        if split is not None and split not in splits:
-            raise UserError(f"{path} has no split {split!r}: expected one of {', '.join(splits)}")
-        tasks = sorted(p.name for p in (path / "data").iterdir() if p.is_dir())
-        if task is not None and task not in tasks:
-            raise UserError(f"{path} has no task {task!r}: expected one of {', '.join(tasks)}")
-        pattern = f"data/{task or '*'}/{split or '*'}-*.parquet"
-        files = sorted(path.glob(pattern))
-        if not files:
-            raise UserError(f"{path} has no rows of split {split!r} for task {task!r}")
-        # Older folders may lack a nullable column that newer ones have.
-        return pa.concat_tables([_read_file(f, columns) for f in files], promote_options="default")
-    elif files := sorted(path.glob("*.jsonl")):
-        table = pa.concat_tables([_read_file(f, columns) for f in files])
-    else:
-        raise UserError(f"{path} holds no log: expected data/<task>/<split>-*.parquet or *.jsonl, found neither")
-    if task is not None:
-        table = table.filter(pc.equal(table["task"], task))
-    return table
+def _configs(header: Mapping[str, Any]) -> Iterator[tuple[str, str, list[str]]]:
+    """(config, split, patterns of its files) of a README's YAML; what has another form is passed over."""
+    configs = header.get("configs")
+    for config in configs if isinstance(configs, list) else []:
+        name = config.get("config_name") if isinstance(config, dict) else None
+        entries = config.get("data_files") if isinstance(name, str) else None
+        for entry in entries if isinstance(entries, list) else []:
+            if isinstance(entry, dict) and isinstance(entry.get("split"), str):
+                paths = entry.get("path")
+                paths = [paths] if isinstance(paths, str) else paths
+                if isinstance(paths, list) and all(isinstance(p, str) for p in paths):
+                    yield name, entry["split"], paths
+
+
+def _matches(root: Path, patterns: Sequence[str]) -> list[Path]:
+    """The files that `patterns` name; a folder that somebody else wrote names none outside itself."""
+    found: list[Path] = []
+    for pattern in patterns:
+        pure = PurePosixPath(pattern)
+        if pure.is_absolute() or ".." in pure.parts or pure.suffix != ".parquet":
+            raise UserError(f"{root}: its README names {pattern!r}: expected a Parquet file inside the folder")
+        if _GLOB.search(pattern):
+            found += sorted(root.glob(pattern))
+        elif (root / pattern).is_file():
+            found.append(root / pattern)
+        else:
+            raise UserError(f"{root}: its README names {pattern}, and no such file is there: fetch the folder again")
+    return found
+
+
+def _by_name(path: Path) -> dict[tuple[str, str], Sequence[Path]]:
+    files: dict[tuple[str, str], Sequence[Path]] = {}
+    for file in sorted(path.glob("data/*/*.parquet")):
+        split = next((s for s in SPLITS if file.name.startswith(f"{s}-")), None)
+        if split:
+            files.setdefault((file.parent.name, split), []).append(file)  # type: ignore[attr-defined]
+    return files
 
 
 def local_path(path: str | Path) -> Path:
@@ -128,34 +169,7 @@ def local_path(path: str | Path) -> Path:
         raise UserError(f"{found}: {hub_reason(error)}") from error
 
 
-def _read_file(path: Path, columns: Sequence[str] | None) -> pa.Table:
-    if path.suffix == ".parquet":
-        try:
-            return pq.read_table(path, columns=list(columns) if columns else None, partitioning=None)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(f"{path}: expected a Parquet file, found something else: {error}") from None
-    if path.suffix == ".jsonl":
-        table = rows_to_table(_json_lines(path))
-        return table.select(list(columns)) if columns else table
-    raise UserError(f"{path}: expected a .parquet or .jsonl file, found {path.suffix or 'no suffix'}")
-
-
-def _json_lines(path: Path) -> Iterable[dict]:
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                try:
-                    yield json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise UserError(f"{path}, line {number}: expected a JSON object, found {error}") from None
-
-
 def query_overlap(a: pa.Table, b: pa.Table) -> int:
     """Number of distinct query texts that stand in both tables (a query in two splits leaks)."""
     left, right = (pc.unique(t["query"]) for t in (a, b))
     return pc.sum(pc.is_in(left, value_set=right)).as_py() or 0
-
-
-__all__ = [
-    "EXTRAS", "SPLITS", "bench_splits", "local_path", "query_overlap", "read_log", "summary", "write_extra",
-]  # fmt: skip

@@ -9,9 +9,9 @@ import pyarrow as pa
 from ..errors import UserError
 from ..logs.arrays import COLUMNS, RoutingData
 from ..logs.grade_table import grade_table
+from ..logs.log import read_log
 from ..logs.rewards import Scaling, Scenario, get_scenario
 from ..logs.stats import aiq, bootstrap_ci, hull, mean, number
-from ..logs.store import read_log
 from ..routers.measuring.anchors import choices, figures, outcome, shared
 from ..tasks import TASKS
 from ..tasks.graders import GRADERS, VERSIONS

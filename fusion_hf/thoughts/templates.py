@@ -166,7 +166,7 @@ def build_templates(
     Returns:
         The counts of `make_templates`; of a dry run ``read``, ``dropped`` and the `Plan` of the collector.
     """
-    from ..logs.store import read_log
+    from ..logs.log import read_log
     from .index import TemplateIndex, check_encoder
 
     check_encoder(encoder)

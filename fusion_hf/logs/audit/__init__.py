@@ -9,7 +9,8 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from ...errors import UserError
-from ..store import MANY, bench_splits, local_path, read_extra, read_log
+from ..log import Log
+from ..write import MANY
 from .answers import candidate_pairs, regrading, truncation, unread_answers
 from .finding import SEVERITIES, Finding
 from .golds import gold_answers
@@ -20,12 +21,10 @@ from .usage import costs, latencies, served_models, token_counts
 
 
 def audit(path: str | Path, regrade: int | None = 200, near: float = 0.8) -> dict:
-    """Read a log (folder, Hub id, Parquet or JSON lines) and look through it; see `audit_tables`."""
-    local = local_path(path)
-    splits = bench_splits(local) if local.is_dir() else []
-    tables = {split: read_log(local, split) for split in splits} or {"log": read_log(local)}
-    llms = read_extra(local, "llms") if local.is_dir() else None
-    return audit_tables(tables, regrade=regrade, near=near, llms=[] if llms is None else llms.to_pylist())
+    """Open a log, wherever it lies, and look through it; see `audit_tables`."""
+    log = Log(path)
+    tables = {split or "log": table for split, table in log.parts().items()}
+    return audit_tables(tables, regrade=regrade, near=near, llms=log.about.llms)
 
 
 def audit_tables(

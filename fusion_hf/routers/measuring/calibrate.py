@@ -7,9 +7,9 @@ import numpy as np
 from ...encoders.encoder import embed_cached
 from ...errors import UserError
 from ...logs.arrays import RoutingData
+from ...logs.log import Log, read_log
 from ...logs.rewards import pick
 from ...logs.stats import mean
-from ...logs.store import bench_splits, read_log
 from .. import load_router
 from ..base import Router
 from ..cascade.answers import log_answers
@@ -29,7 +29,7 @@ def calibrate_on_bench(
 
     With `out` the router is saved there with the trade-off as scenario `name`.
     """
-    model, splits = load_router(router), bench_splits(bench)
+    model, splits = load_router(router), Log(bench).splits
     split = split or next((s for s in ("partial_test", "test") if s in splits), "test")
     if splits and split not in splits:  # of a Hub repository the splits are not known before it is read
         raise UserError(

@@ -11,9 +11,10 @@ import numpy as np
 from ...encoders.encoder import embed_cached
 from ...errors import UserError
 from ...logs.arrays import COLUMNS, RoutingData
+from ...logs.log import read_log
 from ...logs.rewards import SCENARIOS, Scaling, Scenario, available_scenarios, get_scenario, pick
 from ...logs.stats import aiq, bootstrap_ci, mean, number, paired
-from ...logs.store import query_overlap, read_log
+from ...logs.store import query_overlap
 from .. import load_router
 from ..base import Router
 from ..decisions import TIE, Predictions
