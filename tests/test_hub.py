@@ -353,7 +353,7 @@ def test_a_card_that_promises_missing_files_is_refused(bench, writer, tmp_path):
     shutil.copytree(bench, tmp_path / "bench")
     shutil.rmtree(tmp_path / "bench" / "tasks")
     status, _, err = writer.cli("push", tmp_path / "bench", "user/promise")
-    assert status == 2 and "config 'tasks' reads tasks/train-*.parquet, and no file fits" in err
+    assert status == 2 and "config 'tasks' reads tasks/train-" in err and ", and no file fits" in err
     assert ("datasets", "user/promise") not in hub_double.REPOS
 
 

@@ -333,6 +333,13 @@ def read_log(
     return Log(path).table(split, task, columns)
 
 
-def write_bench(splits: Tables, out: str | Path, replace: bool = False, newer: bool = False, **about: Any) -> Path:
+def write_bench(
+    splits: Tables,
+    out: str | Path,
+    llms: Sequence[Mapping] = (),
+    replace: bool = False,
+    newer: bool = False,
+    **about: Any,
+) -> Path:
     """Write log tables by split as a FusionBench folder: ``Log(splits).write(out)``; `about`: fields of `About`."""
-    return Log(splits, about=About(**about)).write(out, replace, newer)
+    return Log(splits, about=About(llms=llms, **about)).write(out, replace, newer)
