@@ -3,13 +3,12 @@
 import random
 
 import pytest
-from fusion_hf.llms.logs import load_log
 from loopback_llm import Act, LoopbackLLM
 from test_collect import examples, pool_at, run
 
 from fusion_hf.cli import main
 from fusion_hf.logs.audit import audit_tables
-from fusion_hf.logs.log import write_bench
+from fusion_hf.logs.log import Log, write_bench
 from fusion_hf.logs.schema import rows_to_table
 
 LLMS = [
@@ -181,7 +180,7 @@ def test_a_redirect_goes_from_the_server_into_the_log_and_out_of_the_audit(tmp_p
 
     with LoopbackLLM(behave) as server:
         run(pool_at(server.url), 60, tmp_path / "logs")
-    assert set(load_log(tmp_path / "logs")["served_model"].to_pylist()) == {"cheap-1", "m0"}
+    assert set(Log(tmp_path / "logs").table()["served_model"].to_pylist()) == {"cheap-1", "m0"}
     assert main(["audit", str(tmp_path / "logs")]) == 0
     assert "answers of m0 come from another model than m0: cheap-1" in capsys.readouterr().out
 
