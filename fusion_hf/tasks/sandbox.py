@@ -1,15 +1,20 @@
 """Runs model-written Python in its own process: limits, a scratch folder, no network, a wall clock.
 
 What holds the walls depends on the kernel and is reported, never assumed (`isolation`): namespaces where they are
-allowed (as root, or as an ordinary user inside a user namespace), else Landlock for files and a seccomp filter for
-sockets and signals, else hooks in Python. As root on a kernel that offers none of these it refuses to run, because one
-``os.kill(-1, 9)`` would end every process of the machine.
+allowed (as root, or as an ordinary user inside a user namespace), Landlock for files, a filter of system calls
+(seccomp), an account of its own (as root), else hooks in Python. As root on a kernel that allows no namespaces it
+refuses to run, because other processes and files of root would be a single wall away; set ``FUSION_HF_SANDBOX_ROOT=1``
+(or pass ``as_root=True``) to run there all the same, in a container, say, that holds nothing of value.
 
-It stops accidents and careless or greedy programs. It is not a security boundary against an attacker: the program can
-read what this account may read; memory is limited for each process and not for all of them together; a kernel bug or a
-hook in Python can be got around; and a program that searches the interpreter's frames for the checker's secret, or
-returns objects that claim to equal everything, can claim success. To run hostile programs, put this whole process in a
-virtual machine.
+Whatever a program does, it fails its answer and nothing else: `run_python` raises only where the sandbox cannot be set
+up, before the program starts.
+
+It stops accidents and careless or greedy programs. It is not a security boundary against an attacker: a kernel bug or a
+hook in Python can be got around; memory is limited for each process and not for all of them together; without Landlock
+the program reads what this account may read. And a program that wants to pass without being right can: by searching the
+interpreter's frames for the checker's secret, by returning objects that claim to equal everything, or by replacing
+something that the tests call, while they call it, and putting it back (`_sandbox/pristine.py` says what is guarded). To
+run hostile programs, put this whole process in a virtual machine.
 """
 
 import functools
@@ -30,6 +35,7 @@ from ..errors import UserError
 _CHILD = Path(__file__).parent / "_sandbox"
 _START = "import sys; sys.path.insert(0, sys.argv[1]); import child; child.main()"
 _GRACE_S = 5.0
+AS_ROOT = "FUSION_HF_SANDBOX_ROOT"
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Result:
     Attributes:
         ok: It ran to its end, tests included.
         reason: ``passed``, or one line: the step and its exception, a timeout, or how the process died.
-        walls: For a program that ran to its end: what held the network, the files and the processes.
+        walls: What held the program, as in `isolation`; empty if it died together with the sandbox's own process.
     """
 
     ok: bool
@@ -55,6 +61,7 @@ def run_python(
     setup: str = "",
     tests: Sequence[str] = (),
     without: Sequence[str] = (),
+    as_root: bool | None = None,
 ) -> Result:
     """Run `code`, then `setup`, then each of `tests`, in one bare interpreter (standard library only).
 
@@ -66,6 +73,8 @@ def run_python(
         setup: Source that prepares the tests, in the names of `code` and after it (it may use what `code` defines).
         tests: Sources that run afterwards; they see the names of `code`, with the original builtins.
         without: Walls to leave out (``kernel``, ``namespaces``, ``landlock``, ``seccomp``); for tests of the others.
+        as_root: Run as root where no namespaces are allowed, instead of refusing; by default only if the environment
+            variable ``FUSION_HF_SANDBOX_ROOT`` is 1.
 
     Returns:
         A `Result`; whatever the program does, this function does not raise because of it.
@@ -84,11 +93,12 @@ def run_python(
         "memory_mb": memory_mb,
         "scratch": scratch,
         "without": list(without),
+        "as_root": os.environ.get(AS_ROOT) == "1" if as_root is None else as_root,
     }
     try:
         return _start(marshal.dumps(job), timeout)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        _remove(scratch)
 
 
 def _start(job: bytes, timeout: float) -> Result:
@@ -109,22 +119,77 @@ def _start(job: bytes, timeout: float) -> Result:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-    lines = output.decode("utf-8", "replace").split("\n")
-    if lines[0] == "passed":
-        return Result(True, lines[1], dict(zip(("network", "files", "processes"), lines[2:], strict=True)))
-    if lines[0] == "failed":
-        return Result(False, lines[1])
-    if lines[0] == "refused":
+    first, _, verdict = output.decode("utf-8", "replace").partition("\n")
+    state, *fields = first.split("\t")
+    if state == "refused":
         raise UserError(
-            f"the sandbox refuses to run model-written code here: {lines[1]}; run as an ordinary user or in a container"
+            f"the sandbox refuses to run model-written code here: {' '.join(fields)}; run as an ordinary user, allow "
+            f"namespaces (docker run --cap-add SYS_ADMIN), or set {AS_ROOT}=1 where nothing of value can be harmed"
         )
-    last = (errors.decode("utf-8", "replace").strip().splitlines() or ["no message"])[-1]
-    raise RuntimeError(f"the sandbox failed: {last:.300}")
+    if state != "ready":
+        last = (errors.decode("utf-8", "replace").strip().splitlines() or ["no message"])[-1]
+        raise RuntimeError(f"the sandbox could not start: {_printable(last):.300}")
+    walls = dict(field.split("=", 1) for field in fields)
+    passed, _, reason = verdict.partition("\t")
+    if passed == "passed":
+        return Result(True, "passed", walls)
+    return Result(False, _printable(reason) or "the program ended the process that watched it", walls)
+
+
+def _printable(text: str) -> str:
+    """One line without control characters: what a program says may end up on a terminal."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
+
+
+def _remove(folder: str) -> None:
+    """Remove a folder that a program filled: of any depth, and with folders that nobody may enter."""
+    try:
+        shutil.rmtree(folder)
+        return
+    except (OSError, RecursionError):
+        pass
+    # Bring up what lies below, level by level; no path grows, nothing recurses.
+    todo, number = [folder], 0
+    while todo:
+        inner = todo.pop()
+        try:
+            os.chmod(inner, 0o700)
+            for entry in list(os.scandir(inner)):
+                if not entry.is_dir(follow_symlinks=False):
+                    os.unlink(entry.path)
+                    continue
+                number += 1
+                place = os.path.join(folder, f"{number}-{secrets.token_hex(8)}")
+                os.chmod(entry.path, 0o700)
+                os.rename(entry.path, place)
+                todo.append(place)
+            if inner != folder:
+                os.rmdir(inner)
+        except OSError:
+            continue  # cannot be removed; it is empty or as the program left it
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @functools.cache
 def isolation() -> dict[str, str]:
-    """What holds the walls here (``network``, ``files``, ``processes``), tried once with an empty program."""
+    """What holds a program here, found out once by running an empty one.
+
+    The keys, and their values from the strongest to the weakest:
+
+    - ``network``: ``network namespace``, ``seccomp filter``, ``blocked in Python``;
+    - ``files`` (writing outside the scratch folder): ``mount namespace and landlock``, ``mount namespace`` (named pipes
+      and sockets of others can be written to), ``landlock`` (``without truncation`` before Linux 6.2), ``blocked in
+      Python``;
+    - ``reading``: ``the library and system folders``, ``whatever the account may read``;
+    - ``processes`` (of others): ``process namespace``, ``own account``, ``seccomp filter``, ``blocked in Python``;
+    - ``calls`` (shared memory, tracing, mounts, …; without a mount namespace also attributes of files and starting
+      programs): ``seccomp filter``, ``none``;
+    - ``account``: ``own account``, ``this account``, ``root without capabilities``;
+    - ``memory`` and ``disk``: the limits.
+
+    Raises:
+        UserError: The sandbox refuses to run here.
+    """
     result = run_python("", timeout=20.0)
     if not result.ok:
         raise RuntimeError(f"the sandbox cannot run an empty program here: {result.reason}")

@@ -1,7 +1,8 @@
-"""What the kernel can put around a process: namespaces, Landlock, a system call filter. Linux only.
+"""What the kernel can put around a process: namespaces, mounts, Landlock, an account of its own. Linux only.
 
 Imported by `child.py` in a bare interpreter, so it uses the standard library only. Every function returns what it
-achieved; the caller reports that, so nothing is ever claimed that the kernel refused.
+achieved; the caller reports that, so nothing is ever claimed that the kernel refused. The filter of system calls is in
+`calls.py`.
 """
 
 import ctypes
@@ -11,15 +12,22 @@ import struct
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
     0x00020000, 0x08000000, 0x10000000, 0x20000000, 0x40000000,
 )  # fmt: skip
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 4096, 16384, 1 << 18
-PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 22, 38
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 4096, 16384, 1 << 18
+MNT_DETACH = 2
+PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
 SYS_MOUNT_SETATTR, SYS_LANDLOCK = 442, 444  # the same number on every architecture
 AT_FDCWD, AT_RECURSIVE = -100, 0x8000
+DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 
-# Calls that reach out of the sandbox, by machine: socket, ptrace, io_uring_setup; kill and its kin; fork and its kin.
-DENIED = {"x86_64": (0xC000003E, (41, 101, 425)), "aarch64": (0xC00000B7, (198, 117, 425))}
-FORKS = {"x86_64": (56, 57, 58, 435), "aarch64": (220, 435)}
-SIGNALS = {"x86_64": (62, 129, 200, 234, 297, 424), "aarch64": (129, 130, 131, 138, 240, 424)}
+# What Python reads besides its own library. /etc holds more than that, so its files are named one by one.
+READABLE = (
+    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store", "/sys/devices/system/cpu", "/etc/ld.so.cache",
+    "/etc/localtime", "/etc/timezone", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/mime.types",
+    "/dev/zero", "/dev/urandom", "/dev/random",
+)  # fmt: skip
+# Rights of Landlock; those from version 2 on: moving between folders, truncating.
+EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, REFER, TRUNCATE = 1, 1 << 1, 1 << 2, 1 << 3, 1 << 13, 1 << 14
+CREATE = sum(1 << bit for bit in range(4, 13))
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -60,26 +68,37 @@ def enter_namespaces() -> bool:
         return False
 
 
-def mount_private(folder: str, owner: int, library: str, megabytes: int = 64) -> str | None:
+def mount_private(folder: str, owner: int, library: str, megabytes: int = 64, files: int = 4096) -> str | None:
     """Make every mount read-only for us except a small file system in memory; returns its folder, None if refused.
 
-    `library` (the standard library) is bound below `folder`, because `owner` may be unable to reach it where it is
-    (an interpreter in root's home). /proc is hidden, and with it the parent's environment and descriptors.
+    Nothing in that file system can be executed. The folder that holds `library` (the standard library) is bound below
+    `folder`, because `owner` may be unable to reach it where it is (an interpreter in root's home). /proc is hidden,
+    and with it the parent's environment and descriptors; of the devices three that do no harm are left.
     """
     work, lib = os.path.join(folder, "work"), os.path.join(folder, "lib")
     try:
         _mount(None, "/", None, MS_REC | MS_PRIVATE)
-        _mount("tmpfs", folder, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=755")
+        _mount("tmpfs", folder, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,nr_inodes=64,mode=755")
         os.mkdir(work)
         os.mkdir(lib)
-        _mount(library, lib, None, MS_BIND)
-        _mount("tmpfs", work, "tmpfs", MS_NOSUID | MS_NODEV, f"size={megabytes}m,mode=700,uid={owner}")
+        _mount(os.path.dirname(library), lib, None, MS_BIND)
+        limits = f"size={megabytes}m,nr_inodes={files},mode=700,uid={owner}"
+        _mount("tmpfs", work, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, limits)
         _mount("tmpfs", "/proc", "tmpfs", MS_RDONLY, "size=4k")
-        _mount_attributes("/", AT_RECURSIVE, MS_RDONLY, 0)
+        for device in DEVICES:
+            _mount(device, device, None, MS_BIND)
+        _mount_attributes("/", AT_RECURSIVE, MS_RDONLY | MS_NODEV, 0)
         _mount_attributes(work, 0, 0, MS_RDONLY)
+        for device in DEVICES:
+            _mount_attributes(device, 0, 0, MS_NODEV)
         return work
     except OSError:
         return None
+
+
+def unmount_private(folder: str) -> None:
+    """Take down the file systems at `folder`, so that it can be removed."""
+    _call(_libc.umount2, os.fsencode(folder), MNT_DETACH)
 
 
 def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
@@ -92,48 +111,41 @@ def _mount_attributes(path: str, flags: int, add: int, remove: int) -> None:
     _syscall(SYS_MOUNT_SETATTR, AT_FDCWD, os.fsencode(path), flags, attributes, ctypes.c_size_t(len(attributes)))
 
 
-def landlock_writes(folder: str) -> bool:
-    """Refuse every write, creation and removal outside `folder` (Landlock, Linux 5.13 and later)."""
+def landlock(folder: str, library: str) -> int:
+    """Allow writing in `folder` only, and reading there, in the standard library and in `READABLE` only.
+
+    Returns the kernel's version of Landlock (Linux 5.13 and later), 0 if it has none. Versions below 3 cannot refuse
+    the truncation of a file that is opened for reading.
+    """
     try:
         version = _syscall(SYS_LANDLOCK, None, ctypes.c_size_t(0), 1)
-        rights = 1 << 1 | sum(1 << bit for bit in range(4, 13))
-        rights |= (1 << 13 if version >= 2 else 0) | (1 << 14 if version >= 3 else 0)
-        ruleset = _syscall(SYS_LANDLOCK, struct.pack("=Q", rights), ctypes.c_size_t(8), 0)
-        for path, allowed in ((folder, rights), ("/dev/null", 1 << 1)):
-            descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-            _syscall(SYS_LANDLOCK + 1, ruleset, 1, struct.pack("=Qi", allowed, descriptor), 0)
-            os.close(descriptor)
+        writes = WRITE_FILE | CREATE | (REFER if version >= 2 else 0) | (TRUNCATE if version >= 3 else 0)
+        reads = READ_FILE | READ_DIR
+        handled = struct.pack("=Q", writes | reads | EXECUTE)
+        ruleset = _syscall(SYS_LANDLOCK, handled, ctypes.c_size_t(8), 0)
+        _allow(ruleset, folder, writes | reads)
+        _allow(ruleset, "/dev/null", WRITE_FILE | READ_FILE)
+        for path in (os.path.dirname(library), *READABLE):
+            _allow(ruleset, path, reads | EXECUTE)
         _prctl(PR_SET_NO_NEW_PRIVS, 1)
         _syscall(SYS_LANDLOCK + 2, ruleset, 0)
         os.close(ruleset)
-        return True
+        return version
     except OSError:
-        return False
+        return 0
 
 
-def filter_calls(signals: bool, forks: bool) -> bool:
-    """Refuse new sockets, tracing of other processes and, if asked, signals and new processes (seccomp filter)."""
-    machine = os.uname().machine
-    if machine not in DENIED:
-        return False
-    architecture, numbers = DENIED[machine]
-    numbers += (SIGNALS[machine] if signals else ()) + (FORKS[machine] if forks else ())
-    checks = [(0x15, number) for number in numbers]
-    if machine == "x86_64":
-        checks.insert(0, (0x35, 0x40000000))  # the x32 numbers reach the same calls
-    code = [(0x20, 0, 0, 4), (0x15, 1, 0, architecture), (0x06, 0, 0, 0x00050001), (0x20, 0, 0, 0)]
-    for i, (operation, value) in enumerate(checks):
-        code.append((operation, len(checks) - i, 0, value))
-    code += [(0x06, 0, 0, 0x7FFF0000), (0x06, 0, 0, 0x0005000D)]  # allow; permission denied
-    program = b"".join(struct.pack("=HBBI", *line) for line in code)
-    buffer = ctypes.create_string_buffer(program, len(program))
-    header = struct.pack("@HP", len(code), ctypes.addressof(buffer))
+def _allow(ruleset: int, path: str, rights: int) -> None:
     try:
-        _prctl(PR_SET_NO_NEW_PRIVS, 1)
-        _prctl(PR_SET_SECCOMP, 2, ctypes.cast(header, ctypes.c_void_p).value)
-        return True
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
-        return False
+        return  # not on this machine
+    try:
+        if not os.path.isdir(path):
+            rights &= EXECUTE | WRITE_FILE | READ_FILE
+        _syscall(SYS_LANDLOCK + 1, ruleset, 1, struct.pack("=Qi", rights, descriptor), 0)
+    finally:
+        os.close(descriptor)
 
 
 def become(uid: int) -> bool:
