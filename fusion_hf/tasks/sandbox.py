@@ -96,12 +96,12 @@ def run_python(
         "as_root": os.environ.get(AS_ROOT) == "1" if as_root is None else as_root,
     }
     try:
-        return _start(marshal.dumps(job), timeout)
+        return _start(marshal.dumps(job), timeout, job["as_root"])
     finally:
         _remove(scratch)
 
 
-def _start(job: bytes, timeout: float) -> Result:
+def _start(job: bytes, timeout: float, as_root: bool) -> Result:
     """Start the warden (see ``_sandbox/child.py``), hand it the job, read its verdict."""
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _START, str(_CHILD)],
@@ -122,9 +122,10 @@ def _start(job: bytes, timeout: float) -> Result:
     first, _, verdict = output.decode("utf-8", "replace").partition("\n")
     state, *fields = first.split("\t")
     if state == "refused":
+        forced = "" if as_root else f", or set {AS_ROOT}=1 where nothing of value can be harmed"
         raise UserError(
             f"the sandbox refuses to run model-written code here: {' '.join(fields)}; run as an ordinary user, allow "
-            f"namespaces (docker run --cap-add SYS_ADMIN), or set {AS_ROOT}=1 where nothing of value can be harmed"
+            f"namespaces (docker run --cap-add SYS_ADMIN){forced}"
         )
     if state != "ready":
         last = (errors.decode("utf-8", "replace").strip().splitlines() or ["no message"])[-1]

@@ -11,6 +11,8 @@ import struct
 PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 22, 38
 LOAD, EQUAL, AT_LEAST, SHARES, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 DENY, MISSING, ALLOW = (RETURN, 0, 0, 0x0005000D), (RETURN, 0, 0, 0x00050026), (RETURN, 0, 0, 0x7FFF0000)
+CLONE3 = 435
+RANGE = 10  # rules that are walked one after the other
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 # Numbers of the calls on x86_64 and aarch64; from 424 on they are the same everywhere, 0 means that there is none.
@@ -77,14 +79,18 @@ def filter_calls(signals: bool, forks: bool, files: bool) -> bool:
     code = [(LOAD, 0, 0, 4), (EQUAL, 1, 0, ARCHITECTURES[machine]), DENY, (LOAD, 0, 0, 0)]
     if machine == "x86_64":
         code += [(AT_LEAST, 0, 1, 0x40000000), DENY]  # the x32 numbers reach the same calls
-    code += [(EQUAL, 0, 1, 435), MISSING]  # clone3
     denied = ALWAYS | (SIGNALS if signals else {}) | (FORKS if forks else {}) | (FILES if files else {})
-    for numbers in denied.values():
-        if numbers[place]:
-            code += [(EQUAL, 0, 1, numbers[place]), DENY]
+    rules = {n[place]: [(EQUAL, 0, 1, n[place]), DENY] for n in denied.values() if n[place]}
+    rules[CLONE3] = [(EQUAL, 0, 1, CLONE3), MISSING]
     for numbers, tests in CONDITIONS.values():
-        code += _conditional(numbers[place], tests)
-    code.append(ALLOW)
+        rules.setdefault(numbers[place], _conditional(numbers[place], tests))
+    # By ranges of numbers: the kernel walks the filter once for every call that there is, when it is installed.
+    order = sorted(rules)
+    for i in range(0, len(order), RANGE):
+        body = [line for number in order[i : i + RANGE] for line in rules[number]] + [ALLOW]
+        if i + RANGE < len(order):
+            code.append((AT_LEAST, len(body), 0, order[i + RANGE]))
+        code += body
     return _install(code)
 
 

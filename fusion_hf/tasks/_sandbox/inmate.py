@@ -27,9 +27,8 @@ class Refused(Exception):
     """The walls that are left cannot hold the program, so it does not run."""
 
 
-def main(job: dict, place, result: int) -> None:
+def main(job: dict, place, result: int, null: int) -> None:
     """Raise the walls, say what holds, run the program. Does not return."""
-    null = os.open(os.devnull, os.O_RDWR)
     os.setsid()  # out of the warden's process group: `os.killpg(0, …)` reaches it from a process namespace too
     try:
         report = _enclose(job, place)
@@ -159,48 +158,56 @@ def _audit(report: dict, place) -> None:
 def _run(job: dict, result: int) -> None:
     """Run the program and its tests in this process; the secret is written only after the last test."""
     # Everything used after the program started is bound here: it may replace any name of any module.
-    secret = job["secret"].encode()
-    write, leave, run, error_types, to_text = os.write, os._exit, exec, BaseException, str
+    write, leave, attempt, finish, error_types, to_text = os.write, os._exit, _attempt, _finish, BaseException, str
     # The type's own name: a metaclass may have replaced the attribute.
     getpid, own, type_of, name_of = os.getpid, os.getpid(), type, type.__dict__["__name__"].__get__
     spare = [bytes(4 * MEGABYTE)]  # given back when the program has used up its memory, for the message
-    step, message = ANSWER, "failed"
+    step, message = [ANSWER], "failed"
     try:
-        parts = [(name, compile(source, f"<{name}>", "exec", dont_inherit=True)) for name, source in job["parts"]]
-        tests = [(name, compile(source, f"<{name}>", "exec", dont_inherit=True)) for name, source in job["tests"]]
-        originals = pristine.Pristine([code for _, code in parts[1:] + tests])
-        module = type(sys)(ANSWER)
-        sys.modules[ANSWER] = module
-        for ours in ("child", "inmate", "walls", "calls", "pristine"):
-            sys.modules.pop(ours, None)
-        job.clear()
-        for name, code in parts:
-            step = name
-            run(code, module.__dict__)
-            if name == ANSWER:
-                originals.put_back()
-        space = _test_space(module.__dict__, originals.kept, tests)
-        for name, code in tests:
-            step = name
-            run(code, space)
-        step = "what the tests compare with was changed"
-        originals.check()
+        parts = tuple((name, compile(text, f"<{name}>", "exec", dont_inherit=True)) for name, text in job.pop("parts"))
+        tests = tuple((name, compile(text, f"<{name}>", "exec", dont_inherit=True)) for name, text in job.pop("tests"))
+        # The secret is no variable of any frame: while the program runs, it waits as an argument of this call.
+        finish(write, leave, getpid, own, result, job.pop("secret").encode(), attempt(parts, tests, step))
     except error_types as error:
         spare.clear()
         try:
-            message = f"{step}: {name_of(type_of(error))}"
+            message = f"{step[0]}: {name_of(type_of(error))}"
             message = f"{message}: {to_text(error)}"
         except error_types:
             pass
         if getpid() == own:
             write(result, message.encode("utf-8", "replace")[:1000])
         leave(1)
+
+
+def _finish(write, leave, getpid, own: int, result: int, secret: bytes, _) -> None:
     if getpid() == own:  # a process that the program forked runs the tests too, but has no say
         write(result, secret)
     leave(0)
 
 
-def _test_space(answer: dict, kept: dict, tests: list) -> dict:
+def _attempt(parts: tuple, tests: tuple, step: list[str]) -> None:
+    """Run the parts, then the tests; returns if nothing raised. `step` says what runs."""
+    run = exec
+    originals = pristine.Pristine([code for _, code in parts[1:] + tests])
+    module = type(sys)(ANSWER)
+    sys.modules[ANSWER] = module
+    for ours in ("child", "inmate", "walls", "calls", "pristine"):
+        sys.modules.pop(ours, None)
+    for name, code in parts:
+        step[0] = name
+        run(code, module.__dict__)
+        if name == ANSWER:
+            originals.put_back()
+    space = _test_space(module.__dict__, originals.kept, tests)
+    for name, code in tests:
+        step[0] = name
+        run(code, space)
+    step[0] = "what the tests compare with was changed"
+    originals.check()
+
+
+def _test_space(answer: dict, kept: dict, tests: tuple) -> dict:
     """Names that the tests see: the program's, but a name of a builtin only where the tests call nothing else."""
     called = {name for _, code in tests for name in code.co_names}
     ours = {n for n in answer if n not in kept}

@@ -16,6 +16,8 @@ import sys
 
 _FUNCTION, _MODULE = type(lambda: None), type(sys)
 _GONE = object()
+# Types that tests compare. Python cannot patch them; a hole of the interpreter can (the dict behind `str.__dict__`).
+_TYPES = (bool, int, float, str, bytes, list, tuple, dict, set, object)
 # What programs may set for themselves; "this" and "antigravity" do something when they are imported.
 _FREE = {"stdin", "stdout", "stderr", "argv", "path"}
 _LAZY = {"__annotations__", "__annotations_cache__", "__doc__"}
@@ -30,8 +32,9 @@ class Pristine:
     """What the modules held that the compiled `tests` may use: made before the program, put back after it."""
 
     def __init__(self, tests: list) -> None:
-        wanted = {n for n in _names(tests) if n.split(".")[0] in sys.stdlib_module_names} - _SURPRISES
-        for name in sorted(wanted):
+        names = _names(tests)
+        wanted = (names & sys.stdlib_module_names) | {n for n in names if "." in n}
+        for name in sorted(wanted - _SURPRISES):
             try:  # noqa: SIM105 (contextlib takes long to import)
                 __import__(name)
             except Exception:
@@ -39,18 +42,20 @@ class Pristine:
         self.registry = sys.modules
         self.modules = dict(sys.modules) if wanted else {"builtins": builtins, "math": math}
         self.builtins, self.kept = builtins.__dict__, dict(builtins.__dict__)
-        found = [m for m in self.modules.values() if isinstance(m, _MODULE)]
-        self.names = [(m.__dict__, dict(m.__dict__)) for m in found if m is not builtins]
+        found = [m for m in self.modules.values() if isinstance(m, _MODULE) and m is not builtins]
+        self.names = [(m.__dict__, dict(m.__dict__)) for m in found]
         for table, saved in self.names:
             if table is sys.__dict__:
                 for name in _FREE & saved.keys():
                     del saved[name]
-        values = [v for table in (self.kept, *(saved for _, saved in self.names)) for v in table.values()]
-        classes = {id(v): v for v in values if isinstance(v, type)}
+        values = [v for _, saved in self.names for v in saved.values()] if wanted else []
+        classes = {id(v): v for v in (*values, *_TYPES) if isinstance(v, type)}
         self.classes = [(c, c.__dict__, dict(c.__dict__)) for c in classes.values()]
-        values += [v for _, _, saved in self.classes for v in saved.values()]
+        values += [v for owner, _, saved in self.classes if owner not in _TYPES for v in saved.values()]
         functions = {id(f): f for v in values for f in _functions(v)}
-        self.functions = [(f, f.__code__, f.__defaults__, f.__kwdefaults__) for f in functions.values()]
+        self.functions = [
+            (f, f.__code__, f.__defaults__, f.__kwdefaults__, dict(f.__kwdefaults__ or {})) for f in functions.values()
+        ]
 
     def put_back(self) -> None:
         """Undo what the program replaced.
@@ -68,13 +73,12 @@ class Pristine:
         for owner, table, saved in self.classes:
             if not _same(table, saved):
                 _put_back(owner, table, saved)
-        for function, code, defaults, keywords in self.functions:
-            if function.__code__ is not code:
-                function.__code__ = code
-            if function.__defaults__ is not defaults:
-                function.__defaults__ = defaults
-            if function.__kwdefaults__ is not keywords:
-                function.__kwdefaults__ = keywords
+        for function, code, defaults, keywords, saved in self.functions:
+            if not _same_function(function, code, defaults, keywords, saved):
+                function.__code__, function.__defaults__, function.__kwdefaults__ = code, defaults, keywords
+                if keywords is not None:
+                    keywords.clear()
+                    keywords.update(saved)
 
     def check(self) -> None:
         """Raise `Tampered` if something callable is no longer what `put_back` left, while the tests ran."""
@@ -92,12 +96,8 @@ class Pristine:
         for owner, table, saved in self.classes:
             if not _same(table, saved):
                 raise Tampered(f"{owner.__module__}.{owner.__qualname__}")
-        for function, code, defaults, keywords in self.functions:
-            if (
-                function.__code__ is not code
-                or function.__defaults__ is not defaults
-                or function.__kwdefaults__ is not keywords
-            ):
+        for function, *rest in self.functions:
+            if not _same_function(function, *rest):
                 raise Tampered(f"{function.__module__}.{function.__qualname__}")
 
 
@@ -144,6 +144,17 @@ def _same(table: dict, saved: dict) -> bool:
         if table.get(name, _GONE) is not value and name not in _LAZY:
             return False
     return len(table) == len(saved) or not table.keys() - saved.keys() - _LAZY
+
+
+def _same_function(function, code, defaults: tuple | None, keywords: dict | None, saved: dict) -> bool:
+    """Whether a function does what it did."""
+    if (
+        function.__code__ is not code
+        or function.__defaults__ is not defaults
+        or function.__kwdefaults__ is not keywords
+    ):
+        return False
+    return keywords is None or (len(keywords) == len(saved) and all(keywords.get(n, _GONE) is saved[n] for n in saved))
 
 
 def _put_back(owner: type, table: dict, saved: dict) -> None:

@@ -17,13 +17,13 @@ MNT_DETACH = 2
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
 SYS_MOUNT_SETATTR, SYS_LANDLOCK = 442, 444  # the same number on every architecture
 AT_FDCWD, AT_RECURSIVE = -100, 0x8000
-DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
+DEVICES = ("/dev/null", "/dev/urandom")
 
 # What Python reads besides its own library. /etc holds more than that, so its files are named one by one.
-READABLE = (
-    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store", "/sys/devices/system/cpu", "/etc/ld.so.cache",
-    "/etc/localtime", "/etc/timezone", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/mime.types",
-    "/dev/zero", "/dev/urandom", "/dev/random",
+FOLDERS = ("/usr", "/bin", "/lib", "/lib64", "/nix/store", "/sys/devices/system/cpu")
+FILES = (
+    "/etc/ld.so.cache", "/etc/localtime", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/mime.types",
+    "/dev/urandom",
 )  # fmt: skip
 # Rights of Landlock; those from version 2 on: moving between folders, truncating.
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, REFER, TRUNCATE = 1, 1 << 1, 1 << 2, 1 << 3, 1 << 13, 1 << 14
@@ -73,7 +73,7 @@ def mount_private(folder: str, owner: int, library: str, megabytes: int = 64, fi
 
     Nothing in that file system can be executed. The folder that holds `library` (the standard library) is bound below
     `folder`, because `owner` may be unable to reach it where it is (an interpreter in root's home). /proc is hidden,
-    and with it the parent's environment and descriptors; of the devices three that do no harm are left.
+    and with it the parent's environment and descriptors; of the devices two that do no harm are left.
     """
     work, lib = os.path.join(folder, "work"), os.path.join(folder, "lib")
     try:
@@ -85,15 +85,23 @@ def mount_private(folder: str, owner: int, library: str, megabytes: int = 64, fi
         limits = f"size={megabytes}m,nr_inodes={files},mode=700,uid={owner}"
         _mount("tmpfs", work, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, limits)
         _mount("tmpfs", "/proc", "tmpfs", MS_RDONLY, "size=4k")
-        for device in DEVICES:
-            _mount(device, device, None, MS_BIND)
+        devices = [path for path in DEVICES if _bind_to_itself(path)]
         _mount_attributes("/", AT_RECURSIVE, MS_RDONLY | MS_NODEV, 0)
         _mount_attributes(work, 0, 0, MS_RDONLY)
-        for device in DEVICES:
+        for device in devices:
             _mount_attributes(device, 0, 0, MS_NODEV)
         return work
     except OSError:
         return None
+
+
+def _bind_to_itself(path: str) -> bool:
+    """Make a mount of one file, so that it can have attributes of its own."""
+    try:
+        _mount(path, path, None, MS_BIND)
+        return True
+    except OSError:
+        return False
 
 
 def unmount_private(folder: str) -> None:
@@ -112,7 +120,7 @@ def _mount_attributes(path: str, flags: int, add: int, remove: int) -> None:
 
 
 def landlock(folder: str, library: str) -> int:
-    """Allow writing in `folder` only, and reading there, in the standard library and in `READABLE` only.
+    """Allow writing in `folder` only, and reading there, in the standard library in `FOLDERS` and `FILES` only.
 
     Returns the kernel's version of Landlock (Linux 5.13 and later), 0 if it has none. Versions below 3 cannot refuse
     the truncation of a file that is opened for reading.
@@ -125,7 +133,9 @@ def landlock(folder: str, library: str) -> int:
         ruleset = _syscall(SYS_LANDLOCK, handled, ctypes.c_size_t(8), 0)
         _allow(ruleset, folder, writes | reads)
         _allow(ruleset, "/dev/null", WRITE_FILE | READ_FILE)
-        for path in (os.path.dirname(library), *READABLE):
+        for path in FILES:
+            _allow(ruleset, path, READ_FILE)
+        for path in (os.path.dirname(library), *FOLDERS):
             _allow(ruleset, path, reads | EXECUTE)
         _prctl(PR_SET_NO_NEW_PRIVS, 1)
         _syscall(SYS_LANDLOCK + 2, ruleset, 0)
@@ -137,12 +147,12 @@ def landlock(folder: str, library: str) -> int:
 
 def _allow(ruleset: int, path: str, rights: int) -> None:
     try:
-        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        # A link (/lib on many systems) leads to what another rule names.
+        links = os.O_DIRECTORY | os.O_NOFOLLOW if path in FOLDERS else 0
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC | links)
     except OSError:
         return  # not on this machine
     try:
-        if not os.path.isdir(path):
-            rights &= EXECUTE | WRITE_FILE | READ_FILE
         _syscall(SYS_LANDLOCK + 1, ruleset, 1, struct.pack("=Qi", rights, descriptor), 0)
     finally:
         os.close(descriptor)
