@@ -124,8 +124,8 @@ def _start(job: bytes, timeout: float, as_root: bool) -> Result:
     if state == "refused":
         forced = "" if as_root else f", or set {AS_ROOT}=1 where nothing of value can be harmed"
         raise UserError(
-            f"the sandbox refuses to run model-written code here: {' '.join(fields)}; run as an ordinary user, allow "
-            f"namespaces (docker run --cap-add SYS_ADMIN){forced}"
+            f"the sandbox refuses to run model-written code here: {' '.join(fields)}; run as an ordinary user (in a "
+            f"container: docker run --user 1000){forced}"
         )
     if state != "ready":
         last = (errors.decode("utf-8", "replace").strip().splitlines() or ["no message"])[-1]
