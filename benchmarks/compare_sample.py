@@ -18,7 +18,8 @@ import torch
 from distill_evidence import LEARNING_RATE, STEPS, Setting, make_data, train, with_rule_judge
 
 from fusion_hf.comparison import gather
-from fusion_hf.comparison.autofuse import autofuse
+from fusion_hf.comparison.autofuse import fuse
+from fusion_hf.comparison.given import stated_logs
 from fusion_hf.comparison.measure import measure
 from fusion_hf.comparison.render import write_report
 from fusion_hf.comparison.report import draw_report
@@ -46,10 +47,10 @@ def small() -> list[str]:
     return small_llms({llm.name: llm.size for llm in load_pool(pool_path()).values()})
 
 
-def readers(out: Path) -> list[str]:
+def readers(out: Path) -> dict[str, Path]:
     """The reader answers behind the templates of every rule and pool: logs."""
     log, base = with_rule_judge(read_log(sample_path(), "train")), load_pool(pool_path()).get_llm(BASE)
-    found = []
+    found = {}
     for pool in ("full", "small"):
         for rule in RULES if pool == "full" else RULES[:1]:  # the small pool is one LLM: every rule gives the same
             name, folder = f"{BASE}-{rule}-{pool}", out / "templates" / f"{rule}-{pool}"
@@ -58,13 +59,13 @@ def readers(out: Path) -> list[str]:
                 TemplateIndex.build(made.dataset, ENCODER).save_pretrained(folder)
             shown = Thoughts(str(folder), k=K, asked="think")
             collect_candidate(sample_path(), replace(base, name=name), "thought", out / "logs" / name, SPLITS, shown)
-            found.append(f"thought {rule} {pool}={out / 'logs' / name}")
+            found[f"thought {rule} {pool}"] = out / "logs" / name
     return found
 
 
-def students(out: Path) -> list[str]:
+def students(out: Path) -> dict[str, Path]:
     """The reader is taught and asked: logs."""
-    found = []
+    found = {}
     for name, (rule, k, pool) in STUDENTS.items():
         folder, log = out / "students" / name, out / "logs" / name
         if not folder.exists():
@@ -75,11 +76,11 @@ def students(out: Path) -> list[str]:
             shutil.move(out / "work" / name / "model", folder)
         llm = student_llm(folder, BASE, load_pool(pool_path()))
         ask_student(sample_path(), llm, log, SPLITS, ["think"])
-        found.append(f"model {name}={log}")
+        found[f"model {name}"] = log
     return found
 
 
-def routers(out: Path) -> list[str]:
+def routers(out: Path) -> dict[str, Path]:
     """Routers over the logged LLMs, trained on train."""
     from fusion_hf.routers import fit_router
 
@@ -87,7 +88,7 @@ def routers(out: Path) -> list[str]:
         if not (out / "routers" / kind).exists():
             data = RoutingData.from_table(read_log(sample_path(), "train"))
             fit_router(kind, data, encoder=ENCODER).save_pretrained(out / "routers" / kind)
-    return [f"{kind}={out / 'routers' / kind}" for kind in ROUTERS]
+    return {kind: out / "routers" / kind for kind in ROUTERS}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -98,17 +99,18 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     routed = routers(args.out)
-    logs = [*readers(args.out), *students(args.out)]
+    thoughts, models = readers(args.out), students(args.out)
     if args.collect:
         return 0
     report = args.out / "report"
     report.mkdir(exist_ok=True)
-    gathered = systems, splits, notes = gather(sample_path(), routed, logs, "fusion", report)
+    gathered = systems, splits, notes = gather(sample_path(), routed, thoughts, models, combine="fusion", out=report)
     title = "Every configuration on the embedded sample"
     figures = measure(systems, splits) | {"title": title, "notes": notes}
     report.mkdir(parents=True, exist_ok=True)
     write_report(draw_report(figures, report), report)
-    result = autofuse(sample_path(), routed, logs, args.out / "fused", pool_path(), gathered=gathered)
+    sources = stated_logs(thoughts, models)
+    result = fuse(sample_path(), gathered, args.out / "fused", pool_path(), sources)
     (args.out / "autofuse.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(format_fusion(result))
     return 0

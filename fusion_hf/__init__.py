@@ -13,8 +13,13 @@ from .after_import import after_import as _after_import
 from .errors import UserError
 
 if TYPE_CHECKING:  # what `_LATER` loads when it is first used
+    from .comparison.verbs import autofuse, compare, export
+    from .demonstration import demo
+    from .distill.verbs import eval_student, merge, sft_data
     from .encoders.verbs import static_encoder
     from .fused import FusedSystem
+    from .fused.verbs import ask, collect
+    from .hub.verbs import push
     from .logs.arrays import RoutingData
     from .logs.log import Log, read_log, write_bench
     from .logs.rewards import SCENARIOS, Scenario
@@ -23,12 +28,25 @@ if TYPE_CHECKING:  # what `_LATER` loads when it is first used
     from .serving.verbs import serve
     from .thoughts.index import TemplateIndex
     from .thoughts.pipeline import ThoughtFusionPipeline
+    from .thoughts.verbs import templates, think
 
 __version__ = "0.1.0"
 
 _VERBS = {
+    "ask": "fused.verbs",
+    "autofuse": "comparison.verbs",
+    "collect": "fused.verbs",
+    "compare": "comparison.verbs",
+    "demo": "demonstration",
+    "eval_student": "distill.verbs",
+    "export": "comparison.verbs",
+    "merge": "distill.verbs",
+    "push": "hub.verbs",
     "serve": "serving.verbs",
+    "sft_data": "distill.verbs",
     "static_encoder": "encoders.verbs",
+    "templates": "thoughts.verbs",
+    "think": "thoughts.verbs",
 }
 """Function of a command -> its module."""
 
@@ -51,8 +69,10 @@ _LATER = {
 
 # Written out, because type checkers do not run it.
 __all__ = [
-    "KINDS", "SCENARIOS", "FusedSystem", "Log", "Router", "RoutingData", "RoutingDecision", "Scenario", "TemplateIndex",
-    "ThoughtFusionPipeline", "UserError", "fit_router", "read_log", "serve", "static_encoder", "write_bench",
+    "KINDS", "SCENARIOS", "FusedSystem", "Log", "Router", "RoutingData", "RoutingDecision", "Scenario",
+    "TemplateIndex", "ThoughtFusionPipeline", "UserError", "ask", "autofuse", "collect", "compare", "demo",
+    "eval_student", "export", "fit_router", "merge", "push", "read_log", "serve", "sft_data", "static_encoder",
+    "templates", "think", "write_bench",
 ]  # fmt: skip
 
 

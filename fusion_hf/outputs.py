@@ -129,6 +129,19 @@ def mark_folder(folder: str | PathLike[str], kind: str, files: list[str] | None 
     _write_marker(Path(folder), kind, files if files is not None else _marked(Path(folder)).get("files", []))
 
 
+def clear_folder(folder: str | PathLike[str]) -> None:
+    """Remove from a marked folder what the marker says that we wrote there; everything else stays."""
+    root = Path(folder).resolve()
+    for name in _marked(root).get("files", []):
+        place = root / name
+        if root not in place.parent.resolve().joinpath(place.name).parents:
+            continue  # a marker of somebody else may name what lies elsewhere
+        if place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place)
+        else:
+            place.unlink(missing_ok=True)
+
+
 def _write_marker(folder: Path, kind: str, files: list[str]) -> None:
     text = json.dumps({"kind": kind, "files": files}, ensure_ascii=False) + "\n"
     (folder / MARKER).write_text(text, encoding="utf-8", errors="surrogateescape")

@@ -17,6 +17,15 @@ def safe(text: object) -> str:
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), str(text))
 
 
+_silent = False
+
+
+def say(text: str) -> None:
+    """What a long work is at, on standard error; nothing within `quiet`."""
+    if not _silent:
+        print(safe(text), file=sys.stderr, flush=True)
+
+
 class _NoTerminal:
     """A stream that says that it is no terminal, so that no progress bar is drawn on it."""
 
@@ -37,7 +46,8 @@ def quiet(asked: bool = False) -> Iterator[None]:
     Silence also stops warnings and messages of the libraries in use, not errors. The processes that are started within
     do the same. Everything is as it was afterwards. Our own bars are drawn with ``disable=None``.
     """
-    wanted = {}
+    global _silent
+    wanted, before = {}, _silent
     if asked or not sys.stderr.isatty():
         wanted = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
     if asked:
@@ -50,8 +60,10 @@ def quiet(asked: bool = False) -> Iterator[None]:
                 yield
                 return
             warnings.simplefilter("ignore")
+            _silent = True
             with redirect_stderr(_NoTerminal(sys.stderr)):
                 yield
     finally:
+        _silent = before
         for name in added:
             os.environ.pop(name, None)

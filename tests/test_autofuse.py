@@ -12,7 +12,8 @@ from toy_fused import rows_of, toy_bench, toy_pool, toy_splits
 
 from fusion_hf.cli import main
 from fusion_hf.comparison import Splits, gather
-from fusion_hf.comparison.autofuse import autofuse
+from fusion_hf.comparison.autofuse import fuse
+from fusion_hf.comparison.verbs import autofuse
 from fusion_hf.comparison.verdicts import format_fusion
 from fusion_hf.comparison.winners import CAUTION, DOUBT, Evidence, choose_by_task, shrink, winners
 from fusion_hf.errors import UserError
@@ -88,7 +89,7 @@ def router(bench, tmp_path_factory):
 @pytest.fixture(scope="module")
 def made(bench, router, tmp_path_factory):
     out = tmp_path_factory.mktemp("autofuse") / "fused"
-    return autofuse(bench, [f"near={router}"], [], out, toy_pool()), out
+    return autofuse(bench, toy_pool(), out, {"near": router}).choice, out
 
 
 def test_every_task_gets_the_llm_that_is_good_at_it_and_the_report_says_so(made):
@@ -113,7 +114,7 @@ def test_every_task_gets_the_llm_that_is_good_at_it_and_the_report_says_so(made)
 
 
 def test_the_choice_never_looks_at_test(bench, router):
-    systems, splits, _ = gather(bench, [f"near={router}"])
+    systems, splits, _ = gather(bench, {"near": router})
     known = {s.name: s for s in systems if s.spec and s.level != "anchor"}
     rng = np.random.default_rng(0)
     order = rng.permutation(len(splits.test))
@@ -128,7 +129,7 @@ def test_the_choice_never_looks_at_test(bench, router):
 
 
 def test_train_rows_count_for_logged_candidates_only(bench, router):
-    systems, splits, _ = gather(bench, [f"near={router}"])
+    systems, splits, _ = gather(bench, {"near": router})
     known = {s.name: s for s in systems if s.spec and s.level != "anchor"}
     singles = {n: s for n, s in known.items() if s.level == "single"}
     assert {(w.system, w.queries) for w in choose_by_task(splits, singles).values()} == {(n, 40 + 20) for n in singles}
@@ -140,13 +141,13 @@ def test_train_rows_count_for_logged_candidates_only(bench, router):
 
 def test_what_the_pool_cannot_reach_is_left_out_and_said(bench, router, tmp_path):
     pool = toy_pool().select(["bee", "cat"])
-    result = autofuse(bench, [f"near={router}"], [], tmp_path / "fused", pool)
+    result = autofuse(bench, pool, tmp_path / "fused", {"near": router}).choice
     assert result["tasks"]["capitals"]["system"] in ("bee", "cat")
     assert "dog is left out: the pool has no dog" in result["notes"]
     assert any(n.startswith("near (performance) is left out: the pool has no dog") for n in result["notes"])
     assert "dog is left out" in format_fusion(result)
     with pytest.raises(UserError, match="expected a pool with LLMs of the log, found far"):
-        autofuse(bench, [], [], tmp_path / "none", type(pool)([replace(pool["bee"], name="far")]))
+        autofuse(bench, type(pool)([replace(pool["bee"], name="far")]), tmp_path / "none")
 
 
 def test_another_log_is_chosen_where_it_gains_and_asked_as_its_pool_says(bench, tmp_path):
@@ -161,14 +162,14 @@ def test_another_log_is_chosen_where_it_gains_and_asked_as_its_pool_says(bench, 
     log.write_text("\n".join(json.dumps(r) for r in rows))
     pool = toy_pool()
     more = type(pool)([*pool.values(), replace(pool["cat"], name="cat+sums")])
-    result = autofuse(bench, [], [f"student={log}"], tmp_path / "fused", more)
+    result = autofuse(bench, more, tmp_path / "fused", models={"student": log}).choice
     assert {t: e["system"] for t, e in result["tasks"].items()} == {"sums": "student", "code": "cat", "capitals": "dog"}
     entry = result["tasks"]["sums"]
     assert entry["level"] == "model" and entry["queries"] == entry["gain_queries"] == 20 and entry["performance"] == 1.0
     fused = FusedSystem.from_pretrained(tmp_path / "fused")
     assert fused.plan(["What is 2 + 3 * 4? Answer with a number."])[0].candidate == "cat+sums"
     with pytest.raises(UserError, match=r"student and again are the same candidate|again and student are the same"):
-        autofuse(bench, [], [f"student={log}", f"again={log}"], tmp_path / "twice", more)
+        autofuse(bench, more, tmp_path / "twice", models={"student": log, "again": log})
 
 
 def test_a_log_says_which_templates_its_answers_had(bench, tmp_path):
@@ -179,7 +180,7 @@ def test_a_log_says_which_templates_its_answers_had(bench, tmp_path):
         shown = Thoughts(str(tmp_path / "plans"), k=2, asked="think")
         collect_candidate(bench, pool["bee"], "thought", tmp_path / "log", thoughts=shown, progress=False)
         sent = {s.prompt for s in server.seen}
-        result = autofuse(bench, [], [f"thought={tmp_path / 'log'}"], tmp_path / "fused", pool)
+        result = autofuse(bench, pool, tmp_path / "fused", thoughts={"thought": tmp_path / "log"}).choice
         assert {e["system"] for e in result["tasks"].values()} == {"thought"} and result["test"]["performance"] == 1.0
         server.seen.clear()
         queries = toy_splits()["test"].queries[:6]
@@ -188,37 +189,37 @@ def test_a_log_says_which_templates_its_answers_had(bench, tmp_path):
 
 
 def test_a_router_over_all_levels_may_win_and_what_was_gathered_is_not_measured_again(bench, router, tmp_path):
-    near = [f"near={router}"]
-    gathered = systems, splits, _ = gather(bench, near, [], "knn", tmp_path)
+    near = {"near": router}
+    gathered = systems, splits, _ = gather(bench, near, combine="knn", out=tmp_path)
     sure = [replace(s, validation=np.ones(60)) if s.name == "combined (cost)" else s for s in systems]
-    result = autofuse(bench, near, [], tmp_path / "fused", toy_pool(), gathered=(sure, splits, []))
+    result = fuse(bench, (sure, splits, []), tmp_path / "fused", toy_pool())
     assert {e["system"] for e in result["tasks"].values()} == {"combined (cost)"}
     fused = FusedSystem.from_pretrained(tmp_path / "fused")
     assert fused.config["systems"]["combined (cost)"]["router"] == "routers/combined"
     test = next(s for s in systems if s.name == "combined (cost)")
     assert [d.candidate for d in fused.plan(splits.test.queries)] == test.picked.tolist()
-    again = autofuse(bench, near, [], tmp_path / "again", toy_pool(), gathered=gathered)
-    assert again == autofuse(bench, near, [], tmp_path / "anew", toy_pool(), combine="knn")
+    again = fuse(bench, gathered, tmp_path / "again", toy_pool())
+    assert again == autofuse(bench, toy_pool(), tmp_path / "anew", near, combine="knn").choice
 
 
 def test_nothing_is_chosen_without_validation(tmp_path):
     tables = {s: validate(rows_to_table(rows_of(d))) for s, d in toy_splits().items() if s != "partial_test"}
     bench = write_bench(tables, tmp_path / "bench")
     with pytest.raises(UserError, match="expected a split partial_test to choose on, found none"):
-        autofuse(bench, [], [], tmp_path / "fused", toy_pool())
+        autofuse(bench, toy_pool(), tmp_path / "fused")
 
 
 def test_other_files_are_never_replaced(bench, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="expected an empty folder or an old fused system, found other files"):
-        autofuse(bench, [], [], tmp_path, toy_pool())
+    with pytest.raises(UserError, match="is not empty, and fusion_hf did not make it"):
+        autofuse(bench, toy_pool(), tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
 def test_the_command(bench, router, tmp_path, capsys):
     pool = str(save_pool(toy_pool(), tmp_path / "pool.yaml"))
     out, figures = str(tmp_path / "fused"), tmp_path / "figures.json"
-    argv = ["autofuse", str(bench), "--router", f"near={router}", "--pool", pool, "--out", out, "--json", str(figures)]
+    argv = ["autofuse", str(bench), "--routers", f"near={router}", "--pool", pool, "--out", out, "--json", str(figures)]
     assert main(argv) == 0 and "of 3 tasks" in capsys.readouterr().out
     assert json.loads(figures.read_text())["better"]
     assert (

@@ -325,7 +325,7 @@ def test_the_default_of_two_modes_says_what_it_costs(command, capsys):
         assert main(command(server.url, "--limit", "3")) == 0
         said = capsys.readouterr().err
         assert "every query is asked in two modes, direct and think: 6 requests, at most " in said
-        assert "USD; --modes direct asks half of them" in said and len(server.seen) == 6
+        assert "USD; modes=direct asks half of them" in said and len(server.seen) == 6
         assert main(command(server.url, "--dry-run")) == 0
         out, err = capsys.readouterr()
         assert "two modes, direct and think: 54 requests" in err and json.loads(out)["by_mode"] == {

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from conftest import make_rows
 
-from fusion_hf.comparison import compare_bench
 from fusion_hf.comparison.systems import luck
+from fusion_hf.comparison.verbs import compare
 from fusion_hf.errors import UserError
 from fusion_hf.logs.arrays import RoutingData
 from fusion_hf.logs.log import read_log, write_bench
@@ -39,7 +39,7 @@ def thought_log(bench, tmp_path_factory):
 @pytest.fixture(scope="module")
 def result(bench, thought_log, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    return compare_bench(bench, [], [f"thought: reader={thought_log}"], out), out
+    return compare(bench, out, thoughts={"reader": thought_log}).report, out
 
 
 def test_anchors_by_hand(result):
@@ -54,7 +54,7 @@ def test_anchors_by_hand(result):
 
 
 def test_a_log_of_answers_is_measured_on_the_same_queries(result):
-    thought = result[0]["systems"]["thought: reader"]
+    thought = result[0]["systems"]["reader"]
     assert thought["level"] == "thought" and thought["performance"] == 0.5 and thought["cost_usd"] == 0.0
     assert thought["by_task"]["squad"]["vs_best_single"]["difference"] == 1.0
     assert thought["by_task"]["gsm8k"]["performance"] == 0.0
@@ -84,14 +84,51 @@ def test_luck_is_what_independent_guessers_reach():
     assert data.performance.max(1).mean() == pytest.approx(luck(data).mean(), abs=0.06)
 
 
-@pytest.mark.parametrize(("log", "message"), [("nameless.jsonl", "expected NAME=LOG"), ("thought=", "nothing there")])
-def test_wrong_logs_are_named(bench, tmp_path, log, message):
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"thoughts": "log.jsonl"}, r"thoughts: expected a name for each log, as \{name: log\}, found str"),
+        ({"models": {"reader": "none.jsonl"}}, "nothing there"),
+        ({"thoughts": {"a": "x.jsonl"}, "models": {"a": "y.jsonl"}}, "two logs are called 'a'"),
+        ({"routers": ["x/router", "y/router"]}, "two of them lie in folders of one name"),
+    ],
+)
+def test_wrong_logs_are_named(bench, tmp_path, given, message):
     with pytest.raises(UserError, match=message):
-        compare_bench(bench, [], [log.replace("thought=", f"thought={tmp_path}/none.jsonl")], tmp_path)
+        compare(bench, tmp_path / "out", **given)
+
+
+def test_levels_are_what_is_said_and_no_name_decides(bench, thought_log, tmp_path):
+    given = {
+        "logs": {"modelfarm": thought_log},
+        "models": {"thoughtful": thought_log},
+        "thoughts": {"model": thought_log},
+    }
+    systems = compare(bench, tmp_path / "out", **given).report["systems"]
+    assert [systems[n]["level"] for n in ("modelfarm", "thoughtful", "model")] == ["single", "model", "thought"]
+
+
+def test_a_folder_of_others_is_refused_before_any_work_and_ours_is_replaced(bench, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.md").write_text("years")
+    with pytest.raises(UserError, match="is not empty, and fusion_hf did not make it"):
+        compare("no-such-bench", tmp_path / "thesis")
+    compare(bench, tmp_path / "thesis", overwrite=True, combine="knn", encoder="none")
+    compare(bench, tmp_path / "thesis")
+    assert (tmp_path / "thesis" / "thesis.md").read_text() == "years"
+    assert (tmp_path / "thesis" / "report.html").is_file()
+
+
+def test_a_comparison_is_a_table(result, bench):
+    from fusion_hf.comparison.verbs import Comparison
+
+    table = Comparison("out", result[0]).to_pandas().set_index("system")
+    assert table.loc["reader", "performance"] == 0.5 and table.loc["reader", "level"] == "thought"
+    assert "All of it: out" in str(Comparison("out", result[0]))
 
 
 def test_a_log_that_misses_test_queries_is_refused(bench, tmp_path):
     path = tmp_path / "part.jsonl"
     path.write_text("\n".join(json.dumps(r) for r in read_log(bench, "test").to_pylist()[:9]))
     with pytest.raises(UserError, match=r"log 'thought': \d+ of 40 test queries are not in it"):
-        compare_bench(bench, [], [f"thought={path}"], tmp_path)
+        compare(bench, tmp_path / "out", thoughts={"thought": path})

@@ -10,9 +10,9 @@ import pytest
 from conftest import make_rows
 
 from fusion_hf.cli import main
-from fusion_hf.comparison import compare_bench
 from fusion_hf.comparison.render import terminal
 from fusion_hf.comparison.report import build_report
+from fusion_hf.comparison.verbs import compare
 from fusion_hf.logs.log import write_bench
 from fusion_hf.logs.schema import rows_to_table, validate
 
@@ -28,7 +28,7 @@ def bench_in(folder, llms=("ant", "bee", "cow", ODD), tasks=TASKS, splits=("trai
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    result = compare_bench(bench_in(folder / "bench"), [], [], folder / "out", title="A & B < C")
+    result = compare(bench_in(folder / "bench"), folder / "out", title="A & B < C").report
     return result, folder / "out"
 
 
@@ -115,7 +115,7 @@ def test_json_is_strict_and_holds_the_promised_shape(report):
 
 
 def test_the_same_log_gives_the_same_files(report, tmp_path):
-    compare_bench(bench_in(tmp_path / "bench"), [], [], tmp_path / "out", title="A & B < C")
+    compare(bench_in(tmp_path / "bench"), tmp_path / "out", title="A & B < C")
     for name in ("report.html", "report.md", "report.json", "report.png"):
         assert (tmp_path / "out" / name).read_bytes() == (report[1] / name).read_bytes(), name
 
@@ -123,7 +123,7 @@ def test_the_same_log_gives_the_same_files(report, tmp_path):
 def test_without_matplotlib_the_report_says_how_to_get_pictures(tmp_path, monkeypatch):
     bench = bench_in(tmp_path / "bench")
     monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it were not installed
-    result = compare_bench(bench, [], [], tmp_path / "out")
+    result = compare(bench, tmp_path / "out").report
     assert not list((tmp_path / "out").glob("*.png"))
     [note] = result["notes"]
     assert "pip install 'fusion_hf[plots]'" in note
@@ -137,7 +137,7 @@ def test_a_log_without_costs_and_with_one_task_has_the_pictures_that_make_sense(
     tables = {s: validate(rows_to_table([r | {"cost": None} for r in part])) for s, part in rows.items()}
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "report_domains.png").write_bytes(b"of an older report")
-    result = compare_bench(write_bench(tables, tmp_path / "b"), [], [], tmp_path / "out")
+    result = compare(write_bench(tables, tmp_path / "b"), tmp_path / "out").report
     assert sorted(p.name for p in (tmp_path / "out").glob("*.png")) == PICTURES[3:]
     assert result["systems"]["ant"]["cost_usd"] is None and result["best_per_task"] == {}
     text = (tmp_path / "out" / "report.md").read_text()
@@ -161,7 +161,7 @@ def test_means_over_tasks_are_shown_where_they_differ(report, tmp_path):
     assert titles(report[1]) == ["On average over queries and tasks"]
     rows = [*make_rows(20, tasks=("squad",), split="x"), *make_rows(4, tasks=("gsm8k",), split="y")]
     table = validate(rows_to_table(rows))
-    compare_bench(write_bench({"train": table, "test": table}, tmp_path / "b"), [], [], tmp_path / "out")
+    compare(write_bench({"train": table, "test": table}, tmp_path / "b"), tmp_path / "out")
     assert titles(tmp_path / "out") == ["On average over queries", "On average over tasks"]
 
 
@@ -189,7 +189,7 @@ def test_every_rendering_shows_the_same_figures(report):
 
 
 def test_latex_escapes_what_a_name_may_hold(tmp_path):
-    compare_bench(bench_in(tmp_path / "b", ("a_b&c", "50%~x")), [], [], tmp_path / "out")
+    compare(bench_in(tmp_path / "b", ("a_b&c", "50%~x")), tmp_path / "out")
     text = (tmp_path / "out" / "report.tex").read_text()
     assert r"a\_b\&c" in text and r"50\%\textasciitilde{}x" in text
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") > 4

@@ -8,6 +8,7 @@ from conftest import make_rows
 from test_cascade import SAID, TEST, TEST_SAID, TRAIN, rows_of
 
 from fusion_hf.comparison import Splits, gather, read_logs
+from fusion_hf.comparison.given import stated_logs
 from fusion_hf.comparison.logged import join
 from fusion_hf.comparison.systems import BEST_SINGLE, ORACLE
 from fusion_hf.errors import UserError
@@ -44,7 +45,7 @@ def other_log(bench, path, llm, mode="direct", splits=("partial_test", "test"), 
 
 
 def test_every_system_can_be_rebuilt_as_it_says(bench, router):
-    systems, splits, _ = gather(bench, [f"mine={router}"])
+    systems, splits, _ = gather(bench, {"mine": router})
     test = splits.test
     assert {s.name for s in systems if s.spec is None} == {"random", ORACLE}
     for s in systems:
@@ -69,20 +70,17 @@ def test_a_router_is_measured_in_every_scenario_that_it_knows_and_the_log_allows
     own = load_router(router)
     own.config.scenarios = {**own.config.scenarios, "frugal": {"alpha": 0.01, "beta": 1.0, "score": "performance"}}
     own.save_pretrained(tmp_path / "own")
-    names = [s.name for s in gather(bench, [f"r={tmp_path / 'own'}"])[0] if s.level == "query"]
+    names = [s.name for s in gather(bench, {"r": tmp_path / "own"})[0] if s.level == "query"]
     assert names == ["r (performance)", "r (balance)", "r (cost)", "r (frugal)"]  # judge: nobody judged
 
 
+@pytest.mark.parametrize("word, level", [("thoughts", "thought"), ("models", "model"), ("logs", "single")])
 @pytest.mark.parametrize(
-    ("name", "llm", "mode", "level"),
-    [
-        ("x", "ant", "thought", "thought"), ("thought x", "ant", "direct", "thought"),
-        ("x", "ant+sft", "direct", "model"), ("model x", "ant", "direct", "model"), ("x", "new", "think", "single"),
-    ],
-)  # fmt: skip
-def test_the_level_of_a_log(bench, tmp_path, name, llm, mode, level):
+    "name, llm, mode", [("x", "ant", "thought"), ("thought", "ant+sft", "direct"), ("model x", "new", "think")]
+)
+def test_the_level_of_a_log_is_what_is_said(bench, tmp_path, word, level, name, llm, mode):
     path = other_log(bench, tmp_path / "log.parquet", llm, mode)
-    system = gather(bench, [], [f"{name}={path}"])[0][-1]
+    system = gather(bench, **{word: {name: path}})[0][-1]
     assert (system.name, system.level) == (name, level)
     assert system.spec == {"kind": "candidate", "candidate": llm if mode == "direct" else f"{llm}_{mode}"}
 
@@ -105,7 +103,7 @@ def test_tokens_and_latency_are_those_of_the_answer_that_was_picked(tmp_path):
 
 def test_two_systems_of_one_name_are_refused(bench, router):
     with pytest.raises(UserError, match=r"two systems are called 'router \(balance\)'"):
-        gather(bench, [str(router), f"router={router}"])
+        gather(bench, {"router": router}, logs={"router (balance)": other_log(bench, router.parent / "l.parquet", "x")})
 
 
 def test_splits_must_have_the_same_candidates(tmp_path):
@@ -120,7 +118,7 @@ def test_what_a_distilled_model_says_of_its_own_training_queries_is_not_learned(
     thought = other_log(bench, tmp_path / "t.parquet", "ant", "thought", everything)
     model = other_log(bench, tmp_path / "m.parquet", "ant+sft", "direct", everything)
     splits = Splits.read(bench)
-    joined, notes = join(splits, read_logs([f"t={thought}", f"m={model}"], splits))
+    joined, notes = join(splits, read_logs(stated_logs({"t": thought}, {"m": model}), splits))
     assert not notes and joined.test.candidates == ["ant", "ant+sft", "ant_thought", "bee", "cow"]
     column = joined.train.candidates.index
     assert (joined.train.performance[:, column("ant_thought")] == 1).all()
@@ -132,7 +130,7 @@ def test_what_a_distilled_model_says_of_its_own_training_queries_is_not_learned(
 def test_notes_say_who_is_left_out_of_combinations(bench, tmp_path):
     twin = other_log(bench, tmp_path / "twin.parquet", "ant")
     unknown = other_log(bench, tmp_path / "unknown.parquet", "new", splits=("test",))
-    systems, _, notes = gather(bench, [], [f"twin={twin}", f"unknown={unknown}"])
+    systems, _, notes = gather(bench, logs={"twin": twin, "unknown": unknown})
     assert "twin: ant is left out of combinations: the name stands there already" in notes
     assert "unknown: new is left out of combinations: nothing but test says how good it is" in notes
     by_name = {s.name: s for s in systems}
@@ -142,7 +140,7 @@ def test_notes_say_who_is_left_out_of_combinations(bench, tmp_path):
 def test_a_combination_uses_the_candidate_that_only_another_log_has(bench, tmp_path):
     """It is right on squad and gsm8k alike, and free: whoever may ask it asks nobody else."""
     path = other_log(bench, tmp_path / "m.parquet", "ant+sft", cost=0.0)
-    systems, splits, _ = gather(bench, [], [f"model={path}"], combine="fusion", out=tmp_path, encoder="none")
+    systems, splits, _ = gather(bench, models={"model": path}, combine="fusion", out=tmp_path, encoder="none")
     combined = {s.name: s for s in systems if s.level == "combined"}
     assert list(combined) == ["combined (performance)", "combined (balance)", "combined (cost)"]
     for name, s in combined.items():
@@ -150,10 +148,10 @@ def test_a_combination_uses_the_candidate_that_only_another_log_has(bench, tmp_p
         assert s.performance.mean() == s.validation.mean() == 1.0
     saved = load_router(tmp_path / "combined")
     assert [d.candidate for d in saved.route(splits.test.queries[:3])] == ["ant+sft"] * 3
-    again = gather(bench, [f"saved={tmp_path / 'combined'}"], [f"model={path}"])[0]
+    again = gather(bench, {"saved": tmp_path / "combined"}, models={"model": path})[0]
     assert next(s for s in again if s.name == "saved (cost)").calls() == {"ant+sft": 1.0}
     with pytest.raises(UserError, match=r"its candidate 'ant\+sft' is not in the log: add the log"):
-        gather(bench, [f"saved={tmp_path / 'combined'}"])
+        gather(bench, {"saved": tmp_path / "combined"})
 
 
 def test_validation_of_a_combination_was_not_seen_in_training(tmp_path):
@@ -193,7 +191,7 @@ def test_a_train_query_that_stands_in_validation_too_is_not_learned_from(bench, 
 
 
 def test_kinds_that_read_answers_cannot_be_combined(bench, tmp_path):
-    with pytest.raises(UserError, match="--combine cascade: expected a kind that needs no answers"):
+    with pytest.raises(UserError, match="combine: 'cascade': expected a kind that needs no answers"):
         gather(bench, combine="cascade", out=tmp_path, encoder="none")
 
 
@@ -208,7 +206,7 @@ def test_a_cascade_is_measured_as_it_asks_on_with_every_call_paid(tmp_path):
     log = {"train": rows_of(TRAIN, SAID, "train"), "test": rows_of(TEST, TEST_SAID, "test")}
     bench = write_bench(log, tmp_path / "bench")
     fit_router("cascade", TRAIN, encoder="none", answers=SAID).save_pretrained(tmp_path / "router")
-    systems = {s.name: s for s in gather(bench, [f"c={tmp_path / 'router'}"])[0]}
+    systems = {s.name: s for s in gather(bench, {"c": tmp_path / "router"})[0]}
     expected = evaluate_on_bench(tmp_path / "router", bench)["cascade"]["scenarios"]
     for scenario in ("performance", "balance", "cost"):
         asking = systems[f"c ({scenario}, cascade)"]

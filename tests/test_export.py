@@ -9,8 +9,8 @@ from conftest import make_rows
 
 from fusion_hf.cli import main
 from fusion_hf.comparison import Splits, gather
-from fusion_hf.comparison.export import export
 from fusion_hf.comparison.scores import arena_score, router_scores
+from fusion_hf.comparison.verbs import export
 from fusion_hf.errors import UserError
 from fusion_hf.logs import importers
 from fusion_hf.logs.arrays import RoutingData
@@ -52,7 +52,7 @@ def hard(row):
 @pytest.mark.parametrize("split", ["test", "train"])
 def test_routerbench_is_read_back_with_equal_scores_costs_and_texts(tmp_path, split):
     bench = make_bench(tmp_path / "bench", hard)
-    assert export("routerbench", bench, tmp_path / f"{split}.csv", split=split)["rows"] == 24
+    assert export("routerbench", bench, tmp_path / f"{split}.csv", split=split).rows == 24
     [(found, table)] = importers.read("routerbench", tmp_path / f"{split}.csv").tables.items()
     before, after = RoutingData.from_table(read_log(bench, split)), RoutingData.from_table(table)
     assert found == split and after.candidates == before.candidates
@@ -90,13 +90,13 @@ def test_routerbench_takes_the_candidates_of_other_logs_along(bench, tmp_path):
         r | {"llm": "ant+sft", "performance": 0.5} for r in read_log(bench, "test").to_pylist() if r["llm"] == "ant"
     ]
     write_file(validate(rows_to_table(rows)), tmp_path / "log.parquet")
-    export("routerbench", bench, tmp_path / "wide.csv", logs=[f"model={tmp_path / 'log.parquet'}"])
+    export("routerbench", bench, tmp_path / "wide.csv", models={"model": tmp_path / "log.parquet"})
     assert (pd.read_csv(tmp_path / "wide.csv")["ant+sft"] == 0.5).all()
 
 
 def test_the_prediction_file_of_routerarena(bench, router, tmp_path):
     out = tmp_path / "my-router.json"
-    export("routerarena", bench, out, [f"r={router}"], system="r (balance)")
+    export("routerarena", bench, out, {"r": router}, system="r (balance)")
     rows, splits = json.loads(out.read_text()), Splits.read(bench)
     assert [r["prediction"] for r in rows] == [
         d.candidate for d in load_router(router).route(splits.test.queries, scenario="balance")
@@ -133,7 +133,7 @@ def test_two_tasks_with_one_source_id_get_different_global_indices(tmp_path):
 
 def test_figures_of_llmrouterbench_by_hand(bench, router):
     """Of 24 test queries ant is right on the 12 of gsm8k, bee on the 12 of squad, cow on 8; best single is ant."""
-    systems, splits, _ = gather(bench, [f"r={router}"])
+    systems, splits, _ = gather(bench, {"r": router})
     scores = router_scores(systems, splits)
     ant, best, random = (scores[n]["average"] for n in ("ant", "best per task", "random"))
     assert random["accuracy"] == pytest.approx(4 / 9) and ant["accuracy"] == 0.5 and best["accuracy"] == 1.0
@@ -177,7 +177,7 @@ def test_the_score_of_routerarena():
 
 
 def test_the_command_writes_the_file_and_the_figures(bench, router, tmp_path, capsys):
-    argv = ["export", "llmrouterbench", str(bench), "--router", str(router), "--out", str(tmp_path / "x.json")]
+    argv = ["export", "llmrouterbench", str(bench), "--routers", str(router), "--out", str(tmp_path / "x.json")]
     assert main([*argv, "--json", str(tmp_path / "f.json")]) == 0
     assert "router (cost): accuracy" in capsys.readouterr().out
     assert json.loads((tmp_path / "x.json").read_text()) == json.loads((tmp_path / "f.json").read_text())
@@ -187,8 +187,8 @@ def test_the_command_writes_the_file_and_the_figures(bench, router, tmp_path, ca
     ("form", "more", "message"),
     [
         ("csv", {}, "unknown format 'csv': expected one of routerarena, routerbench, llmrouterbench"),
-        ("routerarena", {}, "--system: expected the name of one system, found none"),
-        ("routerarena", {"system": "random"}, "--system random: expected a system that asks one candidate"),
+        ("routerarena", {}, "system: expected the name of one system, found none"),
+        ("routerarena", {"system": "random"}, "system: 'random': expected a system that asks one candidate"),
     ],
 )
 def test_wrong_input_is_named(bench, tmp_path, form, more, message):

@@ -81,7 +81,7 @@ def fused(folder):
 
 def test_the_folder_holds_all_that_it_needs_and_no_path_of_this_machine(folder, parts):
     found = {p.relative_to(folder).as_posix() for p in folder.iterdir()}
-    assert found == {"fused_config.json", "pool.yaml", "routers", "templates", "models"}
+    assert found == {"README.md", ".fusion_hf.json", "fused_config.json", "pool.yaml", "routers", "templates", "models"}
     text = (folder / "pool.yaml").read_text() + (folder / "fused_config.json").read_text()
     assert parts[0] not in text and str(folder) not in text and "./models/reader" in text
     assert not [p for p in folder.rglob("*") if p.suffix in (".pkl", ".pt", ".bin")]

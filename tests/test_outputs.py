@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from fusion_hf.errors import UserError
-from fusion_hf.outputs import MARKER, atomic_file, atomic_folder, check_file, check_folder, mark_folder, write_text
+from fusion_hf.outputs import (
+    MARKER,
+    atomic_file,
+    atomic_folder,
+    check_file,
+    check_folder,
+    clear_folder,
+    mark_folder,
+    write_text,
+)
 
 
 def write(out, kind="router", overwrite=False, keep=None, **files):
@@ -206,3 +215,15 @@ def test_files(tmp_path):
         new.write_text(f"half {1 / 0}")
     assert file.read_text() == "1" and os.listdir(tmp_path) == ["x.csv"]
     assert file.stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def test_clearing_removes_what_we_wrote_and_nothing_else(tmp_path):
+    out = tmp_path / "demo"
+    mark_folder(out, "demo", ["made", "file", "../thesis", "made/../../thesis", "link", "none", ".."])
+    for place in (out / "made" / "x", out / "file", out / "mine", tmp_path / "thesis", tmp_path / "other" / "y"):
+        place.parent.mkdir(exist_ok=True)
+        place.write_text("x")
+    (out / "link").symlink_to(tmp_path / "other")
+    clear_folder(out)
+    assert sorted(p.name for p in out.iterdir()) == [MARKER, "mine"]
+    assert (tmp_path / "thesis").exists() and (tmp_path / "other" / "y").exists()

@@ -88,7 +88,7 @@ def test_other_wording_is_data(index, rng, tmp_path):
 
 
 def test_the_collector_asks_in_thought_mode(tmp_path, monkeypatch, capsys):
-    """`fusion-hf collect --mode thought` sends what `think` sends; its rows are a candidate of their own."""
+    """`fusion-hf collect --modes thought` sends what `think` sends; its rows are a candidate of their own."""
     from fusion_hf.cli import main
     from fusion_hf.logs.arrays import RoutingData
     from fusion_hf.logs.log import read_log
@@ -104,8 +104,8 @@ def test_the_collector_asks_in_thought_mode(tmp_path, monkeypatch, capsys):
     with LoopbackLLM(lambda prompt, _: Act(f"#### {len(prompt)}")) as server:
         pool = save_pool(Pool([far(server.url, max_tokens=9)]), tmp_path / "pool.yaml")
         arguments = ["--pool", str(pool), "--tasks", "gsm8k", "--source", str(source), "--out", str(tmp_path / "logs")]
-        assert main(["collect", *arguments, "--mode", "thought"]) == 2
-        assert "pass --templates" in capsys.readouterr().err
+        assert main(["collect", *arguments, "--modes", "thought"]) == 2
+        assert "give templates" in capsys.readouterr().err
         assert main(["collect", *arguments, "--modes", "direct"]) == 0
         asked = read_log(tmp_path / "logs")
         # Templates of these very queries, and of others: a query never sees its own.
@@ -114,7 +114,7 @@ def test_the_collector_asks_in_thought_mode(tmp_path, monkeypatch, capsys):
         index = TemplateIndex.build(pa.Table.from_pylist(rows), "offline")
         index.save_pretrained(tmp_path / "t")
         assert (
-            main(["collect", *arguments, "--mode", "direct,thought", "--templates", str(tmp_path / "t"), "-k", "2"])
+            main(["collect", *arguments, "--modes", "direct,thought", "--templates", str(tmp_path / "t"), "-k", "2"])
             == 0
         )
     log = read_log(tmp_path / "logs")
@@ -135,7 +135,7 @@ def test_the_collector_asks_in_thought_mode(tmp_path, monkeypatch, capsys):
                 "collect",
                 *arguments[:-1],
                 "other",
-                "--mode",
+                "--modes",
                 "thought",
                 "--templates",
                 "t",

@@ -273,3 +273,17 @@ class TestConfig:
 def test_control_characters_are_written_out():
     assert safe("a\x1b[2Jb\rc\x9d\u202ed\n\te") == "a\\x1b[2Jb\\rc\\x9d\\u202ed\n\te"
     assert safe("Grüße, 数学 🎉 \ud800") == "Grüße, 数学 🎉 \\ud800"
+
+
+def test_every_progress_bar_is_for_terminals_only():
+    """`disable=None` draws nothing into a log file; whoever hides a bar says so with True."""
+    package = Path(fusion_hf.__file__).parent
+    wrong = []
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "tqdm":
+                disable = next((k.value for k in node.keywords if k.arg == "disable"), None)
+                text = "" if disable is None else ast.unparse(disable)
+                if text != "None" and "None if" not in text and not text.endswith("or None"):
+                    wrong.append(f"{path.relative_to(package)}:{node.lineno}: disable={text}")
+    assert not wrong, "\n".join(wrong)

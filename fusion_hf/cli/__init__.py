@@ -19,11 +19,11 @@ from .. import __version__
 from ..errors import UserError
 from ..results import Result, jsonable
 from ..terminal import quiet, safe
-from ._arguments import DEFAULT_ENCODER, ENCODER_HELP, chosen_llms, print_json, read_option, read_queries
+from ._arguments import DEFAULT_ENCODER, ENCODER_HELP, print_json, read_option, read_queries
 from ._config import config_arguments
 
 __all__ = [
-    "DEFAULT_ENCODER", "ENCODER_HELP", "VERBS", "call", "chosen_llms", "main", "make_parser", "print_json",
+    "DEFAULT_ENCODER", "ENCODER_HELP", "VERBS", "call", "main", "make_parser", "print_json",
     "read_option", "read_queries",
 ]  # fmt: skip
 
@@ -61,13 +61,17 @@ def call(args: argparse.Namespace, **more) -> Result:
     return function(**(typed | more))
 
 
-def run_ended(result: dict, run: dict) -> dict:
-    """`result` with the exit code that a run of the collector asks for, and a line on standard error that says why."""
-    from ..llms.record import outcome
-
-    code, why = outcome(run)
+def ended(run: dict) -> int:
+    """The exit code that a run of the collector asks for, by its figures; a line on standard error says why."""
+    code, why = import_module("fusion_hf.llms.record").outcome(run)
     if why:
-        print(f"fusion-hf: {why}", file=sys.stderr)
+        print(f"fusion-hf: {safe(why)}", file=sys.stderr)
+    return code
+
+
+def run_ended(result: dict, run: dict) -> dict:
+    """`result` with the exit code of `ended`."""
+    code = ended(run)
     return result | {"exit_code": code} if code else result
 
 

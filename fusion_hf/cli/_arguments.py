@@ -8,6 +8,8 @@ from pathlib import Path
 from ..errors import UserError
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+SPLITS = ("train", "partial_test", "test")
+OVERWRITE = "write there though it holds something else: files of the same names are replaced"
 ENCODER_HELP = "text encoder: a Hub id or folder, offline (extra `offline`), or none (default: %(default)s)"
 
 
@@ -50,6 +52,11 @@ def named_folder(text: str) -> tuple[str, str]:
     return pair(text) if "=" in text else (Path(text).name or text, text)
 
 
+def named_or_all(text: str) -> tuple[str, str]:
+    """``[NAME=]DIR``, with the name "" for all where no name is given; for ``type=`` with ``action=Pairs``."""
+    return pair(text) if "=" in text else ("", text)
+
+
 class Pairs(argparse.Action):
     """Repeated pairs as one dict; a name that was given before is an error."""
 
@@ -60,6 +67,15 @@ class Pairs(argparse.Action):
         if name in known:
             parser.error(f"argument {option_string}: {name!r} was given twice")
         setattr(namespace, self.dest, {**known, name: value})
+
+
+def add_systems(add) -> None:
+    """What a comparison compares, by level."""
+    add("--routers", action=Pairs, type=named_folder, metavar="[NAME=]DIR", help="a router; repeat for more")
+    logs = "graded answers to the same queries by"
+    add("--thoughts", action=Pairs, type=pair, metavar="NAME=LOG", help=f"{logs} an LLM with thought templates; repeat")
+    add("--models", action=Pairs, type=pair, metavar="NAME=LOG", help=f"{logs} a distilled LLM; repeat")
+    add("--logs", action=Pairs, type=pair, metavar="NAME=LOG", help=f"{logs} any other LLM; repeat")
 
 
 def add_queries(add, file_help: str = "read queries from this file, one a line") -> None:
@@ -92,22 +108,6 @@ def read_queries(args) -> list[str]:
     if not queries:
         raise UserError("no query: give one as an argument, in --file, or on standard input")
     return queries
-
-
-def chosen_llms(args) -> list[str] | None:
-    """The LLMs to learn from, by --llms and --small; None for all. Sizes are those of --pool, else of the log."""
-    names = args.llms.split(",") if args.llms else None
-    if not args.small:
-        return names
-    from ..llms.build import pool_rows
-    from ..logs.log import Log
-    from ..logs.select import small_llms
-
-    rows = pool_rows(args.pool) if args.pool else Log(args.bench).about.llms
-    if not rows:
-        raise UserError("--small needs the size of every LLM: give --pool FILE, the log has no config llms")
-    small = small_llms({row["name"]: row["size"] for row in rows})
-    return small if names is None else [name for name in names if name in small]
 
 
 def read_option(text: str) -> tuple[str, object]:

@@ -1,16 +1,9 @@
 """`fusion-hf demo`: the whole factory on the embedded sample."""
 
-from pathlib import Path
-
 HELP = "the whole factory on the embedded sample"
 EXAMPLE = "fusion-hf demo --out demo"
 
 
 def arguments(add) -> None:
-    add("--out", default="demo", help="folder for everything that the demo makes (default: demo)")
-
-
-def run(args):
-    from ..demonstration import run_demo
-
-    run_demo(Path(args.out))
+    add("--out", default="demo", help="folder for everything that the demo makes (default: %(default)s)")
+    add("--overwrite", action="store_true", help="also a folder of your own: files of the demo's names are replaced")

@@ -1,5 +1,7 @@
 """`fusion-hf merge`: an adapter merged into its base."""
 
+from ._arguments import OVERWRITE
+
 HELP = "merge a LoRA adapter into its base: one plain model folder that any server loads"
 EXAMPLE = "fusion-hf merge llama3.1-8b-fusion-top5 --out llama3.1-8b-fusion-top5-merged"
 
@@ -9,9 +11,4 @@ def arguments(add) -> None:
     add("--base", help="folder or Hub id of the base (default: what the adapter says)")
     add("--dtype", default="auto", help="dtype of the weights (default: the base's)")
     add("--out", required=True, help="folder of the model")
-
-
-def run(args):
-    from ..distill.merge import merge
-
-    print(merge(args.adapter, args.out, args.base, args.dtype))
+    add("--overwrite", action="store_true", help=OVERWRITE)

@@ -21,4 +21,3 @@ def arguments(add) -> None:
     add("--first-token-timeout", type=float, default=60.0, help="seconds to a stream's first token (default: 60)")
     add("--stall-timeout", type=float, default=60.0, help="seconds between two chunks of a stream (default: 60)")
     add("--drain", type=float, default=60.0, help="seconds that requests in flight get at the end (default: 60)")
-

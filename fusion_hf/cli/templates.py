@@ -1,21 +1,20 @@
 """`fusion-hf templates`: thought templates from the best answers."""
 
-from . import DEFAULT_ENCODER, ENCODER_HELP, chosen_llms, print_json
+from ._arguments import DEFAULT_ENCODER, ENCODER_HELP, OVERWRITE, names
 
 HELP = "thought templates from the best answers"
 EXAMPLE = "fusion-hf templates bench --model extractive --out templates"
-FIGURES = True
 
 
 def arguments(add) -> None:
     add("bench", help="FusionBench folder or Hub id, with responses")
     add("--model", default="extractive", help="LLM of --pool that summarises, or extractive (default; needs no LLM)")
-    add("--pool", help="pool file that names --model")
+    add("--pool", help="pool file that names --model; and the sizes, for --small")
     add("--select", default="perf", choices=("perf", "judge", "hybrid"), help="which right answers (default: perf)")
     add("--top-k", type=int, default=3, help="best answers shown to the summariser (default: 3)")
     add("--threshold", type=float, default=0.5, help="an answer is right from this score on (default: 0.5)")
     add("--small", action="store_true", help="learn from the small LLMs of the pool only")
-    add("--llms", help="learn from these LLMs only, comma-separated")
+    add("--llms", type=names, metavar="NAME,…", help="learn from these LLMs only")
     add("--split", default="train", help="split to learn from (default: train)")
     add("--response-tokens", type=int, default=512, help="tokens shown of each answer, head and tail (default: 512)")
     add("--encoder", default=DEFAULT_ENCODER, help=ENCODER_HELP)
@@ -23,15 +22,4 @@ def arguments(add) -> None:
     add("--concurrency", type=int, help="requests at once (default: what the backend says)")
     add("--dry-run", action="store_true", help="print the price and ask nothing")
     add("--out", required=True, help="folder of the templates and their index; replies are kept in OUT.replies")
-
-
-def run(args):
-    from ..thoughts.templates import build_templates
-
-    result = build_templates(
-        args.bench, args.out, model=args.model, pool=args.pool, select=args.select, top_k=args.top_k,
-        encoder=args.encoder, split=args.split, threshold=args.threshold, llms=chosen_llms(args),
-        response_tokens=args.response_tokens, dry_run=args.dry_run, max_usd=args.max_usd, concurrency=args.concurrency,
-    )  # fmt: skip
-    print_json(result)
-    return result
+    add("--overwrite", action="store_true", help=OVERWRITE)

@@ -1,6 +1,5 @@
 """`autofuse`: for every task the configuration to trust, as a fused system; then, once, what it scores on test."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,96 +10,85 @@ from ..distill.student import student_llm
 from ..errors import UserError
 from ..fused import FusedSystem, Thoughts, write_fused
 from ..fused.asking import recall
-from ..fused.card import write_fused_card
 from ..llms.pool import Pool, load_pool
 from ..logs.rewards import Scaling
 from ..logs.schema import split_candidate
 from ..logs.stats import mean, number
 from ..routers import Router, load_router
 from ..routers.train import fit_router
-from . import gather
+from .given import Source
 from .systems import Splits, System
 from .verdicts import measure_on_test
 from .winners import Winner, choose_by_task
 
 
-def autofuse(
+def fuse(
     bench: str | Path,
-    routers: Sequence[str],
-    logs: Sequence[str],
+    gathered: tuple[list[System], Splits, list[str]],
     out: str | Path,
     pool: Pool | str | Path,
-    thoughts: Mapping[str, Thoughts] | Thoughts | None = None,
-    students: Sequence[str] = (),
+    sources: Sequence[Source] = (),
+    thoughts: Mapping[str, Thoughts] | None = None,
+    adapters: Sequence[str | Path] = (),
     base: str | None = None,
-    combine: str | None = None,
-    gathered: tuple[list[System], Splits, list[str]] | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Choose on train and validation, write the fused system, and measure it on test.
+    """Choose among systems on train and validation, write the fused system, and measure it on test.
 
     Args:
-        bench: FusionBench folder or Hub id with train, partial_test (validation) and test.
-        routers, logs, combine: See `compare_bench`.
-        out: Folder of the fused system.
-        pool: How the LLMs are reached. LLMs that it lacks are taken from the pools that the collector left beside its
-            logs; configurations that need an LLM which is in none are left out, and the notes say so.
-        thoughts: What mode ``thought`` puts before a query, by LLM, or for every LLM of which the folder of its log
-            does not say how it was asked.
-        students: Folders that `fusion_hf.distill` wrote.
-        base: Name of their base in the pool; None reads it from each folder.
-        gathered: What `gather` gave for the same bench, routers and logs, to measure nothing twice; then `combine` is
-            not read.
+        bench: Its name, for the configuration.
+        gathered: What `gather` gave for it.
+        sources: The other logs that are among the systems.
+        thoughts: What mode ``thought`` puts before a query, by LLM; "" stands for every LLM of which the folder of its
+            log does not say how it was asked.
+        out, pool, adapters, base, overwrite: See `fusion_hf.autofuse`.
 
     Returns:
-        ``{"tasks": {TASK: {"system", "level", "incumbent", "performance", "queries", "gain", "gain_se", "gain_seen",
-        "gain_queries", "test": {"performance", "best_single", "difference", "low", "high", "verdict", "cost_usd",
-        "best_single_cost_usd", "queries"}}}, "test": {the same over all queries, "over_tasks",
-        "best_single_over_tasks", "recognised": {"tasks": SHARE, "performance"}}, "best_single": ID, "better": [TASK],
-        "not separated": [TASK], "worse": [TASK], "notes": [TEXT]}``. The first fields of a task are those of `Winner`.
-        ``recognised`` is for queries whose task is not given: how often it is recognised, and what the system scores.
+        The fields of `fusion_hf.comparison.verbs.Fused`.
 
     Raises:
         UserError: There is no validation split, or no configuration can be reached.
     """
-    splits = Splits.read(bench) if gathered is None else gathered[1]
+    systems, splits, notes = gathered
     if splits.validation is None:
         raise UserError(f"{bench}: expected a split partial_test to choose on, found none: nothing is chosen on test")
-    with tempfile.TemporaryDirectory() as temporary:
-        systems, _, notes = gathered or gather(splits, routers, logs, combine, temporary)
-        notes = list(notes)
-        llms = _all_llms(pool, logs, students, base)
-        shown = _all_thoughts(thoughts, logs, llms)
-        known = _deployable(systems, llms, shown, notes)
-        chosen = choose_by_task(splits, known)
-        recogniser = fit_router("best-per-task", splits.train, encoder="none", progress=False)
-        result = measure_on_test(splits, systems, known, chosen, _recognised(recogniser, splits.test.queries))
-        config = _config(bench, splits, known, chosen, result)
-        write_fused(out, config, llms, recogniser, shown)
-    write_fused_card(out)
+    notes = list(notes)
+    llms = _all_llms(pool, sources, adapters, base)
+    shown = _all_thoughts(thoughts or {}, sources, llms)
+    known = _deployable(systems, llms, shown, notes)
+    chosen = choose_by_task(splits, known)
+    recogniser = fit_router("best-per-task", splits.train, encoder="none", progress=False)
+    result = measure_on_test(splits, systems, known, chosen, _recognised(recogniser, splits.test.queries))
+    write_fused(out, _config(bench, splits, known, chosen, result), llms, recogniser, shown, overwrite)
     FusedSystem.from_pretrained(out)  # what cannot be read back was not made
     return result | {"notes": notes}
 
 
-def _all_llms(pool: Pool | str | Path, logs: Sequence[str], students: Sequence[str], base: str | None) -> Pool:
+def _all_llms(
+    pool: Pool | str | Path, sources: Sequence[Source], adapters: Sequence[str | Path], base: str | None
+) -> Pool:
     found = dict(load_pool(pool) if isinstance(pool, (str, Path)) else pool)
     known = Pool(found.values())
-    for folder in students:
+    for folder in adapters:
         llm = student_llm(folder, base, known)
         found[llm.name] = llm
-    for item in logs:
-        beside = Path(item.partition("=")[2]) / "pool.yaml"
-        if beside.is_file():
-            found = {**load_pool(beside), **found}
+    for folder in _folders(sources):
+        if (folder / "pool.yaml").is_file():
+            found = {**load_pool(folder / "pool.yaml"), **found}
     return Pool(found.values())
 
 
-def _all_thoughts(given: Mapping[str, Thoughts] | Thoughts | None, logs: Sequence[str], llms: Pool) -> dict:
+def _all_thoughts(given: Mapping[str, Thoughts], sources: Sequence[Source], llms: Pool) -> dict[str, Thoughts]:
     told: dict[str, Thoughts] = {}
-    for item in logs:
-        told |= recall(item.partition("=")[2])
-    if isinstance(given, Thoughts):
-        return dict.fromkeys(llms, given) | told
-    return told | dict(given or {})
+    for folder in _folders(sources):
+        told |= recall(folder)
+    if "" in given:
+        told = dict.fromkeys(llms, given[""]) | told
+    return told | {llm: thoughts for llm, thoughts in given.items() if llm}
+
+
+def _folders(sources: Sequence[Source]) -> list[Path]:
+    return [source.folder for source in sources if source.folder is not None]
 
 
 def _deployable(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from ..logs.arrays import RoutingData
 from ..logs.log import read_log
 from ..logs.rewards import pick
 from ..logs.schema import candidate_id
-from . import gather, read_logs
-from .logged import join
+from ..outputs import atomic_file, write_text
+from . import gather_systems, read_logs
+from .given import Routers, Source
+from .logged import AlignedLog, join
 from .scores import router_scores
 from .systems import Splits, System
 
@@ -24,44 +27,30 @@ NOBODY = "no_model_correct"  # as RouterBench says it
 _ANSWERS = ("query_id", "source_id", "llm", "mode", "response", "input_tokens", "output_tokens")
 
 
-def export(
+def export_file(
     form: str,
-    bench: str | Path,
-    out: str | Path,
-    routers: Sequence[str] = (),
-    logs: Sequence[str] = (),
-    system: str | None = None,
-    split: str = "test",
-) -> dict:
-    """Write a file in the format of another benchmark.
-
-    Args:
-        form: One of `FORMATS`: RouterArena's prediction file (JSON) of one system, RouterBench's wide table (CSV) of
-            all candidates, or LLMRouterBench's figures and RouterArena's score (JSON) of all systems.
-        bench, routers, logs: See `fusion_hf.comparison.compare_bench`.
-        out: The file.
-        system: Whose choices stand in the prediction file, as the comparison calls it; default: the only router, in
-            the scenario performance.
-        split: Of the wide table; the other formats are of the test split.
-
-    Returns:
-        ``{"format", "rows"}`` and, of LLMRouterBench, ``systems``: see `router_scores`.
-    """
+    bench: str | PathLike[str] | Splits,
+    out: Path,
+    routers: Routers | None,
+    sources: Sequence[Source],
+    system: str | None,
+    split: str,
+) -> tuple[int, dict | None]:
+    """See `fusion_hf.export`; returns the number of rows and, of LLMRouterBench, the figures of each system."""
     if form not in FORMATS:
         raise UserError(f"unknown format {form!r}: expected one of {', '.join(FORMATS)}")
-    out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    splits = Splits.read(bench)
+    splits = bench if isinstance(bench, Splits) else Splits.read(bench)
+    others = read_logs(sources, splits)
     if form == "routerbench":
-        return {"format": form, "rows": write_routerbench(splits, logs, out, split)}
-    systems, _, _ = gather(splits, routers, logs)
+        return write_routerbench(splits, sources, others, out, split), None
+    systems = gather_systems(splits, routers, others)[0]
     if form == "routerarena":
-        return {"format": form, "rows": write_routerarena(_chosen(systems, system), splits, logs, out)}
-    joined, _ = join(splits, read_logs(logs, splits), learn=False)
+        return write_routerarena(_chosen(systems, system), splits, sources, out), None
+    joined, _ = join(splits, others, learn=False)
     scores = router_scores(systems, splits, joined)
     result = {"format": form, "rows": len(scores), "systems": scores}
-    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    return result
+    write_text(out, json.dumps(result, indent=1) + "\n")
+    return len(scores), scores
 
 
 def _chosen(systems: Sequence[System], name: str | None) -> System:
@@ -69,20 +58,20 @@ def _chosen(systems: Sequence[System], name: str | None) -> System:
     if name is None:
         routed = [n for n in able if n.endswith("(performance)") and able[n].level == "query"]
         if len(routed) != 1:
-            raise UserError(f"--system: expected the name of one system, found none: one of {', '.join(able)}")
+            raise UserError(f"system: expected the name of one system, found none: one of {', '.join(able)}")
         name = routed[0]
     if name not in able:
-        raise UserError(f"--system {name}: expected a system that asks one candidate a query: {', '.join(able)}")
+        raise UserError(f"system: {name!r}: expected a system that asks one candidate a query: {', '.join(able)}")
     return able[name]
 
 
-def write_routerarena(system: System, splits: Splits, logs: Sequence[str], out: Path) -> int:
+def write_routerarena(system: System, splits: Splits, sources: Sequence[Source], out: Path) -> int:
     """The prediction file of a system, and beside it ``<name>.config.json``, which names the models; entries written.
 
     The global index is the query's id in its source, with the task before it where two tasks share one. What the log
     does not hold is null.
     """
-    answers = _answers(splits, logs, "test")
+    answers = _answers(splits, sources, "test")
     sources = [answers.source[q] for q in splits.test.query_ids]
     if len(set(sources)) < len(sources):
         sources = [f"{task}_{source}" for task, source in zip(splits.test.tasks, sources, strict=True)]
@@ -100,10 +89,10 @@ def write_routerarena(system: System, splits: Splits, logs: Sequence[str], out: 
                 "accuracy": None if np.isnan(score) else float(score),
             }
         )
-    out.write_text(json.dumps(rows, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    write_text(out, json.dumps(rows, ensure_ascii=False, indent=2) + "\n")
     models = sorted(set(picked.tolist()))
     config = {"pipeline_params": {"router_name": out.stem, "models": models}}
-    out.with_suffix(".config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    write_text(out.with_suffix(".config.json"), json.dumps(config, indent=2) + "\n")
     return len(rows)
 
 
@@ -134,28 +123,30 @@ class _Answers:
                 self.rows.setdefault((row["query_id"], candidate_id(row["llm"], row["mode"])), row)
 
 
-def _answers(splits: Splits, logs: Sequence[str], split: str) -> _Answers:
+def _answers(splits: Splits, sources: Sequence[Source], split: str) -> _Answers:
     """Of the queries of a split, from the bench and from other logs."""
     assert splits.source is not None  # they were read from there
     tables = [read_log(splits.source, split, columns=_ANSWERS)]
     known = pc.unique(tables[0]["query_id"])
-    for item in logs:
-        table = read_log(item.split("=", 1)[1], columns=_ANSWERS)
+    for source in sources:
+        table = source.read().select(list(_ANSWERS))
         tables.append(table.filter(pc.is_in(table["query_id"], value_set=known)))
     return _Answers(tables)
 
 
-def write_routerbench(splits: Splits, logs: Sequence[str], out: Path, split: str = "test") -> int:
+def write_routerbench(
+    splits: Splits, sources: Sequence[Source], others: Sequence[AlignedLog], out: Path, split: str = "test"
+) -> int:
     """RouterBench's wide table of a split with the candidates of the bench and of other logs; rows written.
 
     Prompts and responses are lists of one text, as there. ``fusion-hf import routerbench`` reads it back; a file with
     one task only is read as the task of the file's name.
     """
-    joined, _ = join(splits, read_logs(logs, splits), learn=False)
+    joined, _ = join(splits, others, learn=False)
     data = {"train": joined.train, "partial_test": joined.validation, "test": joined.test}.get(split)
     if data is None:
         raise UserError(f"{splits.source} has no split {split!r}: expected one of {', '.join(splits.sizes())}")
-    answers = _answers(splits, logs, split)
+    answers = _answers(splits, sources, split)
     columns: dict[str, list | np.ndarray] = {
         "sample_id": [answers.source[q] for q in data.query_ids],
         "prompt": [repr([query]) for query in data.queries],
@@ -167,7 +158,8 @@ def write_routerbench(splits: Splits, logs: Sequence[str], out: Path, split: str
         columns[f"{name}|model_response"] = [None if text is None else repr([text]) for text in texts]
     columns |= {f"{name}|total_cost": data.cost[:, j] for j, name in enumerate(data.candidates)}
     columns["oracle_model_to_route_to"] = _oracle(data)
-    pd.DataFrame(columns).to_csv(out, index=False)
+    with atomic_file(out) as new:
+        pd.DataFrame(columns).to_csv(new, index=False)
     return len(data)
 
 

@@ -10,7 +10,6 @@ import pyarrow as pa
 from ..errors import UserError
 from ..logs.arrays import RoutingData
 from ..logs.rewards import pick
-from ..logs.schema import split_candidate
 from ..logs.stats import mean
 from .systems import BEST_SINGLE, ORACLE, Splits, System, best_column, column_means, picked_system, took
 
@@ -71,16 +70,18 @@ class AlignedLog:
 
     Attributes:
         name: What the user calls it.
+        level: The level of all of its candidates, as the user says: one of `systems.LEVELS`.
         splits: Its answers in the order of the bench's splits and its own candidates; NaN where there is none.
         checked: Whether every validation query has a row.
     """
 
     name: str
+    level: str
     splits: Splits
     checked: bool
 
     @classmethod
-    def align(cls, name: str, table: pa.Table, splits: Splits) -> "AlignedLog":
+    def align(cls, name: str, level: str, table: pa.Table, splits: Splits) -> "AlignedLog":
         """Put a log beside the bench; raises `UserError` when a test query has no row in it."""
         data = RoutingData.from_table(table)
         place = {q: i for i, q in enumerate(data.query_ids)}
@@ -94,17 +95,7 @@ class AlignedLog:
         aligned = Splits(
             _align(data, place, splits.train), validation, _align(data, place, splits.test), splits.overlap, other
         )
-        return cls(name, aligned, checked)
-
-    def level(self, column: int) -> str:
-        """Level of one of its candidates: by the name of the log, else by its mode, else by a "+" in its LLM."""
-        for level in ("thought", "model"):
-            if self.name.startswith(level):
-                return level
-        llm, mode = split_candidate(self.splits.test.candidates[column])
-        if mode == "thought":
-            return "thought"
-        return "model" if "+" in llm else "single"
+        return cls(name, level, aligned, checked)
 
 
 def _align(data: RoutingData, place: dict[str, int], split: RoutingData) -> RoutingData:
@@ -126,7 +117,7 @@ def log_systems(log: AlignedLog) -> list[System]:
     several, result = len(log.splits.test.candidates) > 1, []
     for column, candidate in enumerate(log.splits.test.candidates):
         label = f"{log.name}: {candidate}" if several else log.name
-        system = constant_system(label, log.level(column), log.splits, column)
+        system = constant_system(label, log.level, log.splits, column)
         result.append(system if log.checked else replace(system, validation=None, validation_cost=None))
     return result
 
@@ -143,7 +134,7 @@ def join(splits: Splits, logs: Sequence[AlignedLog], learn: bool = True) -> tupl
         part, kept = log.splits, []
         train = part.train.performance.copy()
         for column, name in enumerate(part.test.candidates):
-            if log.level(column) == "model":
+            if log.level == "model":
                 train[:, column] = np.nan
             learnable = ~np.isnan(train[:, column]).all()
             if part.validation is not None:

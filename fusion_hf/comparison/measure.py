@@ -17,7 +17,7 @@ LEVEL = 0.95
 
 
 def measure(systems: Sequence[System], splits: Splits) -> dict:
-    """The content of ``report.json`` but for its title; see `compare_bench` for its shape."""
+    """The content of ``report.json`` but for its title; see `fusion_hf.comparison.verbs.Comparison`."""
     tasks = splits.test.tasks
     resamples = Resamples(tasks)
     sums, rewards = _Sums(systems, resamples), scenario_rewards(systems, splits, resamples)

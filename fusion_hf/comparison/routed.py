@@ -33,8 +33,8 @@ def router_systems(name: str, folder: str | Path, splits: Splits) -> list[System
     unknown = sorted(set(router.candidates) - set(splits.test.candidates))
     if unknown:
         raise UserError(
-            f"router {name}: its candidate {unknown[0]!r} is not in the log: add the log with its answers (--log), or "
-            "take the candidate out (fusion-hf remove-llm)"
+            f"router {name}: its candidate {unknown[0]!r} is not in the log: add the log with its answers, or take "
+            "the candidate out (fusion-hf remove-llm)"
         )
     # Queries are encoded once for all scenarios, and the comparison of another router finds them in the cache.
     test = predict(router, splits.test.queries)
@@ -137,7 +137,7 @@ def combination(
         encoder: See `fit_router`.
     """
     if get_kind(kind).needs_answers:
-        raise UserError(f"--combine {kind}: expected a kind that needs no answers, such as fusion")
+        raise UserError(f"combine: {kind!r}: expected a kind that needs no answers, such as fusion")
     data, fold = _training(splits)
     vectors = None
     if encoder != NONE:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from ..errors import UserError
 from ..logs.select import Answers, rank_answers
+from ..outputs import atomic_folder
 from ..tasks import with_mode
 from .select import (
     Choice,
@@ -92,7 +93,7 @@ def preference_dataset(table: pa.Table, choice: Choice | None = None, exclude: p
     """
     choice = choice or Choice()
     if choice.select == "baseline":
-        raise UserError("--format preference compares answers of LLMs: use --select perf, judge or hybrid")
+        raise UserError("format: preference compares answers of LLMs: select perf, judge or hybrid")
     table = read_columns(table)
     answers = Answers.of(table)
     prompt = query_and_mode(table, answers)
@@ -167,24 +168,25 @@ def hold_out(dataset, share: float):
     return dataset.select(np.flatnonzero(~held)), dataset.select(np.flatnonzero(held))
 
 
-def save(dataset, counts: dict, out: str | Path, validation=None, tokenizer: str | None = None) -> Path:
+def save(
+    dataset, counts: dict, out: str | Path, validation=None, tokenizer: str | None = None, overwrite: bool = False
+) -> Path:
     """Write a dataset as a folder that ``load_dataset(out)`` reads (Parquet and a card); returns the folder.
 
     Args:
         validation: Becomes the split ``validation``.
         tokenizer: Who counted the column ``tokens``; None means the log did.
+        overwrite: Also where the folder holds something else; see `fusion_hf.outputs`.
     """
     from .card import data_card
 
-    out = Path(out)
-    (out / "data").mkdir(parents=True, exist_ok=True)
-    for old in (out / "data").glob("*.parquet"):
-        old.unlink()
-    for split, rows in (("train", dataset), ("validation", validation)):
-        if rows is not None:
-            rows.to_parquet(str(out / "data" / f"{split}-00000.parquet"))
-    (out / "README.md").write_text(data_card(dataset, counts, validation, tokenizer), encoding="utf-8")
-    return out
+    with atomic_folder(out, "training data", overwrite) as new:
+        (new / "data").mkdir()
+        for split, rows in (("train", dataset), ("validation", validation)):
+            if rows is not None:
+                rows.to_parquet(str(new / "data" / f"{split}-00000.parquet"))
+        (new / "README.md").write_text(data_card(dataset, counts, validation, tokenizer), encoding="utf-8")
+    return Path(out)
 
 
 def _messages(role: str, texts: list[str]) -> list[list[dict]]:

@@ -6,11 +6,14 @@ from pathlib import Path
 
 from ..errors import UserError, require
 from ..llms.gguf import load_causal_lm, load_tokenizer
+from ..outputs import atomic_folder, check_folder
 from .report import REPORT, RESULTS
 from .training import first_line
 
 
-def merge(adapter: str | Path, out: str | Path, base: str | None = None, dtype: str = "auto") -> Path:
+def merge(
+    adapter: str | Path, out: str | Path, base: str | None = None, dtype: str = "auto", overwrite: bool = False
+) -> Path:
     """Write the base model with a LoRA adapter merged into its weights, and its tokenizer; returns the folder.
 
     Args:
@@ -18,6 +21,7 @@ def merge(adapter: str | Path, out: str | Path, base: str | None = None, dtype: 
         out: Folder of the model; it must not be the adapter's.
         base: Folder or Hub id of the base; None takes what the adapter says.
         dtype: Of the weights; ``auto`` keeps the base's.
+        overwrite: Also where `out` holds something else; see `fusion_hf.outputs`.
 
     Raises:
         UserError: There is no adapter, or it or its base cannot be loaded.
@@ -28,7 +32,8 @@ def merge(adapter: str | Path, out: str | Path, base: str | None = None, dtype: 
     if not config.is_file():
         raise UserError(f"{adapter}: expected a LoRA adapter (adapter_config.json), found none")
     if adapter.resolve() == out.resolve():
-        raise UserError(f"{out} is the adapter itself: give another folder to --out")
+        raise UserError(f"{out} is the adapter itself: give another folder")
+    check_folder(out, "model", overwrite)
     base = base or json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
     try:
         model = load_causal_lm(base, dtype=dtype)
@@ -39,9 +44,10 @@ def merge(adapter: str | Path, out: str | Path, base: str | None = None, dtype: 
         raise
     except (OSError, ValueError) as error:
         raise UserError(f"{adapter} cannot be merged into {base}: {first_line(error)}") from error
-    model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
-    for name in (REPORT, RESULTS, "README.md"):
-        if (adapter / name).is_file():
-            shutil.copy2(adapter / name, out / name)
+    with atomic_folder(out, "model", overwrite) as new:
+        model.save_pretrained(new)
+        tokenizer.save_pretrained(new)
+        for name in (REPORT, RESULTS, "README.md"):
+            if (adapter / name).is_file():
+                shutil.copy2(adapter / name, new / name)
     return out

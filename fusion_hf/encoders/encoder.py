@@ -84,7 +84,7 @@ class TextEncoder:
         if progress:
             from tqdm import tqdm
 
-            starts = tqdm(starts, desc="encode", unit="batch")
+            starts = tqdm(starts, desc="encode", unit="batch", disable=None)
         device = next(self.model.parameters()).device
         for start in starts:
             rows = order[start : start + batch_size]

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ..errors import UserError
+from ..outputs import atomic_folder
 from .encoder import TextEncoder, load_encoder
 
 # A LayerNorm with an epsilon that dwarfs every variance divides by a constant, and its weight undoes that: without
@@ -62,10 +63,11 @@ def token_weights(count: int) -> np.ndarray:
     return (_RARE / (_RARE + probability)).astype(np.float32)
 
 
-def save_static(encoder: TextEncoder, folder: str | Path) -> None:
-    """Write model and tokenizer; `load_encoder` and `AutoModel` read the folder."""
-    encoder.model.save_pretrained(folder)
-    encoder.tokenizer.save_pretrained(folder)
+def save_static(encoder: TextEncoder, folder: str | Path, overwrite: bool = False) -> None:
+    """Write model and tokenizer; `load_encoder` and `AutoModel` read the folder. See `fusion_hf.outputs`."""
+    with atomic_folder(folder, "encoder", overwrite) as new:
+        encoder.model.save_pretrained(new)
+        encoder.tokenizer.save_pretrained(new)
 
 
 @torch.inference_mode()
@@ -81,7 +83,9 @@ def _encode_tokens(teacher: TextEncoder, ids: Sequence[int], batch_size: int, pr
     model = teacher.model.get_encoder() if teacher.model.config.is_encoder_decoder else teacher.model
     model.eval()
     parts = []
-    for start in tqdm(range(0, len(ids), batch_size), desc="distil tokens", unit="batch", disable=not progress):
+    for start in tqdm(
+        range(0, len(ids), batch_size), desc="distil tokens", unit="batch", disable=None if progress else True
+    ):
         tokens = torch.tensor([[*head, i, *tail] for i in ids[start : start + batch_size]], device=device)
         hidden = model(input_ids=tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state.float()
         parts.append(torch.nn.functional.normalize(hidden.mean(1), dim=1).double().cpu().numpy())

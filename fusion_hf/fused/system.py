@@ -16,6 +16,7 @@ from ..llms.pool import Pool, load_pool
 from ..logs.rewards import SCENARIOS
 from ..logs.schema import split_candidate
 from ..logs.shards import latest_rows
+from ..outputs import atomic_folder
 from ..pushable import Pushable
 from ..routers import Router, load_router
 from ..routers.chats import Chat, as_texts
@@ -327,7 +328,9 @@ class FusedSystem(Pushable):
         """Copy the whole system to a folder."""
         target = Path(save_directory)
         if target.resolve() != self.folder.resolve():
-            shutil.copytree(self.folder, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".cache", ".git*"))
+            ignored = shutil.ignore_patterns(".cache", ".git*")
+            with atomic_folder(target, "fused", overwrite=True) as new:
+                shutil.copytree(self.folder, new, dirs_exist_ok=True, ignore=ignored)
 
 
 def _kept(router: Router, one: Asked) -> list[str]:

@@ -8,9 +8,11 @@ from typing import Any
 
 from ..errors import UserError
 from ..llms.pool import LLM, Pool, save_pool
+from ..outputs import atomic_folder
 from ..routers import Router, load_router
 from .asking import Thoughts
-from .config import CONFIG_FILE, POOL_FILE, llms_of, read_config, write_config
+from .card import write_fused_card
+from .config import POOL_FILE, llms_of, read_config, write_config
 
 COPIED_BYTES = 512 << 20
 """Models of this machine up to this size go into the folder; of a larger one the pool keeps the path."""
@@ -18,44 +20,42 @@ RECOGNISER = "routers/tasks"
 
 
 def write_fused(
-    out: str | Path, config: Mapping[str, Any], pool: Pool, recogniser: Router, thoughts: Mapping[str, Thoughts]
+    out: str | Path,
+    config: Mapping[str, Any],
+    pool: Pool,
+    recogniser: Router,
+    thoughts: Mapping[str, Thoughts],
+    overwrite: bool = False,
 ) -> Path:
     """Write the folder of a fused system.
 
     Args:
-        out: The folder. A fused system that lies there is replaced; any other content is refused.
+        out: The folder; a fused system that lies there is replaced.
         config: The configuration as `read_config` returns it, but with the routers of its systems where they lie now,
             and without ``recogniser`` and ``thoughts``.
         pool: How the LLMs are reached; those that the system does not need are left out.
         recogniser: Router whose groups are the tasks.
         thoughts: What mode ``thought`` puts before a query, by LLM.
+        overwrite: Also where the folder holds something else; see `fusion_hf.outputs`.
 
     Raises:
-        UserError: The pool lacks an LLM, or a thing to copy is missing.
+        UserError: The folder holds something else, the pool lacks an LLM, or a thing to copy is missing.
     """
-    out = Path(out).resolve()  # the pool file tells models in its folder by their absolute paths
-    if out.exists() and any(out.iterdir()) and not (out / CONFIG_FILE).is_file():
-        raise UserError(
-            f"{out}: expected an empty folder or an old fused system, found other files: give another --out"
-        )
-    part = out.with_name(f"{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    recogniser.save_pretrained(part / RECOGNISER)
-    places = _copy_routers(config["systems"], part)
-    systems = {
-        name: {**spec, "router": places[spec["router"]]} if spec["kind"] == "router" else spec
-        for name, spec in config["systems"].items()
-    }
-    needed = llms_of(dict(config))
-    shown = {llm: t for llm, t in thoughts.items() if llm in needed}
-    settings = _copy_templates(shown, part)
-    write_config(part, {**config, "systems": systems, "recogniser": RECOGNISER, "thoughts": settings})
-    save_pool(_copy_models([pool.get_llm(name) for name in needed], part), part / POOL_FILE)
-    read_config(part)
-    shutil.rmtree(out, ignore_errors=True)
-    part.rename(out)
-    return out
+    with atomic_folder(out, "fused", overwrite) as part:
+        recogniser.save_pretrained(part / RECOGNISER)
+        places = _copy_routers(config["systems"], part)
+        systems = {
+            name: {**spec, "router": places[spec["router"]]} if spec["kind"] == "router" else spec
+            for name, spec in config["systems"].items()
+        }
+        needed = llms_of(dict(config))
+        shown = {llm: t for llm, t in thoughts.items() if llm in needed}
+        settings = _copy_templates(shown, part)
+        write_config(part, {**config, "systems": systems, "recogniser": RECOGNISER, "thoughts": settings})
+        save_pool(_copy_models([pool.get_llm(name) for name in needed], part), part / POOL_FILE)
+        read_config(part)
+        write_fused_card(part)
+    return Path(out)
 
 
 def _free(folder: Path, wanted: str) -> Path:

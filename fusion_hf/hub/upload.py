@@ -69,21 +69,8 @@ def push(
         UserError: The folder cannot be pushed as it is (see `stage`), or the Hub refused, with its reason in one line.
     """
     from huggingface_hub import HfApi, get_token
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-    kind, repo_type = kind_of(path)
-    if pull_request and revision is not None:
-        raise UserError("a pull request is always opened against main: expected revision or pull_request, found both")
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise UserError(f"{repo_id!r}: expected a Hub id such as user/name: {str(error).splitlines()[0]}") from None
-    name = Path(path).resolve().name
-    if kind == "metric" and repo_id.rpartition("/")[2] != name:
-        raise UserError(
-            f"{repo_id}: expected a repository called {name}, because evaluate looks for a file of its name"
-        )
+    kind, repo_type = check_target(path, repo_id, revision, pull_request)
     api = HfApi(token=token)
     if "/" not in repo_id:
         repo_id = f"{_asked(api.whoami, repo_id, 'nothing was pushed')['name']}/{repo_id}"
@@ -100,6 +87,28 @@ def push(
         )
         _asked(lambda: _verify(api, Path(folder), repo_id, repo_type, commit), repo_id, "pushed, but not verified")
     return str(commit.pr_url or commit.commit_url)
+
+
+def check_target(
+    path: str | Path, repo_id: str, revision: str | None = None, pull_request: bool = False
+) -> tuple[str, str]:
+    """What `kind_of` says of the folder, if it can be pushed under that name; the Hub is not asked."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    kind, repo_type = kind_of(path)
+    if pull_request and revision is not None:
+        raise UserError("a pull request is always opened against main: expected revision or pull_request, found both")
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise UserError(f"{repo_id!r}: expected a Hub id such as user/name: {str(error).splitlines()[0]}") from None
+    name = Path(path).resolve().name
+    if kind == "metric" and repo_id.rpartition("/")[2] != name:
+        raise UserError(
+            f"{repo_id}: expected a repository called {name}, because evaluate looks for a file of its name"
+        )
+    return kind, repo_type
 
 
 def _asked(call: Callable[[], T], repo_id: str, state: str) -> T:

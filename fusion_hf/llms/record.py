@@ -73,7 +73,7 @@ class Progress:
 
     def __init__(self, requests: Iterable[Request], total: int | None, shown: bool):
         total = len(requests) if total is None and isinstance(requests, Sequence) else total
-        self._bar = tqdm(total=total, desc="collect", unit="row", disable=not shown, dynamic_ncols=True)
+        self._bar = tqdm(total=total, desc="collect", unit="row", disable=None if shown else True, dynamic_ncols=True)
 
     def __enter__(self) -> "Progress":
         self._bar.__enter__()

@@ -43,7 +43,7 @@ def grade_table(
     work = list(places)
     grades: list = [None] * len(work)
     slow = [i for i, key in enumerate(work) if key[0] in _SLOW]
-    bar = tqdm(total=len(work), desc="grading", unit="answer", disable=not progress)
+    bar = tqdm(total=len(work), desc="grading", unit="answer", disable=None if progress else True)
 
     def one(i: int) -> None:
         grades[i] = grade(*work[i], version=version)

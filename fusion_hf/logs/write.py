@@ -78,7 +78,7 @@ def write_folder(
         with _removed_on_error(out) as new:
             for split, table in rows.items():
                 tasks = _rows_by_task(table)
-                shown = tqdm(tasks.items(), desc=f"writing {split}", unit="task", disable=table.num_rows < MANY)
+                shown = tqdm(tasks.items(), desc=f"writing {split}", unit="task", disable=table.num_rows < MANY or None)
                 for task, order in shown:
                     part, report = table, Merged(added=len(order))
                     if (task, split) in files:

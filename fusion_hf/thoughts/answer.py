@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..llms.gguf import load_causal_lm, load_tokenizer, split_gguf
-from ..llms.pool import LLM, load_pool
+from ..llms.pool import LLM, Pool, load_pool
 from ..llms.prepare import check_paid
 from .ask import Chat, ask
 from .index import Hit, TemplateIndex
@@ -135,7 +135,7 @@ def think_with(
     templates: str | Path,
     queries: Sequence[str],
     model: str,
-    pool: str | Path | None = None,
+    pool: Pool | str | Path | None = None,
     k: int = 3,
     style: str = "thought",
     max_tokens: int = 256,
@@ -150,7 +150,7 @@ def think_with(
             does not say what its answers may cost.
     """
     if pool is not None:
-        llm = load_pool(pool).get_llm(model)
+        llm = (pool if isinstance(pool, Pool) else load_pool(pool)).get_llm(model)
         check_paid(llm, max_usd)
     index = None if style == "zero-shot" else TemplateIndex.from_pretrained(templates)
     search["prompts"] = load_prompts(prompts)
@@ -171,7 +171,7 @@ def _by_pipeline(queries, index, model, k, style, max_tokens, search) -> list[Th
 
     task = register()
     if not Path(model).exists() and (model.count("/") != 1 or model.startswith((".", "/", "~"))):
-        raise UserError(f"{model}: expected a model folder or a Hub id, found neither; an LLM of a pool needs --pool")
+        raise UserError(f"{model}: expected a model folder or a Hub id, found neither; an LLM of a pool needs the pool")
     settings = GenerationConfig(do_sample=False, max_new_tokens=max_tokens)
     given: dict[str, Any] = {"model": model}
     if split_gguf(model)[1]:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from ..encoders.encoder import DEFAULT_ENCODER
 from ..errors import UserError
+from ..outputs import atomic_folder
 from .extract import ExtractiveSummariser
 from .files import COLUMNS
 from .select import candidates_of, select_answers
@@ -143,7 +144,7 @@ def build_templates(
     bench: str | Path,
     out: str | Path,
     model: str = "extractive",
-    pool: str | Path | None = None,
+    pool: Any = None,
     select: str = "perf",
     top_k: int = 3,
     encoder: str = DEFAULT_ENCODER,
@@ -152,6 +153,7 @@ def build_templates(
     llms: Collection[str] | None = None,
     response_tokens: int = RESPONSE_TOKENS,
     dry_run: bool = False,
+    overwrite: bool = False,
     **running: Any,
 ) -> dict[str, Any]:
     """Make the templates of a FusionBench, embed them, and save them with their index to `out`.
@@ -161,6 +163,7 @@ def build_templates(
             the same command resumes after a kill.
         response_tokens: The LLM is shown at most so many tokens of each response.
         dry_run: Only price it; nothing is asked, and nothing is written.
+        overwrite: Also where `out` holds something else; see `fusion_hf.outputs`.
         **running: Options of the collector; see `make_templates`, also for the other arguments.
 
     Returns:
@@ -179,15 +182,15 @@ def build_templates(
         plan = summariser.plan(solved) if isinstance(summariser, LLMSummariser) else {"usd_input": 0.0, "usd_most": 0.0}
         return {"read": len(solved) + sum(dropped.values()), "dropped": dropped, "plan": plan}
     made = make_templates(table, summariser, select, top_k, threshold=threshold, llms=llms, **running)
-    TemplateIndex.build(made.dataset, encoder).save_pretrained(out)
+    with atomic_folder(out, "templates", overwrite) as new:
+        TemplateIndex.build(made.dataset, encoder).save_pretrained(new)
     return made.counts
 
 
-def _llm_summariser(
-    model: str, pool: str | Path | None, out: str | Path, response_tokens: int = RESPONSE_TOKENS
-) -> LLMSummariser:
-    from ..llms.pool import load_pool
+def _llm_summariser(model: str, pool: Any, out: str | Path, response_tokens: int = RESPONSE_TOKENS) -> LLMSummariser:
+    from ..llms.pool import Pool, load_pool
 
     if pool is None:
-        raise UserError(f"model {model!r}: expected a pool file that names it: pass --pool FILE, or use extractive")
-    return LLMSummariser(load_pool(pool).get_llm(model), Path(f"{Path(out)}.replies"), response_tokens)
+        raise UserError(f"model {model!r}: expected a pool that names it, found none: give a pool, or use extractive")
+    known = pool if isinstance(pool, Pool) else load_pool(pool)
+    return LLMSummariser(known.get_llm(model), Path(f"{Path(out)}.replies"), response_tokens)

@@ -125,7 +125,7 @@ class Backend(GatheringBackend):
     def generate(self, rows: list[list[int]], settings: list[Settings], progress: bool = False) -> list[Reply]:
         """Answer prompts that have the same settings, in batches of like length."""
         replies: list[Reply | None] = [None] * len(rows)
-        bar = tqdm(total=len(rows), desc=self.name, unit="answer", disable=not progress)
+        bar = tqdm(total=len(rows), desc=self.name, unit="answer", disable=None if progress else True)
         with self._shared.lock, torch.inference_mode(), bar:
             for batch, max_tokens in self._batches([len(r) for r in rows], settings[0].max_tokens):
                 if self.closing.is_set():  # nobody waits for the rest

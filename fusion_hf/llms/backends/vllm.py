@@ -1,6 +1,7 @@
 """vLLM in this process (`vllm.LLM`): concurrent chats are handed over together, and vLLM batches them itself."""
 
 import asyncio
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -56,7 +57,9 @@ class Backend(GatheringBackend):
         """Hand all prompts to vLLM, which batches them itself."""
         began = time.perf_counter()
         prompts = [{"prompt_token_ids": ids} for ids in rows]
-        outputs = self.engine.generate(prompts, [self._sampling(s) for s in settings], use_tqdm=progress)
+        outputs = self.engine.generate(
+            prompts, [self._sampling(s) for s in settings], use_tqdm=progress and sys.stderr.isatty()
+        )
         seconds = time.perf_counter() - began
         return [
             Reply(

@@ -73,7 +73,7 @@ def audit_tables(
         "re-grading": lambda table, split: regrading(table, split, regrade),
     }
     for split, table in tables.items():
-        for name, check in tqdm(checks.items(), desc=f"checking {split}", disable=table.num_rows < MANY):
+        for name, check in tqdm(checks.items(), desc=f"checking {split}", disable=table.num_rows < MANY or None):
             found = check(table, split)
             if isinstance(found, str):
                 skipped[f"{name} ({split})"] = found

@@ -53,7 +53,9 @@ def line_blocks(path: Path, size: int) -> Iterator[tuple[int, bytes]]:
     with open_binary(path) as file:
         size_on_disk = path.stat().st_size
         whole = None if path.suffix == ".gz" else size_on_disk
-        bar = tqdm(total=whole, desc=f"reading {path.name}", unit="B", unit_scale=True, disable=size_on_disk < BIG)
+        bar = tqdm(
+            total=whole, desc=f"reading {path.name}", unit="B", unit_scale=True, disable=size_on_disk < BIG or None
+        )
         while True:
             try:
                 block = file.read(size)

@@ -28,7 +28,7 @@ def read(path: str | Path, task: str | None = None) -> ImportResult:
     newest: dict[tuple[str, str, str], tuple[str, Path]] = {}
     sizes: dict[Path, int] = {}
     files = files_of(path, (".json",), deep=True)
-    for file in tqdm(files, desc="looking", unit="file", disable=len(files) < 100):
+    for file in tqdm(files, desc="looking", unit="file", disable=len(files) < 100 or None):
         data = _run(file)
         sizes[file] = len(data["records"])
         result.read += sizes[file]
@@ -42,7 +42,9 @@ def read(path: str | Path, task: str | None = None) -> ImportResult:
         else:
             result.add(result.dropped, "an older run of the same model", sizes[file])
     parts: dict[str, list] = {}
-    for (name, split, llm), (_, file) in tqdm(sorted(newest.items()), desc="reading", disable=len(newest) < 100):
+    for (name, split, llm), (_, file) in tqdm(
+        sorted(newest.items()), desc="reading", disable=len(newest) < 100 or None
+    ):
         rows = [_row(row, f"{file}, record {i}") for i, row in enumerate(_run(file)["records"])]
         result.add(result.notes, "cells without a score", sum(row["performance"] is None for row in rows))
         result.add(result.notes, "records that failed", sum(row["error"] is not None for row in rows))

@@ -225,7 +225,9 @@ def _program_answers(work: Sequence[tuple[str, str]], progress: bool) -> list[st
         for q, r in work
     ]
     todo = [i for i, key in enumerate(keys) if key not in known]
-    with tqdm(total=len(todo), desc="running programs", unit="program", disable=not (progress and todo)) as bar:
+    with tqdm(
+        total=len(todo), desc="running programs", unit="program", disable=None if progress and todo else True
+    ) as bar:
         for start in range(0, len(todo), 200):
             part = todo[start : start + 200]
             with ThreadPoolExecutor(max(1, min(2, len(os.sched_getaffinity(0))))) as pool:

@@ -117,7 +117,7 @@ def _bar(items, progress: bool):
         return items
     from tqdm import tqdm
 
-    return tqdm(items, desc="folds", unit="fold")
+    return tqdm(items, desc="folds", unit="fold", disable=None)
 
 
 def _cv_result(got, names, seconds, prepared, folds, scenario, lone) -> dict:

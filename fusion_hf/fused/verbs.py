@@ -1,0 +1,216 @@
+"""`fusion_hf.ask` and `fusion_hf.collect`: the functions of the commands that ask LLMs."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any
+
+from ..checks import check_amount, check_choice, check_count, check_seed
+from ..errors import UserError
+from ..llms.collect import ENGINES, collect_tasks
+from ..llms.pool import Pool, load_pool
+from ..llms.record import Summary
+from ..llms.requests import Plan
+from ..logs.store import SPLITS
+from ..outputs import check_folder, mark_folder
+from ..results import Result, jsonable
+from ..routers.chats import Chat, as_texts
+from ..tasks import TASKS
+from ..tasks.modes import MODES, PLAIN_MODES
+from ..terminal import say
+from .asking import Thoughts, remember
+from .system import FusedAnswer, FusedDecision, FusedSystem
+
+Place = str | PathLike[str]
+
+
+@dataclass
+class Answers(Result):
+    """Answers of a fused system, or who would answer.
+
+    Attributes:
+        queries: The texts that were asked.
+        answers: One for each query; [] where only the plan was asked for.
+        decisions: Who answers each query, and what the log lets one expect of it.
+    """
+
+    queries: list[str]
+    answers: list[FusedAnswer]
+    decisions: list[FusedDecision] = field(metadata={"json": False})
+
+    def to_dict(self) -> Any:
+        """A list with a dict for each query: its answer, or the decision."""
+        return [jsonable(item.to_dict()) for item in self.answers or self.decisions]
+
+    def table(self) -> list[dict[str, Any]]:
+        """A row a query."""
+        rows = [{"query": q, **d.to_dict()} for q, d in zip(self.queries, self.decisions, strict=True)]
+        for row, answer in zip(rows, self.answers, strict=False):
+            row |= {"text": answer.text, "error": answer.error, "paid": answer.cost}
+        return rows
+
+    def __str__(self) -> str:
+        if self.answers:
+            return "\n".join(f"[{a.decision.candidate}] {a.text if a.error is None else a.error}" for a in self.answers)
+        lines = []
+        for query, d in zip(self.queries, self.decisions, strict=True):
+            cost = "cost not known" if d.cost is None else f"{d.cost:.3g} USD"
+            asked = " ".join(query[:80].split())
+            lines.append(f"{d.candidate}\t{d.task}, by {d.system}: {d.performance:.3f}, {cost}\t{asked}")
+        return "\n".join(lines)
+
+
+@dataclass
+class Collected(Result):
+    """What a run of the collector did, or what it would cost.
+
+    Attributes:
+        out: Folder of the shards.
+        figures: Of a `Summary` or, of a dry run, of a `Plan`. This is what `to_dict` gives.
+        dry_run: Whether nothing was asked.
+    """
+
+    out: str
+    figures: dict[str, Any]
+    dry_run: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures."""
+        return jsonable(self.figures)
+
+
+def ask(
+    fused: Place | FusedSystem,
+    queries: Sequence[str | Chat] | str,
+    task: str | None = None,
+    plan: bool = False,
+    scenario: str | None = None,
+    max_cost: float | None = None,
+    candidates: Collection[str] | None = None,
+    pool: Pool | Place | None = None,
+    keys: bool = False,
+    max_usd: float | None = None,
+) -> Answers:
+    """Answer queries by a fused system: each by the configuration that won on its task.
+
+    Args:
+        fused: Folder of `autofuse`, a Hub id, or a `FusedSystem`.
+        queries: Texts or chats.
+        task: Of the queries; default: it is recognised.
+        plan: Only say who would answer.
+        scenario: Another trade-off: ``performance``, ``balance`` or ``cost``.
+        max_cost: USD that one answer may be expected to cost.
+        candidates: Choose among these only.
+        pool: A pool of your own, in place of the system's.
+        keys: Let the system's own pool have your API keys sent as it says.
+        max_usd: Stop before this much is spent.
+    """
+    check_amount("max_cost", max_cost)
+    check_amount("max_usd", max_usd)
+    queries = [queries] if isinstance(queries, str) else list(queries)
+    if not isinstance(fused, FusedSystem):
+        fused = FusedSystem.from_pretrained(fused, pool=pool, keys=keys or None)
+    elif pool is not None:
+        fused = FusedSystem(fused.folder, load_pool(pool) if isinstance(pool, (str, PathLike)) else pool)
+    how: dict[str, Any] = {"scenario": scenario, "max_cost": max_cost, "candidates": candidates}
+    texts = as_texts(queries)
+    if plan:
+        return Answers(texts, [], fused.plan(queries, task, **how))
+    answers = fused(queries, task, **how, max_usd=max_usd)
+    return Answers(texts, answers, [answer.decision for answer in answers])
+
+
+def collect(
+    pool: Pool | Place,
+    tasks: Sequence[str] | str,
+    out: Place,
+    split: str = "train",
+    limit: int | None = None,
+    modes: Sequence[str] | None = None,
+    templates: Place | None = None,
+    k: int = 3,
+    max_words: int | None = None,
+    source: Place | None = None,
+    prompt_version: str = "plain",
+    seed: int = 0,
+    max_usd: float | None = None,
+    concurrency: int | None = None,
+    engine: str = "asyncio",
+    dry_run: bool = False,
+    overwrite: bool = False,
+) -> Collected:
+    """Ask every LLM of a pool the queries of tasks, in every mode; the same call resumes.
+
+    Args:
+        pool: LLMs, prices, how to reach them: a pool file, or a pool.
+        tasks: Names, or paths of files that define a task; ``all``.
+        out: Folder of append-only shards.
+        split: ``train``, ``partial_test`` or ``test`` of each task.
+        limit: Queries of each task; default: all of them.
+        modes: Any of ``direct``, ``think`` and ``thought``; default: direct and think, which asks and pays twice.
+        templates: Thought templates (folder or Hub id) that mode ``thought`` puts before each query.
+        k: In mode ``thought``, templates before a query.
+        max_words: In mode ``thought``, drop the least similar templates of a longer prompt.
+        source: Rows in the columns of the task's source, instead of the Hub: a file, or a folder of files named by
+            split; for several tasks a folder with one of these in ``<task>/``.
+        prompt_version: ``paper``: the published prompts, whose example of an answer weak LLMs copy; ``plain``: the same
+            without it.
+        seed: Draws the queries of `limit`.
+        max_usd: Stop before this much is spent.
+        concurrency: Requests at once for an endpoint; default: what its backend says.
+        engine: ``asyncio``, or ``ray``: Ray Data on a cluster (extra ray).
+        dry_run: Only say what it costs.
+        overwrite: Write into `out` though it holds something else; see `fusion_hf.outputs`.
+    """
+    for name, value, least in (("limit", limit, 1), ("max_words", max_words, 1), ("concurrency", concurrency, 1)):
+        check_count(name, value, least, optional=True)
+    check_count("k", k)
+    check_seed(seed)
+    check_amount("max_usd", max_usd)
+    check_choice("split", split, SPLITS)
+    check_choice("engine", engine, ENGINES)
+    for mode in modes or ():
+        check_choice("modes", mode, MODES)
+    asked = tuple(modes or PLAIN_MODES)
+    if templates is None and "thought" in asked:
+        raise UserError("modes: thought needs thought templates, found none: give templates")
+    if templates is not None and "thought" not in asked:
+        raise UserError(f"templates: only mode thought uses them, found modes {', '.join(asked)}")
+    check_folder(out, "answers", overwrite)
+    known = load_pool(pool) if isinstance(pool, (str, PathLike)) else pool
+    named = [tasks] if isinstance(tasks, str) else list(tasks)
+    named = list(TASKS) if named == ["all"] else named
+    if not dry_run:
+        mark_folder(out, "answers")
+    if templates is not None and not dry_run:
+        for llm in known:
+            remember(out, llm, Thoughts(str(templates), k))
+    result: Summary | Plan = collect_tasks(
+        known, named, split=split, limit=limit, out=out, modes=asked, source=source, seed=seed, max_usd=max_usd,
+        concurrency=concurrency, dry_run=dry_run, engine=engine, prompt_version=prompt_version,
+        prompts=_prompts(templates, k, max_words),
+        announce=_both_modes if modes is None else None,
+    )  # fmt: skip
+    return Collected(str(out), result.to_dict(), dry_run)
+
+
+def _both_modes(plan: Plan) -> None:
+    """Say what the default of two modes costs."""
+    asked = sum(plan.by_mode.values())
+    if asked and plan.usd_most != 0:
+        most = "a price that is not known" if plan.usd_most is None else f"at most {plan.usd_most:.4g} USD"
+        say(
+            f"every query is asked in two modes, direct and think: {asked} requests, {most}; modes=direct asks half of "
+            "them"
+        )
+
+
+def _prompts(templates: Place | None, k: int, max_words: int | None) -> Any:
+    """(queries, query ids) -> what mode thought sends: as `think`, and never the query's own template."""
+    if templates is None:
+        return None
+    from ..thoughts import TemplateIndex, thought_prompts
+
+    index = TemplateIndex.from_pretrained(templates)
+    options = {"k": k, "max_words": max_words}
+    return lambda queries, ids: [t.prompt for t in thought_prompts(queries, index, exclude_query_ids=ids, **options)]
