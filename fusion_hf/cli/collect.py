@@ -12,10 +12,12 @@ def arguments(add) -> None:
     add("--tasks", required=True, type=names, help="task names or .py files, with commas, or all")
     add("--split", default="train", choices=SPLITS, help="split of each task (default: %(default)s)")
     add("--limit", type=int, help="queries a task (default: all of them; the published sample: 500 of train)")
-    add("--modes", type=names, help="any of direct, think, thought (default: direct,think, which asks and pays twice)")
-    add("--templates", help="thought templates (folder or Hub id) that mode thought puts before each query")
-    add("-k", type=int, default=3, help="mode thought: templates before a query (default: 3)")
-    add("--max-words", type=int, help="mode thought: drop the least similar templates of a longer prompt")
+    add("--modes", type=names, help="any of direct, think, thought, fewshot (default: direct,think, "
+        "which asks and pays twice)")  # fmt: skip
+    add("--templates", help="thought templates (folder or Hub id), of which mode thought puts the plans before "
+        "a query and mode fewshot the questions with their right answers")  # fmt: skip
+    add("-k", type=int, default=3, help="modes thought and fewshot: templates before a query (default: 3)")
+    add("--max-words", type=int, help="the same: drop the least similar templates of a longer prompt")
     add("--source", help="rows in the columns of the task's source, instead of the Hub: a file, or a folder of files "
         "named by split (test.jsonl); for several tasks a folder with one of these in <task>/")  # fmt: skip
     add("--prompt-version", default="plain", choices=("plain", "paper"), help="paper: the published prompts, whose "

@@ -8,7 +8,8 @@ EXAMPLE = "fusion-hf templates bench --model extractive --out templates"
 
 def arguments(add) -> None:
     add("bench", help="FusionBench folder or Hub id, with responses")
-    add("--model", default="extractive", help="LLM of --pool that summarises, or extractive (default; needs no LLM)")
+    add("--model", default="extractive", help="LLM of --pool that summarises; without one: extractive (default), or "
+        "worked (the right answers as they are, for few-shot prompts of any task)")  # fmt: skip
     add("--pool", help="pool file that names --model; and the sizes, for --small")
     add("--select", default="perf", choices=("perf", "judge", "hybrid"), help="which right answers (default: perf)")
     add("--top-k", type=int, default=3, help="best answers shown to the summariser (default: 3)")

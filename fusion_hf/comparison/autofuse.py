@@ -16,6 +16,7 @@ from ..logs.schema import split_candidate
 from ..logs.stats import mean, number
 from ..routers import Router, load_router
 from ..routers.train import fit_router
+from ..tasks.modes import RETRIEVED_MODES
 from .given import Source
 from .systems import Splits, System
 from .verdicts import measure_on_test
@@ -101,7 +102,7 @@ def _deployable(
         llm, mode = split_candidate(candidate)
         if llm not in llms:
             return f"the pool has no {llm}"
-        return None if mode != "thought" or llm in thoughts else f"no templates were given for {llm}"
+        return None if mode not in RETRIEVED_MODES or llm in thoughts else f"no templates were given for {llm}"
 
     routed: dict[str, list[str]] = {}
     for s in systems:

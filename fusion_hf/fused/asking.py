@@ -17,14 +17,14 @@ from ..llms.requests import Messages, Request
 from ..logs.log import read_log
 from ..logs.shards import latest_rows
 from ..routers.chats import Chat, as_texts
-from ..tasks.modes import PLAIN_MODES, with_mode
+from ..tasks.modes import PLAIN_MODES, RETRIEVED_MODES, with_mode
 
 QUERY = ["query_id", "task", "source_id", "query", "ground_truth", "metric"]
 
 
 @dataclass(frozen=True)
 class Thoughts:
-    """What mode ``thought`` puts before a query.
+    """What modes ``thought`` and ``fewshot`` put before a query.
 
     Attributes:
         templates: Folder or Hub id of thought templates.
@@ -48,12 +48,25 @@ class Thoughts:
 
         return TemplateIndex.from_pretrained(self.templates)
 
-    def prompts(self, queries: Sequence[str], query_ids: Sequence[str] | None = None) -> list[str]:
-        """The user message of each query; `query_ids` leaves out the template that was made from the query itself."""
+    def prompts(
+        self,
+        queries: Sequence[str],
+        query_ids: Sequence[str] | None = None,
+        mode: str = "thought",
+        max_words: int | None = None,
+    ) -> list[str]:
+        """The user message of each query; `query_ids` leaves out the template that was made from the query itself.
+
+        Mode ``fewshot`` shows right answers to queries of the task that a query seems to belong to.
+        """
         from ..thoughts import thought_prompts
 
         asked = [with_mode(query, self.asked) for query in queries]
-        found = thought_prompts(asked, self._index, self.k, exclude_query_ids=query_ids)
+        few = mode == "fewshot"
+        found = thought_prompts(
+            asked, self._index, self.k, "few-shot" if few else "thought", max_words=max_words,
+            exclude_query_ids=query_ids, filter_tasks=few,
+        )  # fmt: skip
         return [thought.prompt for thought in found]
 
 
@@ -92,7 +105,7 @@ def chats(
 
     Args:
         queries: Texts or chats.
-        mode: ``direct``, ``think`` or ``thought``; the last one needs `thoughts`.
+        mode: One of `fusion_hf.tasks.modes.MODES`; ``thought`` and ``fewshot`` need `thoughts`.
         ids: For `Thoughts.prompts`.
     """
     if not queries:
@@ -102,10 +115,10 @@ def chats(
         if not chat or chat[-1].get("role") != "user":
             raise UserError(f"query {number}: expected a chat that ends with a user message, found none")
     last = as_texts([[chat[-1]] for chat in whole])
-    if mode == "thought":
+    if mode in RETRIEVED_MODES:
         if thoughts is None:
-            raise UserError("mode 'thought' needs thought templates, found none for this LLM")
-        last = thoughts.prompts(last, ids)
+            raise UserError(f"mode {mode!r} needs thought templates, found none for this LLM")
+        last = thoughts.prompts(last, ids, mode)
     else:
         last = [with_mode(text, mode) for text in last]
     return [[*chat[:-1], _with_text(chat[-1], text)] for chat, text in zip(whole, last, strict=True)]
@@ -143,10 +156,10 @@ def collect_candidate(
     Args:
         bench: FusionBench folder or Hub id.
         splits: Its splits whose queries are asked.
-        thoughts: For mode ``thought``.
+        thoughts: For modes ``thought`` and ``fewshot``.
         **options: See `fusion_hf.llms.collect.collect_async`.
     """
-    if mode == "thought" and thoughts is not None:
+    if mode in RETRIEVED_MODES and thoughts is not None:
         remember(out, llm.name, thoughts)
     table = pa.concat_tables([read_log(bench, split, columns=QUERY) for split in splits])
     todo = {row["query_id"]: row for row in table.to_pylist()}

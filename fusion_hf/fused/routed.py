@@ -7,6 +7,7 @@ from ..errors import UserError
 from ..llms.pool import Pool
 from ..logs.schema import split_candidate
 from ..routers import Router
+from ..tasks.modes import RETRIEVED_MODES
 from .asking import in_mode
 from .ranking import Asked, Ranking, rank_by_router
 
@@ -37,7 +38,7 @@ class RoutedSystem:
     def candidates(self) -> list[str]:
         """Candidates that can be asked: thought templates belong to a fused system."""
         split = {c: split_candidate(c) for c in self.router.candidates}
-        return [c for c, (llm, mode) in split.items() if llm in self.pool and mode != "thought"]
+        return [c for c, (llm, mode) in split.items() if llm in self.pool and mode not in RETRIEVED_MODES]
 
     @property
     def tasks(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..outputs import check_folder, mark_folder
 from ..results import Result, jsonable
 from ..routers.chats import Chat, as_texts
 from ..tasks import TASKS
-from ..tasks.modes import MODES, PLAIN_MODES
+from ..tasks.modes import MODES, PLAIN_MODES, RETRIEVED_MODES
 from ..terminal import say
 from .asking import Thoughts, remember
 from .system import FusedAnswer, FusedDecision, FusedSystem
@@ -147,10 +148,11 @@ def collect(
         out: Folder of append-only shards.
         split: ``train``, ``partial_test`` or ``test`` of each task.
         limit: Queries of each task; default: all of them.
-        modes: Any of ``direct``, ``think`` and ``thought``; default: direct and think, which asks and pays twice.
-        templates: Thought templates (folder or Hub id) that mode ``thought`` puts before each query.
-        k: In mode ``thought``, templates before a query.
-        max_words: In mode ``thought``, drop the least similar templates of a longer prompt.
+        modes: Any of ``direct``, ``think``, ``thought`` and ``fewshot``; default: direct and think, which asks and pays twice.
+        templates: Thought templates (folder or Hub id), of which mode ``thought`` puts the plans before each query, and
+            mode ``fewshot`` the questions with their right answers.
+        k: In these modes, templates before a query.
+        max_words: In these modes, drop the least similar templates of a longer prompt.
         source: Rows in the columns of the task's source, instead of the Hub: a file, or a folder of files named by
             split; for several tasks a folder with one of these in ``<task>/``.
         prompt_version: ``paper``: the published prompts, whose example of an answer weak LLMs copy; ``plain``: the same
@@ -172,23 +174,25 @@ def collect(
     for mode in modes or ():
         check_choice("modes", mode, MODES)
     asked = tuple(modes or PLAIN_MODES)
-    if templates is None and "thought" in asked:
-        raise UserError("modes: thought needs thought templates, found none: give templates")
-    if templates is not None and "thought" not in asked:
-        raise UserError(f"templates: only mode thought uses them, found modes {', '.join(asked)}")
+    retrieved = [mode for mode in asked if mode in RETRIEVED_MODES]
+    if templates is None and retrieved:
+        raise UserError(f"modes: {retrieved[0]} needs thought templates, found none: give templates")
+    if templates is not None and not retrieved:
+        raise UserError(f"templates: only modes thought and fewshot use them, found modes {', '.join(asked)}")
     check_folder(out, "answers", overwrite)
     known = load_pool(pool) if isinstance(pool, (str, PathLike)) else pool
     named = [tasks] if isinstance(tasks, str) else list(tasks)
     named = list(TASKS) if named == ["all"] else named
     if not dry_run:
         mark_folder(out, "answers")
-    if templates is not None and not dry_run:
+    thoughts = None if templates is None else Thoughts(str(templates), k)
+    if thoughts is not None and not dry_run:
         for llm in known:
-            remember(out, llm, Thoughts(str(templates), k))
+            remember(out, llm, thoughts)
     result: Summary | Plan = collect_tasks(
         known, named, split=split, limit=limit, out=out, modes=asked, source=source, seed=seed, max_usd=max_usd,
         concurrency=concurrency, dry_run=dry_run, engine=engine, prompt_version=prompt_version,
-        prompts=_prompts(templates, k, max_words),
+        prompts={mode: partial(thoughts.prompts, mode=mode, max_words=max_words) for mode in retrieved if thoughts},
         announce=_both_modes if modes is None else None,
     )  # fmt: skip
     return Collected(str(out), result.to_dict(), dry_run)
@@ -203,14 +207,3 @@ def _both_modes(plan: Plan) -> None:
             f"every query is asked in two modes, direct and think: {asked} requests, {most}; modes=direct asks half of "
             "them"
         )
-
-
-def _prompts(templates: Place | None, k: int, max_words: int | None) -> Any:
-    """(queries, query ids) -> what mode thought sends: as `think`, and never the query's own template."""
-    if templates is None:
-        return None
-    from ..thoughts import TemplateIndex, thought_prompts
-
-    index = TemplateIndex.from_pretrained(templates)
-    options = {"k": k, "max_words": max_words}
-    return lambda queries, ids: [t.prompt for t in thought_prompts(queries, index, exclude_query_ids=ids, **options)]

@@ -17,7 +17,7 @@ from .pool import Pool
 from .prepare import already, check_limits, prepare
 from .ray_engine import collect_ray
 from .record import Progress, Recorder, Summary
-from .requests import Plan, Request, make_plan, make_requests
+from .requests import Plan, Prompts, Request, make_plan, make_requests
 from .runner import Budget, Limits, Runner, stop_on_signal
 from .unrecorded_spend import Held
 
@@ -109,7 +109,7 @@ def collect_examples(
     metrics: Mapping[str, str] | None = None,
     dry_run: bool = False,
     engine: str = "asyncio",
-    prompts: Callable[[list[str], list[str]], list[str]] | None = None,
+    prompts: Prompts | Mapping[str, Prompts] | None = None,
     announce: Callable[[Plan], None] | None = None,
     **options: Any,
 ) -> Summary | Plan:

@@ -11,7 +11,7 @@ from ..errors import UserError
 from ..logs.key_set import KeySet
 from ..logs.schema import query_id
 from ..tasks import Example, get_task, with_mode
-from ..tasks.modes import MODES, PLAIN_MODES
+from ..tasks.modes import MODES, PLAIN_MODES, RETRIEVED_MODES
 from .backends._usage import chat_text
 from .pool import LLM, Pool
 from .token_limits import answer_limit
@@ -20,6 +20,7 @@ CHARACTERS_PER_TOKEN = 4  # the usual rule of thumb for English; only the estima
 TEXT_PARTS = ("text", "input_text", "output_text")  # types of the parts of a content that are text
 TOKENS_PER_PART = 20_000  # of an input token's price set aside for a picture or a file in a chat: their sizes vary
 Messages = list[dict[str, Any]]
+Prompts = Callable[[list[str], list[str]], list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,35 +58,40 @@ def make_requests(
     examples: Mapping[str, Iterable[Example]],
     modes: Sequence[str] = PLAIN_MODES,
     metrics: Mapping[str, str] | None = None,
-    prompts: Callable[[list[str], list[str]], list[str]] | None = None,
+    prompts: Prompts | Mapping[str, Prompts] | None = None,
 ) -> Iterator[Request]:
     """A request for each example, LLM and mode.
 
     Args:
         pool: The LLMs to ask. Those behind an endpoint take turns; local models are asked one after the other.
         examples: Examples of each task.
-        modes: Any of ``direct``, ``think`` and ``thought``.
+        modes: Any of `fusion_hf.tasks.modes.MODES`.
         metrics: Grader of a task; the task's own where it is not given.
-        prompts: (queries, query ids) -> what is sent for each of them in mode ``thought``.
+        prompts: (queries, query ids) -> what is sent for each of them in a retrieved mode; one for each such mode where
+            there are several.
     """
     for mode in modes:
         if mode not in MODES:
             raise UserError(f"unknown mode {mode!r}: expected one of {', '.join(MODES)}")
-    if "thought" in modes and prompts is None:
-        raise UserError("mode 'thought' needs thought templates, found none: pass --templates FOLDER")
+    retrieved = [mode for mode in modes if mode in RETRIEVED_MODES]
+    if callable(prompts):
+        prompts = dict.fromkeys(retrieved, prompts)
+    for mode in retrieved:
+        if mode not in (prompts or {}):
+            raise UserError(f"mode {mode!r} needs thought templates, found none: pass --templates FOLDER")
     examples = {task: list(rows) for task, rows in examples.items()}
     metrics = {task: (metrics or {}).get(task) or get_task(task).metric for task in examples}
     ids = {task: [query_id(task, row.source_id, row.query) for row in rows] for task, rows in examples.items()}
-    thoughts = {
-        task: dict(zip(ids[task], prompts([row.query for row in rows], ids[task]), strict=True))
-        for task, rows in (examples.items() if "thought" in modes else ())
+    found = {
+        (mode, task): dict(zip(ids[task], prompts[mode]([row.query for row in rows], ids[task]), strict=True))
+        for mode, (task, rows) in itertools.product(retrieved, examples.items())
     }
     local = [[llm] for llm in pool if pool[llm].local]
     remote = [llm for llm in pool if not pool[llm].local]
     for llms in (remote, *local):
         for task, rows in examples.items():
             for (row, identity), llm, mode in itertools.product(zip(rows, ids[task], strict=True), llms, modes):
-                chat = messages_of(row.query if mode != "thought" else thoughts[task][identity], mode)
+                chat = messages_of(found[mode, task][identity] if mode in retrieved else row.query, mode)
                 yield Request(
                     identity, task, row.source_id, row.query, row.ground_truth, metrics[task], llm, mode, chat,
                     row.prompt_version, answer_limit(pool[llm], task, mode),

@@ -15,9 +15,13 @@ from .files import COLUMNS
 from .select import candidates_of, select_answers
 from .solved import Draft, Solved, Summariser
 from .summarise import RESPONSE_TOKENS, LLMSummariser
+from .worked import WorkedExamples
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+
+WITHOUT_LLM: dict[str, type] = {"extractive": ExtractiveSummariser, "worked": WorkedExamples}
 
 
 class Templates(NamedTuple):
@@ -50,7 +54,8 @@ def make_templates(
 
     Args:
         table: A log with responses.
-        summariser: ``extractive`` (needs no LLM) or a `Summariser` such as `LLMSummariser`.
+        summariser: ``extractive`` or ``worked`` (see `WorkedExamples`), which need no LLM, or a `Summariser` such as
+            `LLMSummariser`.
         select: Which answers: ``perf``, ``judge`` or ``hybrid``; see `select_answers`.
         top_k: How many answers the summariser is shown.
         threshold: An answer counts as right from this performance on (0..1).
@@ -63,9 +68,11 @@ def make_templates(
     Raises:
         UserError: The log cannot give templates, or no query got one.
     """
-    summariser = ExtractiveSummariser() if summariser == "extractive" else summariser
     if isinstance(summariser, str):
-        raise UserError(f"summariser: expected 'extractive' or a Summariser, found {summariser!r}")
+        if summariser not in WITHOUT_LLM:
+            known = " or ".join(map(repr, WITHOUT_LLM))
+            raise UserError(f"summariser: expected {known} or a Summariser, found {summariser!r}")
+        summariser = WITHOUT_LLM[summariser]()
     solved, unsolved = solved_queries(table, summariser, select, top_k, threshold, llms)
     read = len(solved) + sum(unsolved.values())
     drafts, usage = summariser.drafts(solved, **running)
@@ -75,7 +82,8 @@ def make_templates(
     rows: list[dict[str, Any]] = []
     unchecked = 0
     for item, draft in zip(solved, drafts, strict=True):
-        same = (item.task, " ".join(draft.text.split()).casefold()) if draft.text else None
+        of = item.key if getattr(summariser, "repeats", False) else item.task
+        same = (of, " ".join(draft.text.split()).casefold()) if draft.text else None
         if same is None or same in seen:
             dropped[str(draft.reason) if same is None else "duplicate in its task"] += 1
             continue
@@ -159,8 +167,8 @@ def build_templates(
     """Make the templates of a FusionBench, embed them, and save them with their index to `out`.
 
     Args:
-        model: ``extractive``, or an LLM of the pool file `pool`, whose replies are kept in ``<out>.replies`` so that
-            the same command resumes after a kill.
+        model: ``extractive``, ``worked`` (right answers as they are, for few-shot prompts), or an LLM of the pool file
+            `pool`, whose replies are kept in ``<out>.replies`` so that the same command resumes after a kill.
         response_tokens: The LLM is shown at most so many tokens of each response.
         dry_run: Only price it; nothing is asked, and nothing is written.
         overwrite: Also where `out` holds something else; see `fusion_hf.outputs`.
@@ -174,8 +182,9 @@ def build_templates(
 
     check_encoder(encoder)
     table = read_log(bench, split)
-    summariser: Summariser = ExtractiveSummariser()
-    if model != "extractive":
+    if model in WITHOUT_LLM:
+        summariser: Summariser = WITHOUT_LLM[model]()
+    else:
         summariser = _llm_summariser(model, pool, out, response_tokens)
     if dry_run:
         solved, dropped = solved_queries(table, summariser, select, top_k, threshold, llms)

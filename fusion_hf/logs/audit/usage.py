@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ...tasks.modes import RETRIEVED_MODES
 from ..schema import encode
 from .finding import Finding, candidates, examples
 
@@ -85,7 +86,8 @@ def _far_off(table, split, name, tokens, text, more, names, column) -> list[Find
         reasoning = _numbers(_column(table, "reasoning_tokens"))
         shown = np.where(np.isfinite(reasoning), tokens - reasoning, np.nan)
         high = low
-    thought = np.asarray(pc.equal(table["mode"], "thought")) & (name == "input_tokens")  # templates stand before it
+    # Templates stand before these queries.
+    thought = np.asarray(pc.is_in(table["mode"], pa.array(RETRIEVED_MODES))) & (name == "input_tokens")
     # A response without its reasoning has what the server counted in all; bytes say the least there can be.
     few = (tokens > 0) & (low >= LEAST) & (tokens * OFF <= low)
     many = (shown >= OFF * high) & (shown - high >= ROOM) & (text > 0) & ~thought
