@@ -10,9 +10,9 @@ from thought_toys import answer, table_of
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
 from fusion_hf.fused.asking import Thoughts, chats, recall
-from fusion_hf.llms.collect import finish
 from fusion_hf.llms.pool import LLM, Pool, save_pool
 from fusion_hf.llms.requests import make_requests
+from fusion_hf.logs.log import read_log
 from fusion_hf.logs.schema import candidate_id, split_candidate
 from fusion_hf.logs.write import write_bench
 from fusion_hf.tasks import Example
@@ -82,7 +82,7 @@ def test_the_collector_shows_right_answers_of_the_same_task_and_never_the_query_
     for prompt in few:
         assert prompt.count("Answer: (B)") == 2 and "apples" not in prompt
         assert prompt.count(prompt.split("Now answer this question:\n")[1].split("\n")[0]) == 1
-    rows = finish(tmp_path / "out").to_pylist()
+    rows = read_log(tmp_path / "out").to_pylist()
     assert {row["mode"] for row in rows} == {"fewshot", "thought"}
     assert all(row["query"].startswith("Which") for row in rows)  # what stood before it is no part of the query
     assert recall(tmp_path / "out")["m"].k == 2

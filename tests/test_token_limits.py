@@ -4,10 +4,11 @@ import pytest
 from loopback_llm import Act, LoopbackLLM
 
 from fusion_hf.errors import UserError
-from fusion_hf.llms.collect import collect_examples, finish
+from fusion_hf.llms.collect import collect_examples
 from fusion_hf.llms.pool import LLM, Pool, load_pool, save_pool
 from fusion_hf.llms.requests import make_requests, worst_case
 from fusion_hf.llms.token_limits import answer_limit, limit_option
+from fusion_hf.logs.log import read_log
 from fusion_hf.tasks import TASKS, Example
 
 MATH = TASKS["gsm8k"].max_tokens
@@ -81,5 +82,5 @@ def test_the_version_of_the_prompt_is_a_column_of_the_log(tmp_path):
     asked = {"gsm8k": [Example("0", "How many?", ["7"], "plain@1"), Example("1", "How much?", ["7"])]}
     with LoopbackLLM() as server:
         collect_examples(Pool([llm(server.url)]), asked, tmp_path, ("direct",), progress=False)
-    rows = {row["source_id"]: row["prompt_version"] for row in finish(tmp_path).to_pylist()}
+    rows = {row["source_id"]: row["prompt_version"] for row in read_log(tmp_path).to_pylist()}
     assert rows == {"0": "plain@1", "1": None}
