@@ -12,9 +12,8 @@ from fusion_hf.errors import UserError
 from fusion_hf.fused.asking import Thoughts, chats, recall
 from fusion_hf.llms.pool import LLM, Pool, save_pool
 from fusion_hf.llms.requests import make_requests
-from fusion_hf.logs.log import read_log
+from fusion_hf.logs.log import Log, read_log
 from fusion_hf.logs.schema import candidate_id, split_candidate
-from fusion_hf.logs.write import write_bench
 from fusion_hf.tasks import Example
 from fusion_hf.thoughts import make_templates
 from fusion_hf.thoughts.worked import MAX_WORDS
@@ -58,7 +57,7 @@ def test_a_candidate_in_few_shot_mode_has_a_name_of_its_own():
 def worked(tmp_path):
     rows = [choice(key, "(B)") for key in WATER]
     rows += [answer(f"{n} apples", "a", 1.0, response=STEPS) for n in ("five", "nine")]
-    write_bench({"train": table_of(*rows)}, tmp_path / "bench")
+    Log({"train": table_of(*rows)}).write(tmp_path / "bench")
     out = str(tmp_path / "worked")
     assert main(["templates", str(tmp_path / "bench"), "--model", "worked", "--encoder", "offline", "--out", out]) == 0
     return out
