@@ -148,7 +148,8 @@ def collect(
         out: Folder of append-only shards.
         split: ``train``, ``partial_test`` or ``test`` of each task.
         limit: Queries of each task; default: all of them.
-        modes: Any of ``direct``, ``think``, ``thought`` and ``fewshot``; default: direct and think, which asks and pays twice.
+        modes: Any of ``direct``, ``think``, ``thought`` and ``fewshot``; default: direct and think, which asks and pays
+            twice.
         templates: Thought templates (folder or Hub id): mode ``thought`` puts their plans before each query, and
             mode ``fewshot`` the questions with their right answers.
         k: In these modes, templates before a query.
