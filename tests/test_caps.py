@@ -36,7 +36,7 @@ def llm_with(options, **fields):
 )
 def test_a_limit_of_tokens_is_a_whole_number(name, value):
     for options in ({name: value}, {"extra_body": {name: value}}):
-        with pytest.raises(UserError, match=rf"options\.(extra_body\.)?{name}: expected a"):
+        with pytest.raises(UserError, match=rf"options\.(extra_body\.)?{name}: expected "):
             llm_with(options)
 
 
@@ -51,11 +51,11 @@ def test_a_limit_of_tokens_is_a_whole_number(name, value):
         *(({"extra_body": {name: value}}, f"extra_body.{name}: expected no such field")
           for name, value in (("messages", []), ("prompt", "x"), ("model", "dear"), ("stream", True),
                               ("stream_options", {}), ("extra_body", {"n": 5}))),
-        *(({"extra_body": {name: -1}}, f"extra_body.{name}: expected a whole number")
+        *(({"extra_body": {name: -1}}, f"extra_body.{name}: expected .* to be a whole number")
           for name in ("n_predict", "num_predict", "maxOutputTokens", "max_tokens_to_sample", "maxTokens")),
-        ({"extra_body": {"thinking": {"budget_tokens": -5}}}, "thinking.budget_tokens: expected a whole number"),
+        ({"extra_body": {"thinking": {"budget_tokens": -5}}}, "thinking.budget_tokens: expected .* to be a whole number"),
         *(({"extra_body": body}, "extra_body: expected a mapping") for body in ([1], "n=5", 5, True)),
-        *(({"concurrency": value}, "concurrency: expected a") for value in (0, -1, 1_000_000, 2.5, "8", True, NAN)),
+        *(({"concurrency": value}, "concurrency: expected ") for value in (0, -1, 1_000_000, 2.5, "8", True, NAN)),
         *(({"timeout": value}, "timeout: expected a") for value in (0, -1, NAN, INF, "60", True, [1])),
         *(({"temperature": value}, "temperature: expected a") for value in (-1, NAN, INF, "hot", True)),
         *(({"top_p": value}, "top_p: expected a finite number") for value in (NAN, INF, 10**400)),

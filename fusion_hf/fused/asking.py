@@ -16,7 +16,8 @@ from ..llms.record import Summary
 from ..llms.requests import Messages, Request
 from ..logs.log import read_log
 from ..logs.shards import latest_rows
-from ..routers.chats import Chat, as_texts
+from ..messages import TEXT_PARTS, as_message, message_text
+from ..routers.chats import Chat
 from ..tasks.modes import PLAIN_MODES, RETRIEVED_MODES, with_mode
 
 QUERY = ["query_id", "task", "source_id", "query", "ground_truth", "metric"]
@@ -101,7 +102,8 @@ def chats(
 ) -> list[Messages]:
     """The chat that asks each query in `mode`.
 
-    Of a chat, the last message, which must be the user's, is asked in the mode; those before it stay as they are.
+    Of a chat, the user's last message is asked in the mode. The others stay as they are, and so does what is no text in
+    it. The chat must end with that message, or with what tools answered since.
 
     Args:
         queries: Texts or chats.
@@ -110,18 +112,18 @@ def chats(
     """
     if not queries:
         return []
-    whole = [[{"role": "user", "content": q}] if isinstance(q, str) else [dict(m) for m in q] for q in queries]
-    for number, chat in enumerate(whole):
-        if not chat or chat[-1].get("role") != "user":
-            raise UserError(f"query {number}: expected a chat that ends with a user message, found none")
-    last = as_texts([[chat[-1]] for chat in whole])
+    whole = [[{"role": "user", "content": q}] if isinstance(q, str) else list(map(as_message, q)) for q in queries]
+    places = [_last_user(chat, number) for number, chat in enumerate(whole)]
+    if mode == "direct":
+        return [[dict(message) for message in chat] for chat in whole]
+    last = [message_text(chat[place])[0] for chat, place in zip(whole, places, strict=True)]
     if mode in RETRIEVED_MODES:
         if thoughts is None:
             raise UserError(f"mode {mode!r} needs thought templates, found none for this LLM")
         last = thoughts.prompts(last, ids, mode)
     else:
         last = [with_mode(text, mode) for text in last]
-    return [[*chat[:-1], _with_text(chat[-1], text)] for chat, text in zip(whole, last, strict=True)]
+    return [_with_text(*parts) for parts in zip(whole, places, last, strict=True)]
 
 
 def in_mode(chat: Chat, mode: str, thoughts: Thoughts | None = None) -> list[dict[str, Any]]:
@@ -129,15 +131,23 @@ def in_mode(chat: Chat, mode: str, thoughts: Thoughts | None = None) -> list[dic
     return [dict(m) for m in chat] if mode == "direct" else chats([chat], mode, thoughts)[0]
 
 
-def _with_text(message: dict[str, Any], text: str) -> dict[str, Any]:
-    """The message with another text; its images and other parts stay."""
-    content = message["content"]
-    if isinstance(content, (list, tuple)):
-        others = [part for part in content if part.get("type") != "text"]
+def _last_user(chat: Chat, number: int) -> int:
+    """Place of the user's last message, where the chat waits for an answer to it."""
+    roles = [message.get("role") for message in chat]
+    if not roles or roles[-1] not in ("user", "tool", "function") or "user" not in roles:
+        raise UserError(f"query {number}: expected a chat that ends with a user message, found none")
+    return len(roles) - 1 - roles[::-1].index("user")
+
+
+def _with_text(chat: Chat, place: int, text: str) -> Messages:
+    """The chat with another text in one message; pictures and the like stay in it."""
+    content: Any = chat[place].get("content")
+    if isinstance(content, list | tuple):
+        others = [part for part in content if isinstance(part, dict) and part.get("type", "text") not in TEXT_PARTS]
         content = [{"type": "text", "text": text}, *others] if others else text
     else:
         content = text
-    return {**message, "content": content}
+    return [{**message, "content": content} if i == place else dict(message) for i, message in enumerate(chat)]
 
 
 def collect_candidate(

@@ -82,7 +82,10 @@ def answer_limit(options: Mapping[str, Any]) -> int | None:
 
 def _whole(path: str, value: Any, most: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise UserError(f"options.{path}: expected a whole number from 1 to {most}, found {value!r:.40}")
+        name = path.rsplit(".", 1)[-1]
+        large = isinstance(value, int) and value > most
+        limit = f"at most {most}" if large else "at least 1"
+        raise UserError(f"options.{path}: expected {name} to be a whole number of {limit}, found {value!r:.40}")
 
 
 def _walk(options: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:

@@ -3,17 +3,20 @@
 This file is copied beside checkpoints (see `remote_code`).
 """
 
+import warnings
 from collections.abc import Sequence
 
 from ..errors import UserError
+from ..messages import message_text
 
 Chat = Sequence[dict]
 
 
 def as_texts(queries: Sequence[str | Chat]) -> list[str]:
-    """One text a query. A chat becomes the contents of its messages, in order, between blank lines.
+    """One text a query. A chat becomes the texts of its messages, in order, between blank lines.
 
-    A message is ``{"role", "content"}`` as chat templates read it; of a content in parts, those of type ``text`` count.
+    Chats have OpenAI's forms (see `fusion_hf.messages`), whoever speaks: system, developer, user, assistant, tool. What
+    is not text (pictures, calls of tools) is left out, and a warning names it.
 
     Raises:
         UserError: A lone string in place of a list, or a query that is neither a text nor a chat.
@@ -31,14 +34,21 @@ def _sound(text: str) -> str:
 
 
 def _chat_text(chat: Chat, number: int) -> str:
-    if not isinstance(chat, (list, tuple)) or not all(isinstance(m, dict) and "content" in m for m in chat):
+    if not isinstance(chat, (list, tuple)):
         raise UserError(
             f"query {number}: expected a text or a list of messages with role and content, found {type(chat).__name__}"
         )
-    contents = []
+    texts, others = [], []
     for message in chat:
-        content = message["content"]
-        if isinstance(content, (list, tuple)):
-            content = "\n".join(part.get("text") or "" for part in content if part.get("type") == "text")
-        contents.append(content or "")  # an assistant message that only calls a tool has no content
-    return "\n\n".join(text for text in contents if text)
+        try:
+            text, more = message_text(message)
+        except UserError as error:
+            raise UserError(
+                f"query {number}: expected a text or a list of messages with role and content: {error}"
+            ) from None
+        texts.append(text)
+        others += more
+    if others:
+        names = ", ".join(dict.fromkeys(others))
+        warnings.warn(f"query {number}: only its text is read, without {names}", stacklevel=3)
+    return "\n\n".join(text for text in texts if text)

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from ..llms.collect import Summary, collect, plan
 from ..llms.pool import LLM, Pool
 from ..llms.requests import Messages, Plan, Request
 from ..logs.shards import latest_rows
+from ..messages import message_text
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,20 @@ class Chat:
     @property
     def key(self) -> str:
         """Hash of the messages: what was asked word for word once is not asked again."""
-        text = "\x1e".join(f"{m['role']}\x1f{m['content']}" for m in self.messages)
+        text = "\x1e".join(map(_written, self.messages))
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
     def request(self, llm: str) -> Request:
         """What the collector asks."""
-        text = "\n\n".join(m["content"] for m in self.messages)
+        text = "\n\n".join(message_text(message)[0] for message in self.messages)
         return Request(self.key, self.task, self.about, text, [], "", llm, "direct", self.messages)
+
+
+def _written(message: dict) -> str:
+    """A message as a text that no other message has."""
+    if set(message) == {"role", "content"} and isinstance(message["content"], str):
+        return f"{message['role']}\x1f{message['content']}"
+    return json.dumps(message, sort_keys=True, default=str)
 
 
 def ask(llm: LLM, chats: Iterable[Chat], folder: str | Path, **running: Any) -> tuple[dict[str, dict], Summary]:

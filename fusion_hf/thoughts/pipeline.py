@@ -4,6 +4,7 @@ This file is copied beside pipelines (see `fusion_hf.remote_code`).
 """
 
 import json
+import warnings
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from transformers.pipelines.text_generation import ReturnType
 from transformers.utils.chat_template_utils import Chat
 
 from ..errors import UserError
+from ..messages import as_message, message_text, plain_message
 from ..pushable import Pushable
 from ..remote_code import save_code
 from .files import FOLDER, find_index
@@ -134,6 +136,7 @@ class ThoughtFusionPipeline(Pushable, TextGenerationPipeline):
         style = kwargs.get("style") or self._preprocess_params.get("style", "thought")
         check_style(style, self.index)
         self._hits = {}
+        text_inputs = _whole(text_inputs)
         if isinstance(text_inputs, list) and text_inputs and style != "zero-shot":
             self._search_ahead(text_inputs, kwargs)
         return super().__call__(text_inputs, **kwargs)
@@ -269,13 +272,26 @@ def _last_user(messages: list[dict[str, Any]]) -> int:
 
 
 def _query_of(messages: list[dict[str, Any]]) -> str:
-    content = messages[_last_user(messages)]["content"]
-    if not isinstance(content, str):
-        raise UserError(f"expected the content of a user message to be a text, found {type(content).__name__}")
-    return content
+    return message_text(messages[_last_user(messages)])[0]
+
+
+def _whole(text_inputs: Any) -> Any:
+    """Chats of OpenAI's forms as transformers takes them: every message has a content, null where a tool is called."""
+    if not isinstance(text_inputs, list) or not text_inputs or isinstance(text_inputs[0], str):
+        return text_inputs
+    if isinstance(text_inputs[0], list | tuple):
+        return [_whole(list(chat)) for chat in text_inputs]
+    return [{**as_message(message), "content": as_message(message).get("content")} for message in text_inputs]
 
 
 def _with_query(messages: list[dict[str, Any]], prompt: str) -> list[dict[str, Any]]:
-    """The chat with another text in its last user message."""
+    """The chat with another text in its last user message, and texts in place of parts; what is no text is named."""
     place = _last_user(messages)
-    return [{**m, "content": prompt} if i == place else m for i, m in enumerate(messages)]
+    plain, others = [], []
+    for message in messages:
+        text, more = plain_message(message)
+        plain.append(text)
+        others += [kind for kind in more if kind != "tool_calls"]  # chat templates write them
+    if others:
+        warnings.warn(f"only the text of a chat is read, without {', '.join(dict.fromkeys(others))}", stacklevel=2)
+    return [{**m, "content": prompt} if i == place else m for i, m in enumerate(plain)]

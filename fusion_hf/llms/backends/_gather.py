@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from . import BackendError, Reply
+from ._chat import plain_chat
 from ._options import Settings, known_options
 
 SETTINGS = tuple(f.name for f in fields(Settings))
@@ -81,6 +82,7 @@ class GatheringBackend(ABC):
 
     def encode(self, chats: Sequence[list[dict[str, str]]]) -> list[list[int]]:
         """Token ids of the prompts, as the model sees them: without a chat template, the contents as they are."""
+        chats = [plain_chat(chat, self.name) for chat in chats]
         if self.tokenizer.chat_template:
             texts = [self.tokenizer.apply_chat_template(c, tokenize=False, add_generation_prompt=True) for c in chats]
             return self.tokenizer(texts, add_special_tokens=False)["input_ids"]

@@ -13,11 +13,12 @@ from ...errors import UserError
 from ..pool import LLM
 from . import BackendError, Reply
 from ._body import ACCEPTED, Body
+from ._chat import plain_chat
 from ._http import refusal
 from ._options import known_options, read_key
 from ._reply import STOPS, read_json, read_reply
 from ._secrets import clean, hide
-from ._usage import chat_text, check_tokenizer, count_usage
+from ._usage import check_tokenizer, count_usage
 
 APIS = ("chat_completion", "text_generation")
 NOT_SENT = ("api", "provider", "bill_to", "concurrency", "timeout")  # options that are ours or the client's
@@ -141,7 +142,8 @@ class Backend:
         if isinstance(options.get("stop"), str):
             options["stop"] = [options["stop"]]
         options.setdefault("decoder_input_details", True)  # without it the server does not count the prompt
-        await self._client.text_generation(chat_text(messages), details=True, return_full_text=False, **options)
+        prompt = "\n".join(message["content"] for message in plain_chat(messages, self.name))
+        await self._client.text_generation(prompt, details=True, return_full_text=False, **options)
 
     @staticmethod
     def _read_generated(
