@@ -53,7 +53,7 @@ def test_a_limit_of_tokens_is_a_whole_number(name, value):
                               ("stream_options", {}), ("extra_body", {"n": 5}))),
         *(({"extra_body": {name: -1}}, f"extra_body.{name}: expected .* to be a whole number")
           for name in ("n_predict", "num_predict", "maxOutputTokens", "max_tokens_to_sample", "maxTokens")),
-        ({"extra_body": {"thinking": {"budget_tokens": -5}}}, "thinking.budget_tokens: expected .* to be a whole number"),
+        ({"extra_body": {"thinking": {"budget_tokens": -5}}}, "budget_tokens: expected .* to be a whole number"),
         *(({"extra_body": body}, "extra_body: expected a mapping") for body in ([1], "n=5", 5, True)),
         *(({"concurrency": value}, "concurrency: expected ") for value in (0, -1, 1_000_000, 2.5, "8", True, NAN)),
         *(({"timeout": value}, "timeout: expected a") for value in (0, -1, NAN, INF, "60", True, [1])),
