@@ -24,7 +24,8 @@ if TYPE_CHECKING:  # what `_LATER` loads when it is first used
     from .logs.log import Log, read_log, write_bench
     from .logs.rewards import SCENARIOS, Scenario
     from .routers import KINDS, Router, RoutingDecision
-    from .routers.train import fit_router
+    from .routers.measuring.verbs import calibrate, cv_router, eval_router
+    from .routers.verbs import add_llm, remove_llm, route, train_router
     from .serving.verbs import serve
     from .thoughts.index import TemplateIndex
     from .thoughts.pipeline import ThoughtFusionPipeline
@@ -33,20 +34,27 @@ if TYPE_CHECKING:  # what `_LATER` loads when it is first used
 __version__ = "0.1.0"
 
 _VERBS = {
+    "add_llm": "routers.verbs",
     "ask": "fused.verbs",
     "autofuse": "comparison.verbs",
+    "calibrate": "routers.measuring.verbs",
     "collect": "fused.verbs",
     "compare": "comparison.verbs",
+    "cv_router": "routers.measuring.verbs",
     "demo": "demonstration",
+    "eval_router": "routers.measuring.verbs",
     "eval_student": "distill.verbs",
     "export": "comparison.verbs",
     "merge": "distill.verbs",
     "push": "hub.verbs",
+    "remove_llm": "routers.verbs",
+    "route": "routers.verbs",
     "serve": "serving.verbs",
     "sft_data": "distill.verbs",
     "static_encoder": "encoders.verbs",
     "templates": "thoughts.verbs",
     "think": "thoughts.verbs",
+    "train_router": "routers.verbs",
 }
 """Function of a command -> its module."""
 
@@ -62,7 +70,6 @@ _LATER = {
     "TemplateIndex": "thoughts.index",
     "ThoughtFusionPipeline": "thoughts.pipeline",
     "read_log": "logs.log",
-    "fit_router": "routers.train",
     "write_bench": "logs.log",
     **_VERBS,
 }
@@ -70,9 +77,9 @@ _LATER = {
 # Written out, because type checkers do not run it.
 __all__ = [
     "KINDS", "SCENARIOS", "FusedSystem", "Log", "Router", "RoutingData", "RoutingDecision", "Scenario",
-    "TemplateIndex", "ThoughtFusionPipeline", "UserError", "ask", "autofuse", "collect", "compare", "demo",
-    "eval_student", "export", "fit_router", "merge", "push", "read_log", "serve", "sft_data", "static_encoder",
-    "templates", "think", "write_bench",
+    "TemplateIndex", "ThoughtFusionPipeline", "UserError", "add_llm", "ask", "autofuse", "calibrate", "collect",
+    "compare", "cv_router", "demo", "eval_router", "eval_student", "export", "merge", "push", "read_log",
+    "remove_llm", "route", "serve", "sft_data", "static_encoder", "templates", "think", "train_router", "write_bench",
 ]  # fmt: skip
 
 

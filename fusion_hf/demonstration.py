@@ -25,7 +25,6 @@ from .distill.student import student_llm
 from .errors import UserError, require
 from .fused import FusedSystem, Thoughts, collect_candidate
 from .llms.pool import load_pool
-from .logs.arrays import RoutingData
 from .logs.log import read_log
 from .logs.sample import pool_path, reader_path, sample_path
 from .outputs import check_folder, clear_folder, mark_folder
@@ -154,12 +153,11 @@ def make_bench(out: Path) -> tuple[Path, str]:
 
 def make_router(bench: Path, out: Path) -> str:
     """Train the default router on train, measure it on test, and write its card."""
-    from .routers import fit_router
-    from .routers.measuring.evaluate import evaluate_on_bench
+    from .routers.measuring.verbs import eval_router
+    from .routers.verbs import train_router
 
-    fit_router("fusion", RoutingData.from_table(read_log(bench, "train")), encoder=ENCODER).save_pretrained(out)
-    evaluation = evaluate_on_bench(out, bench, split="test", scenario="all")
-    evaluation = evaluation.to_dict() if isinstance(evaluation, Result) else evaluation
+    train_router(bench, "fusion", encoder=ENCODER, out=out)
+    evaluation = eval_router(out, bench).to_dict()
     (out.parent / "router_eval.json").write_text(json.dumps(evaluation, indent=1) + "\n", encoding="utf-8")
     write_router_card(out, str(out), evaluation)
     scenario = evaluation["scenarios"]["performance"]

@@ -33,14 +33,14 @@ def _cards(root):
     yield "dataset", _text(write_bench(tables, root / "bench"))
     unscored = [row | {"performance": None, "cost": None} for row in make_rows(4)]
     yield "bare dataset", _text(write_bench({"train": rows_to_table(unscored)}, root / "unscored"))
+    from fusion_hf import eval_router
     from fusion_hf.routers import fit_router
-    from fusion_hf.routers.measuring.evaluate import evaluate_on_bench
 
     router = root / "router"
     fit_router("knn", RoutingData.from_table(read_log(root / "bench", "train")), encoder="none").save_pretrained(router)
     write_router_card(router)
     yield "bare router", _text(router)
-    write_router_card(router, "user/router", evaluate_on_bench(router, root / "bench") | {"bench": "user/bench"})
+    write_router_card(router, "user/router", eval_router(router, root / "bench").to_dict() | {"bench": "user/bench"})
     yield "router", _text(router)
     yield from _distilled(root)
     import numpy as np

@@ -7,6 +7,7 @@ import pytest
 from conftest import make_rows
 from test_cascade import SAID, TEST, TEST_SAID, TRAIN, rows_of
 
+from fusion_hf import eval_router
 from fusion_hf.comparison import Splits, gather, read_logs
 from fusion_hf.comparison.given import stated_logs
 from fusion_hf.comparison.logged import join
@@ -17,7 +18,6 @@ from fusion_hf.logs.files import write_file
 from fusion_hf.logs.log import read_log, write_bench
 from fusion_hf.logs.schema import rows_to_table, validate
 from fusion_hf.routers import fit_router, load_router
-from fusion_hf.routers.measuring.evaluate import evaluate_on_bench
 
 SIZES = {"train": 60, "partial_test": 30, "test": 40}
 
@@ -207,7 +207,7 @@ def test_a_cascade_is_measured_as_it_asks_on_with_every_call_paid(tmp_path):
     bench = write_bench(log, tmp_path / "bench")
     fit_router("cascade", TRAIN, encoder="none", answers=SAID).save_pretrained(tmp_path / "router")
     systems = {s.name: s for s in gather(bench, {"c": tmp_path / "router"})[0]}
-    expected = evaluate_on_bench(tmp_path / "router", bench)["cascade"]["scenarios"]
+    expected = eval_router(tmp_path / "router", bench).cascade["scenarios"]
     for scenario in ("performance", "balance", "cost"):
         asking = systems[f"c ({scenario}, cascade)"]
         assert asking.level == "query" and asking.spec is None and asking.calls() is None

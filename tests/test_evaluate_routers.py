@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from toy_log import toy_data
 
+from fusion_hf import eval_router
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
 from fusion_hf.logs.log import write_bench
@@ -14,15 +15,12 @@ from fusion_hf.logs.rewards import SCENARIOS, Scaling, reward
 from fusion_hf.logs.schema import rows_to_table, split_candidate, validate
 from fusion_hf.routers import fit_router, load_router
 from fusion_hf.routers.decisions import Predictions
+from fusion_hf.routers.measuring.anchors import ANCHORS
+from fusion_hf.routers.measuring.cross_validation import cross_validate, fold_of
 from fusion_hf.routers.measuring.evaluate import (
-    ANCHORS,
-    cross_validate,
-    evaluate_on_bench,
     evaluate_router,
-    fold_of,
-    format_cv,
-    format_evaluation,
 )
+from fusion_hf.routers.measuring.report import format_cv, format_evaluation
 
 SOME = ("fusion", "knn", "linear", "svm")  # kinds that learn the toy without a text encoder
 TRAIN, TEST = toy_data(120, judge=True), toy_data(60, split="test", judge=True)
@@ -162,7 +160,7 @@ def table_of(data):
 def test_on_a_bench_and_a_saved_router(router, result, tmp_path):
     write_bench({"train": table_of(TRAIN), "test": table_of(TEST)}, tmp_path / "bench")
     router.save_pretrained(tmp_path / "router")
-    found = evaluate_on_bench(str(tmp_path / "router"), str(tmp_path / "bench"), scenario="balance")
+    found = eval_router(tmp_path / "router", tmp_path / "bench", scenario="balance").to_dict()
     assert list(found["scenarios"]) == ["balance"] and found["leaked_queries"] == 0 and found["seconds"]["load"] > 0
     assert found["scenarios"]["balance"]["reward"] == pytest.approx(result["scenarios"]["balance"]["reward"], abs=1e-5)
     text = format_evaluation(found)

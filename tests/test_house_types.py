@@ -11,12 +11,12 @@ import fusion_hf
 pytest.importorskip("mypy")
 
 GOOD = """
-from fusion_hf import RoutingData, RoutingDecision, read_log, fit_router
+from fusion_hf import RoutingData, RoutingDecision, read_log, train_router
 from fusion_hf.logs.sample import sample_path
 from fusion_hf.thoughts import TemplateIndex
 
 data: RoutingData = RoutingData.from_table(read_log(sample_path(), "train"))
-router = fit_router("knn", data.of_task("gsm8k"), encoder="none")
+router = train_router(data.of_task("gsm8k"), "knn", encoder="none").router
 decisions: list[RoutingDecision] = router.route(["What is 3 + 4?"], "balance", max_cost=1e-3)
 name: str = decisions[0].candidate
 cost: float | None = decisions[0].cost
@@ -27,13 +27,13 @@ reveal_type(data.performance)
 reveal_type(hits)
 """
 WRONG = """
-from fusion_hf import RoutingData, read_log, fit_router
+from fusion_hf import RoutingData, read_log, train_router
 
 data = RoutingData.from_table(read_log("bench", "train"))
-fit_router(3, data)  # 5: the kind is a name
-cost: float = fit_router("knn", data).route(["q"])[0].cost  # 6: may be None
+train_router(data, 3)  # 5: the kind is a name
+cost: float = train_router(data, "knn").router.route(["q"])[0].cost  # 6: may be None
 data.of_tsak("gsm8k")  # 7
-fit_router("knn", data).route("q", max_cost="little")  # 8
+train_router(data, "knn").router.route("q", max_cost="little")  # 8
 """
 
 

@@ -12,6 +12,9 @@ SPLITS = ("train", "partial_test", "test")
 OVERWRITE = "write there though it holds something else: files of the same names are replaced"
 ENCODER_HELP = "text encoder: a Hub id or folder, offline (extra `offline`), or none (default: %(default)s)"
 
+KIND_HELP = "router kind: a name, or the path of a Python file with a line ROUTER = …"
+TRUST_HELP = "let the code beside the checkpoint run where its kind is not known here"
+
 
 def names(text: str) -> list[str]:
     """``a,b`` as a list; for ``type=``."""

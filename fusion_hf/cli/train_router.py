@@ -1,44 +1,21 @@
 """`fusion-hf train-router`: train a router on a log."""
 
-from pathlib import Path
-
-from . import DEFAULT_ENCODER, ENCODER_HELP, read_option
+from ._arguments import DEFAULT_ENCODER, ENCODER_HELP, KIND_HELP, Pairs, value_pair
 
 HELP = "train a router on a log"
 EXAMPLE = "fusion-hf train-router bench --kind fusion --out router"
+OUT = ("out",)  # typed always, since a command has no other use for a router; a function may only return it
+ONLY_COMMAND = ONLY_PYTHON = OUT
 
 
 def arguments(add) -> None:
-    add("bench", help="FusionBench folder or Hub id")
-    add("--kind", default="fusion", help="router kind (default: fusion)")
+    add("log", help="FusionBench folder or Hub id")
+    add("--kind", default="fusion", help=f"{KIND_HELP} (default: %(default)s)")
     add("--encoder", default=DEFAULT_ENCODER, help=ENCODER_HELP)
-    add("--split", default="train")
-    add("--no-task-labels", action="store_true", help="learn without the log's task names")
-    add("--seed", type=int, default=0)
-    add(
-        "--option", action="append", default=[], metavar="NAME=VALUE",
-        help="an option of the kind, such as layers=2 for encoder or strong=gpt-4 for pairwise; repeat for more",
-    )  # fmt: skip
+    add("--split", default="train", help="split that is learned from (default: %(default)s)")
+    add("--no-task-labels", dest="task_labels", action="store_false", help="learn without the log's task names")
+    add("--seed", type=int, default=0, help="of every random choice (default: %(default)s)")
+    add("--option", type=value_pair, action=Pairs, metavar="NAME=VALUE",
+        help="an option of the kind, such as layers=2 for encoder; repeat for more")  # fmt: skip
     add("--out", required=True, help="folder of the router")
-
-
-def run(args):
-    from .. import routers
-    from ..logs.arrays import RoutingData
-    from ..logs.log import Log, read_log
-
-    table = read_log(args.bench, args.split)
-    data, answers = RoutingData.from_table(table), None
-    if routers.get_kind(args.kind).needs_answers:
-        from ..routers.cascade.answers import log_answers
-
-        answers = log_answers(table, data, progress=True)
-    pool = Log(args.bench).extra("llms")
-    router = routers.fit_router(
-        args.kind, data, encoder=args.encoder, task_labels=not args.no_task_labels, seed=args.seed, answers=answers,
-        llms=None if pool is None else pool.to_pylist(), **dict(read_option(text) for text in args.option),
-    )  # fmt: skip
-    if not Path(args.bench).exists():  # a Hub id, for the card
-        router.config.trained_from = args.bench
-    router.save_pretrained(args.out)
-    print(f"{args.kind} router for {len(data.candidates)} candidates from {len(data)} queries: {args.out}")
+    add("--overwrite", action="store_true", help="also write to a folder that holds something else")

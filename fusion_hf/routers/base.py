@@ -18,6 +18,7 @@ from transformers import AutoModel, PreTrainedModel
 
 from ..encoders.encoder import TextEncoder
 from ..errors import UserError
+from ..outputs import atomic_folder
 from ..pushable import Pushable
 from ..remote_code import auto_map, code_of, save_code
 from .added import extend
@@ -246,18 +247,20 @@ class Router(Pushable, PreTrainedModel):  # type: ignore[misc]  # pushing goes t
         """
         if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank():
             return
-        self.config.auto_map = auto_map(type(self), self.config_class)
         files = self._code()
+        self.config.auto_map = auto_map(type(self), self.config_class)
         if files is None:
             del self.config.auto_map
         if self.encoder is not None:
             # Not the folder that it was read from: what is saved may be published.
             self.config.encoder_config._name_or_path = self.config.encoder_name
-        super().save_pretrained(save_directory, **kwargs)
-        if self.tokenizer is not None:
-            self.tokenizer.save_pretrained(save_directory)
-        if files is not None:
-            save_code(type(self), Path(save_directory))
+        # Whole or not at all: a kill must not leave a new config beside old weights.
+        with atomic_folder(save_directory, "router", overwrite=True) as folder:
+            super().save_pretrained(folder, **kwargs)
+            if self.tokenizer is not None:
+                self.tokenizer.save_pretrained(folder)
+            if files is not None:
+                save_code(type(self), folder)
         if push_to_hub:
             self.push_to_hub(repo_id or Path(save_directory).name)
 

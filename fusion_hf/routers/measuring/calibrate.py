@@ -4,15 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...encoders.encoder import embed_cached
 from ...errors import UserError
 from ...logs.arrays import RoutingData
-from ...logs.log import Log, read_log
 from ...logs.rewards import pick
 from ...logs.stats import mean
-from .. import load_router
 from ..base import Router
-from ..cascade.answers import log_answers
 from ..cascade.replay import AnsweredLog, replay
 from ..decisions import TIE
 from ..kinds.cascade import CascadeRouter
@@ -20,30 +16,6 @@ from ..kinds.cascade import CascadeRouter
 RATIOS = np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 71), [np.inf]])  # of beta and alpha
 ROUNDS, FINER = 2, 15  # how often, and into how many points, the gap beside the chosen ratio is split
 Outcome = tuple[np.ndarray, np.ndarray]
-
-
-def calibrate_on_bench(
-    router: str, bench: str, split: str | None = None, out: str | None = None, name: str = "calibrated", **wanted
-) -> dict:
-    """`calibrate` a saved router on a split of a FusionBench (by default ``partial_test``, or else ``test``).
-
-    With `out` the router is saved there with the trade-off as scenario `name`.
-    """
-    model, splits = load_router(router), Log(bench).splits
-    split = split or next((s for s in ("partial_test", "test") if s in splits), "test")
-    if splits and split not in splits:  # of a Hub repository the splits are not known before it is read
-        raise UserError(
-            f"{bench}: expected a split with queries that the router was not trained on, found {', '.join(splits)}"
-        )
-    table = read_log(bench, split)
-    data = RoutingData.from_table(table)
-    answers = log_answers(table, data, progress=True) if _has_plans(model) else None
-    embeddings = None if model.encoder is None else embed_cached(model.text_encoder, data.queries, progress=True)
-    result = {"split": split, "scenario": name, **calibrate_router(model, data, embeddings, answers, **wanted)}
-    if out:
-        remember(model, result, name)
-        model.save_pretrained(out)
-    return result
 
 
 def calibrate_router(
@@ -117,7 +89,7 @@ def follower(
     router: Router, data: RoutingData, embeddings: np.ndarray | None = None, answers: np.ndarray | None = None
 ) -> Callable[..., Outcome]:
     """A function from alpha and beta (or `cost_weight`, performance a USD) to each query's performance and cost."""
-    if _has_plans(router):
+    if has_plans(router):
         if answers is None:
             raise UserError("a cascade is followed on logged answers: expected a log with responses")
         log, outlook = AnsweredLog(data, answers, router), router.outlook(data.queries, embeddings)
@@ -152,17 +124,8 @@ def remember(router: Router, result: dict, name: str) -> None:
     router.config.options = options
 
 
-def format_calibration(result: dict) -> str:
-    """The dict of `calibrate` for a terminal."""
-    (low, high), (below, above) = result["cost_usd_ci95"], result["quality_ci95"]
-    return (
-        f"alpha {result['alpha']:.6g}, beta {result['beta']:.6g}: {result['cost_usd']:.4g} USD a query "
-        f"({low:.4g} to {high:.4g}), {100 * result['quality']:.2f} % of {result['best_single']} "
-        f"({100 * below:.2f} to {100 * above:.2f} %), on {result['queries']} queries"
-    )
-
-
-def _has_plans(router: Router) -> bool:
+def has_plans(router: Router) -> bool:
+    """Whether a router asks on after it has seen an answer."""
     return isinstance(router, CascadeRouter) and router.has_plans
 
 

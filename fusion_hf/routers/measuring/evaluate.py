@@ -4,49 +4,22 @@ import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from ...encoders.encoder import embed_cached
 from ...errors import UserError
-from ...logs.arrays import COLUMNS, RoutingData
-from ...logs.log import read_log
+from ...logs.arrays import RoutingData
 from ...logs.rewards import SCENARIOS, Scaling, Scenario, available_scenarios, get_scenario, pick
 from ...logs.stats import aiq, bootstrap_ci, mean, number, paired
-from ...logs.store import query_overlap
-from .. import load_router
 from ..base import Router
 from ..decisions import TIE, Predictions
 from .anchors import ANCHORS, choices, figures, outcome, shared
-from .cross_validation import cross_validate, fold_of
 from .operating_points import cost_weights
-from .report import format_cv, format_evaluation
 
 SHARES = (0.95, 0.99, 1.0)
 TIMED = 32  # queries that are encoded afresh to time the encoder
-
-
-def evaluate_on_bench(router: str, bench: str, split: str = "test", scenario: str = "all") -> dict:
-    """`evaluate_router` of a saved router on a split of a FusionBench; anchors and scaling come from its train split.
-
-    Also reports ``bench``, ``router`` (its `fingerprint`), ``seconds.load`` and ``leaked_queries``, the number of texts
-    that stand in both splits.
-    """
-    start = time.perf_counter()
-    model = load_router(router)
-    load = time.perf_counter() - start
-    tables = {s: read_log(bench, s, columns=COLUMNS) for s in ("train", split)}
-    data = {s: RoutingData.from_table(t) for s, t in tables.items()}
-    result = evaluate_router(model, data[split], data["train"], None if scenario == "all" else [scenario], split=split)
-    result["seconds"]["load"] = load
-    # Of a folder the name only: figures are published, and a path is nobody's business.
-    name = Path(bench).resolve().name if Path(bench).exists() else str(bench)
-    result |= {"bench": name, "router": fingerprint(router)}
-    result["leaked_queries"] = 0 if split == "train" else query_overlap(tables["train"], tables[split])
-    if getattr(model, "has_plans", False) and set(model.candidates) <= set(data[split].candidates):
-        result["cascade"] = _followed(model, bench, split, data, None if scenario == "all" else [scenario])
-    return result
 
 
 def fingerprint(router: str | Path) -> str | None:
@@ -56,17 +29,6 @@ def fingerprint(router: str | Path) -> str | None:
         return None
     files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
     return hashlib.sha256(b"".join(hashlib.sha256(f.read_bytes()).digest() for f in files)).hexdigest()[:32]
-
-
-def _followed(model: Router, bench: str, split: str, data: dict[str, RoutingData], scenarios: list[str] | None) -> dict:
-    from ..cascade.answers import log_answers
-    from ..kinds.cascade import CascadeRouter
-    from .cascade_report import evaluate_cascade
-
-    model = cast(CascadeRouter, model)
-    answers = log_answers(read_log(bench, split), data[split], progress=True)
-    embeddings = None if model.encoder is None else embed_cached(model.text_encoder, data[split].queries)
-    return evaluate_cascade(model, data[split], data["train"], answers, scenarios, embeddings)
 
 
 def evaluate_router(
@@ -87,9 +49,10 @@ def evaluate_router(
         embeddings: Of the test queries, by the router's encoder, if known; else from the cache on disk.
 
     Returns:
-        The dict of ``eval-router --json``: see the README. Costs are USD a query. Cells that were not measured are left
-        out of means. ``seconds.encode`` is for all queries, measured afresh on a few of them; ``frontier`` and ``aiq``
-        sweep the weight of cost over predicted performance and cost; null without costs.
+        Fields of `verbs.Evaluation`. Costs are USD a query. A line stands on the ``queries`` on which its choice and
+        the best single candidate were measured (see `anchors.shared`). ``seconds.encode`` is for all queries, measured
+        afresh on a few of them; ``frontier`` and ``aiq`` sweep the weight of cost over predicted performance and cost,
+        null without costs.
     """
     known = [c for c in router.candidates if c in test.candidates and c in train.candidates]
     if not known:
@@ -208,14 +171,3 @@ def _frontier(predictions: Predictions, test: RoutingData, train: RoutingData) -
         "aiq_singles": aiq(singles[0][kept], singles[1][kept], end),
         "cost_share_at": share,
     }
-
-
-__all__ = [
-    "choices",
-    "cross_validate",
-    "evaluate_on_bench",
-    "evaluate_router",
-    "fold_of",
-    "format_cv",
-    "format_evaluation",
-]

@@ -36,6 +36,16 @@ def format_evaluation(result: dict) -> str:
     return "\n\n".join(parts)
 
 
+def format_calibration(result: dict) -> str:
+    """The dict of `calibrate_router` for a terminal."""
+    (low, high), (below, above) = result["cost_usd_ci95"], result["quality_ci95"]
+    return (
+        f"alpha {result['alpha']:.6g}, beta {result['beta']:.6g}: {result['cost_usd']:.4g} USD a query "
+        f"({low:.4g} to {high:.4g}), {100 * result['quality']:.2f} % of {result['best_single']} "
+        f"({100 * below:.2f} to {100 * above:.2f} %), on {result['queries']} queries"
+    )
+
+
 SPARSE = (
     "The log lacks answers: a line stands on the queries on which its choice and the best single candidate were both "
     "measured. Compare lines of unlike numbers of queries with care."
