@@ -1,6 +1,9 @@
 """The text encoder: vectors, truncation, the cache on disk, and errors that say what to do."""
 
 import importlib.util
+import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -86,6 +89,67 @@ def test_cache_is_used_and_appended(encoder, tmp_path, monkeypatch):
     embed_cached(encoder, [*TEXTS, "is it new"])
     assert asked == ["is it new"]
     assert len(list(tmp_path.rglob("*.safetensors"))) == 2 and not list(tmp_path.rglob("*.part"))
+
+
+def damage_cut(path):
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def damage_header(path):
+    path.write_bytes(b"\xff" * 8 + path.read_bytes()[8:])
+
+
+def damage_value(path):
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 0x7F  # a NaN or a huge number in a vector
+    path.write_bytes(bytes(data))
+
+
+def damage_unsigned(path):
+    from safetensors.numpy import load_file, save_file
+
+    tensors = load_file(path)
+    save_file({**tensors, "vectors": np.full_like(tensors["vectors"], np.nan)}, path)
+
+
+def damage_empty(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [damage_cut, damage_header, damage_value, damage_unsigned, damage_empty])
+def test_a_damaged_cache_is_thrown_away_and_made_again(damage, encoder, tmp_path, monkeypatch):
+    monkeypatch.setenv("FUSION_HF_CACHE", str(tmp_path))
+    first = embed_cached(encoder, TEXTS)
+    (file,) = tmp_path.rglob("*.safetensors")
+    damage(file)
+    with pytest.warns(UserWarning, match="is damaged and is thrown away"):
+        np.testing.assert_array_equal(embed_cached(encoder, TEXTS), first)
+    assert not file.exists() and len(list(tmp_path.rglob("*.safetensors"))) == 1
+    np.testing.assert_array_equal(embed_cached(encoder, TEXTS), first)
+
+
+def test_vectors_that_are_no_numbers_are_refused(encoder, tmp_path, monkeypatch):
+    monkeypatch.setenv("FUSION_HF_CACHE", str(tmp_path))
+    monkeypatch.setattr(TextEncoder, "encode", lambda self, texts, *_: np.full((len(texts), 16), np.nan, np.float32))
+    with pytest.raises(UserError, match="no finite vector for 1 of 1 texts"):
+        embed_cached(encoder, ["is the a"])
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_code_of_a_stranger_is_not_run_nor_asked_about(tmp_path):
+    """transformers would ask on standard input whether to run it, where a query may stand that says y."""
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "strange", "auto_map": {"AutoConfig": "evil.C", "AutoModel": "evil.M"}})
+    )
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    code = f"from fusion_hf.encoders.encoder import load_encoder\nload_encoder({str(tmp_path)!r})"
+    code_of_routers = f"from fusion_hf.routers import load_router\nload_router({str(tmp_path)!r})"
+    for program in (code, code_of_routers):
+        done = subprocess.run(
+            [sys.executable, "-c", program], input="y\n" * 9, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 1 and "UserError" in done.stderr, done.stderr[-500:]
+        assert "y/N" not in done.stdout + done.stderr and not (tmp_path / "ran").exists()
 
 
 def test_other_weights_are_another_encoder(encoder, folder, tmp_path, monkeypatch):

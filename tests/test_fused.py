@@ -235,7 +235,7 @@ def test_another_pool_may_reach_its_llms(folder, tmp_path):
 
 
 def test_keys_go_nowhere_unless_the_user_says_so(folder, tmp_path, monkeypatch):
-    """Whoever wrote a system on the Hub also wrote the addresses in its pool."""
+    """Whoever wrote a system also wrote the addresses in its pool; a folder may come from a download too."""
     copy = tmp_path / "stranger"
     shutil.copytree(folder, copy)
     text = (copy / "pool.yaml").read_text()
@@ -243,10 +243,10 @@ def test_keys_go_nowhere_unless_the_user_says_so(folder, tmp_path, monkeypatch):
     with LoopbackLLM() as server:
         text = text.replace("base_url: http://127.0.0.1:9/v1", f"base_url: {server.url}\n  api_key_env: A_KEY_OF_MINE")
         (copy / "pool.yaml").write_text(text)
-        with pytest.raises(UserError, match=r"bee: the pool .* would have the key in A_KEY_OF_MINE sent to http://127"):
-            FusedSystem.from_pretrained(copy, keys=False)(QUERIES[:1], candidates=["bee"])
+        with pytest.raises(UserError, match=r"bee: the pool .* sent: the key in A_KEY_OF_MINE to http://127.*--keys"):
+            FusedSystem.from_pretrained(copy)(QUERIES[:1], candidates=["bee"])
         assert not server.seen
-        assert FusedSystem.from_pretrained(copy)(QUERIES[:1], candidates=["bee"])[0].text == "It is 42."
+        assert FusedSystem.from_pretrained(copy, keys=True)(QUERIES[:1], candidates=["bee"])[0].text == "It is 42."
         assert server.seen[0].headers["Authorization"] == "Bearer abc123"
 
 

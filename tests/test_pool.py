@@ -9,6 +9,7 @@ from conftest import make_rows
 from fusion_hf import plugins
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
+from fusion_hf.llms.backends import open_backend
 from fusion_hf.llms.pool import LLM, Pool, load_pool, published_pools, recost, save_pool
 from fusion_hf.llms.requests import answer_limit
 from fusion_hf.logs.log import read_log, write_bench
@@ -131,8 +132,21 @@ def test_saving_and_loading_is_the_identity_and_models_move_with_the_folder(tmp_
     assert moved["m"].model == str(tmp_path / "b" / "model")
     assert moved["m"].options == {"adapter": str(tmp_path / "b" / "adapter")}
     (tmp_path / "b" / "adapter").rmdir()
-    with pytest.raises(UserError, match=r"entry 1 'm': expected model './adapter' to be a folder"):
-        load_pool(tmp_path / "b" / "pool.yaml")
+    gone = load_pool(tmp_path / "b" / "pool.yaml")["m"]
+    assert gone.options == {"adapter": str(tmp_path / "b" / "adapter")}  # a path still: nothing to look for on the Hub
+    with pytest.raises(UserError, match=r"expected adapter '.*/b/adapter' to be a folder, found nothing there"):
+        open_backend(gone)
+
+
+def test_folders_are_named_relative_to_the_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("demo/reader", "logs"):
+        (tmp_path / folder).mkdir(parents=True)
+    llm = LLM("m", "small", 0, 0, backend="transformers", model="demo/reader")  # as typed: it looks like a Hub id
+    save_pool(Pool([llm]), tmp_path / "logs" / "pool.yaml")
+    assert "model: ../demo/reader" in (tmp_path / "logs" / "pool.yaml").read_text()
+    monkeypatch.chdir("/")
+    assert load_pool(tmp_path / "logs" / "pool.yaml")["m"].model == str(tmp_path / "demo" / "reader")
 
 
 def test_cost_is_usd_and_unknown_tokens_stay_unknown():

@@ -103,7 +103,7 @@ def write_sample(out: Path, sample: Path, tables: dict[str, pa.Table], text: str
     moved = []
     for llm in pool.values():
         member = llm.name.removeprefix("tiny-")
-        folder = str(reader.resolve()) if member == SHIPPED else f"tiny_fleet/{member}"
+        folder = str(reader.resolve()) if member == SHIPPED else f"./tiny_fleet/{member}"
         moved.append(LLM(**{**vars(llm), "model": folder}))
     save_pool(Pool(moved), sample / "pool.yaml")
 

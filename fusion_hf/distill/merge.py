@@ -1,12 +1,12 @@
 """An adapter merged into its base: one plain model folder that any server loads."""
 
-import json
 import shutil
 from pathlib import Path
 
 from ..errors import UserError, require
 from ..llms.gguf import load_causal_lm, load_tokenizer
 from ..outputs import atomic_folder, check_folder
+from .base_model import read_base
 from .report import REPORT, RESULTS
 from .training import first_line
 
@@ -34,7 +34,7 @@ def merge(
     if adapter.resolve() == out.resolve():
         raise UserError(f"{out} is the adapter itself: give another folder")
     check_folder(out, "model", overwrite)
-    base = base or json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    base = base or read_base(adapter)
     try:
         model = load_causal_lm(base, dtype=dtype)
         # In the base's own precision, so that what is served is what was measured.

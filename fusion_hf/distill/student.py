@@ -20,6 +20,7 @@ from ..logs.schema import KEY
 from ..logs.stats import bootstrap_ci, paired
 from ..logs.store import LLMS
 from ..tasks.modes import MODES, PLAIN_MODES
+from .base_model import read_base
 from .merge import merge
 
 QUERY = ("query_id", "task", "source_id", "query", "ground_truth", "metric")
@@ -51,7 +52,7 @@ def student_llm(
         raise UserError(f"{folder}: expected an adapter or a model that fusion_hf.distill wrote, found neither")
     model, options = str(folder), {}
     if adapter.is_file():
-        model = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
+        model = read_base(folder)
         if backend == "vllm":
             merged = Path(merged or f"{folder}-merged")
             model = str(merge(folder, merged)) if not (merged / "config.json").is_file() else str(merged)
@@ -73,7 +74,7 @@ def _base_of(folder: Path) -> str:
         return json.loads(report.read_text(encoding="utf-8"))["model"]
     adapter = folder / "adapter_config.json"
     if adapter.is_file():
-        return json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
+        return read_base(folder)
     raise UserError(f"{folder} does not say what it was trained from: give --base NAME")
 
 

@@ -3,10 +3,12 @@
 This file is copied beside checkpoints (see `remote_code`), so it uses torch, transformers and numpy only.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import os
 import uuid
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,8 +165,8 @@ def load_encoder(name: str = DEFAULT_ENCODER, max_length: int | None = None) -> 
 
     where = resolve_encoder(name)
     try:
-        model = AutoModel.from_pretrained(where, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(where)
+        model = AutoModel.from_pretrained(where, dtype=torch.float32, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
@@ -185,7 +187,11 @@ def embed_cached(
 ) -> np.ndarray:
     """`encode` with a cache on disk, keyed by the encoder's `identity` and each text: float32 [n, size].
 
-    New texts are added as new files; a crash leaves no half-written one. Deleting the cache is safe.
+    New texts are added as new files; a crash leaves no half-written one. A file whose checksum does not fit is thrown
+    away, and its texts are encoded again. Deleting the cache is safe.
+
+    Raises:
+        UserError: The encoder gives no finite vector for a text.
     """
     if isinstance(encoder, str):
         encoder = load_encoder(encoder)
@@ -198,21 +204,51 @@ def embed_cached(
     for start in range(0, len(todo), 1024):
         part = todo[start : start + 1024]
         vectors = encoder.encode([new[key] for key in part], batch_size, progress)
+        wrong = np.flatnonzero(~np.isfinite(vectors).all(1))
+        if len(wrong):
+            raise UserError(
+                f"the text encoder gives no finite vector for {len(wrong)} of {len(part)} texts, the first of which "
+                f"begins {new[part[wrong[0]]][:60]!r}: its weights may be damaged, or its precision too low"
+            )
         _write_cache(folder, part, vectors)
         known.update(zip(part, vectors, strict=True))
     return np.stack([known[key] for key in keys]) if keys else np.zeros((0, encoder.size), np.float32)
 
 
 def _read_cache(folder: Path, wanted: set[bytes]) -> dict[bytes, np.ndarray]:
-    from safetensors.numpy import load_file
-
     known = {}
     for path in sorted(folder.glob("*.safetensors")):
-        part = load_file(path)
-        for key, vector in zip(part["keys"], part["vectors"], strict=True):
+        try:
+            keys, vectors = _read_part(path)
+        except FileNotFoundError:  # another process threw it away
+            continue
+        except Exception as error:  # half-written, or damaged: safetensors raises types of its own
+            warnings.warn(f"{path} is damaged and is thrown away ({error}): its texts are encoded again", stacklevel=3)
+            with contextlib.suppress(OSError):
+                path.unlink()
+            continue
+        for key, vector in zip(keys, vectors, strict=True):
             if (name := key.tobytes()) in wanted:
                 known[name] = vector
     return known
+
+
+def _read_part(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Keys and vectors of a file of the cache, checked."""
+    from safetensors import safe_open
+
+    with safe_open(path, "numpy") as file:
+        keys, vectors, told = file.get_tensor("keys"), file.get_tensor("vectors"), file.metadata() or {}
+    if told.get("checksum") != _checksum(keys, vectors):
+        raise ValueError("its checksum does not fit")
+    return keys, vectors
+
+
+def _checksum(keys: np.ndarray, vectors: np.ndarray) -> str:
+    digest = hashlib.blake2b(f"{keys.shape}{vectors.shape}{vectors.dtype}".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(keys).data)
+    digest.update(np.ascontiguousarray(vectors).data)
+    return digest.hexdigest()
 
 
 def _write_cache(folder: Path, keys: list[bytes], vectors: np.ndarray) -> None:
@@ -221,5 +257,6 @@ def _write_cache(folder: Path, keys: list[bytes], vectors: np.ndarray) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     name = uuid.uuid4().hex
     table = np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), 16)
-    save_file({"keys": table, "vectors": vectors}, folder / f"{name}.part")
+    told = {"checksum": _checksum(table, vectors)}
+    save_file({"keys": table, "vectors": vectors}, folder / f"{name}.part", metadata=told)
     os.replace(folder / f"{name}.part", folder / f"{name}.safetensors")

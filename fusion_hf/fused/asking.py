@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,17 +31,21 @@ class Thoughts:
         templates: Folder or Hub id of thought templates.
         k: At most so many templates before a query.
         asked: Mode in which the query behind them is asked: ``direct`` or ``think``.
+        max_words: The least similar templates of a prompt of more words are dropped; None drops none.
     """
 
     templates: str
     k: int = 3
     asked: str = "direct"
+    max_words: int | None = None
 
     def __post_init__(self) -> None:
         if self.asked not in PLAIN_MODES:
             raise UserError(f"thoughts: expected asked to be one of {', '.join(PLAIN_MODES)}, found {self.asked!r}")
         if not isinstance(self.k, int) or self.k < 1:
             raise UserError(f"thoughts: expected k to be a number from 1 on, found {self.k!r}")
+        if self.max_words is not None and (not isinstance(self.max_words, int) or self.max_words < 1):
+            raise UserError(f"thoughts: expected max_words to be a number from 1 on, found {self.max_words!r}")
 
     @cached_property
     def _index(self) -> Any:
@@ -50,11 +54,7 @@ class Thoughts:
         return TemplateIndex.from_pretrained(self.templates)
 
     def prompts(
-        self,
-        queries: Sequence[str],
-        query_ids: Sequence[str] | None = None,
-        mode: str = "thought",
-        max_words: int | None = None,
+        self, queries: Sequence[str], query_ids: Sequence[str] | None = None, mode: str = "thought"
     ) -> list[str]:
         """The user message of each query; `query_ids` leaves out the template that was made from the query itself.
 
@@ -65,7 +65,7 @@ class Thoughts:
         asked = [with_mode(query, self.asked) for query in queries]
         few = mode == "fewshot"
         found = thought_prompts(
-            asked, self._index, self.k, "few-shot" if few else "thought", max_words=max_words,
+            asked, self._index, self.k, "few-shot" if few else "thought", max_words=self.max_words,
             exclude_query_ids=query_ids, filter_tasks=few,
         )  # fmt: skip
         return [thought.prompt for thought in found]
@@ -82,7 +82,7 @@ def remember(folder: str | Path, llm: str, thoughts: Thoughts) -> None:
     """
     known = recall(folder)
     where = Path(thoughts.templates)
-    now = Thoughts(str(where.resolve()) if where.exists() else thoughts.templates, thoughts.k, thoughts.asked)
+    now = replace(thoughts, templates=str(where.resolve()) if where.exists() else thoughts.templates)
     if known.setdefault(llm, now) != now:
         raise UserError(f"{folder} holds answers of {llm} with {known[llm]}, found {now}: use another folder or name")
     Path(folder).mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..llms.collect import collect_async
-from ..llms.pool import Pool, load_pool
+from ..llms.pool import LLM, Pool, load_pool
 from ..logs.rewards import SCENARIOS
 from ..logs.schema import split_candidate
 from ..logs.shards import latest_rows
@@ -37,10 +37,11 @@ class FusedSystem(Pushable):
     Args:
         folder: What `fusion_hf.fused.write_fused` wrote.
         pool: How its LLMs are reached; None takes the folder's own ``pool.yaml``.
-        keys: Whether the folder's own pool may have API keys of the environment sent to its addresses.
+        keys: Whether the folder's own pool may have API keys of the environment sent to its addresses; a `pool` that
+            is given needs no such yes.
     """
 
-    def __init__(self, folder: str | Path, pool: Pool | None = None, keys: bool = True):
+    def __init__(self, folder: str | Path, pool: Pool | None = None, keys: bool = False):
         self.folder = Path(folder)
         self.config = read_config(self.folder)
         self.pool = load_pool(self.folder / POOL_FILE) if pool is None else pool
@@ -53,7 +54,7 @@ class FusedSystem(Pushable):
         path: str | Path,
         pool: Pool | str | Path | None = None,
         *,
-        keys: bool | None = None,
+        keys: bool | None = False,
         revision: str | None = None,
         token: str | bool | None = None,
     ) -> "FusedSystem":
@@ -63,16 +64,15 @@ class FusedSystem(Pushable):
             path: Folder or Hub id.
             pool: Your own pool, or its file: another way to reach the LLMs that the system names.
             keys: Whether the system's own pool file may have API keys of your environment sent to the addresses in it.
-                None: yes for a folder, no for what comes from the Hub, where somebody else wrote those addresses.
+                Somebody else may have written those, also in a folder: it may come from a download.
             revision, token: As in ``huggingface_hub.snapshot_download``.
 
         Raises:
             UserError: Nothing is there, or it is no fused system.
         """
-        local = Path(path).is_dir()
-        folder = Path(path) if local else snapshot(str(path), revision, token)
+        folder = Path(path) if Path(path).is_dir() else snapshot(str(path), revision, token)
         pool = load_pool(pool) if isinstance(pool, (str, Path)) else pool
-        return cls(folder, pool, local if keys is None else keys)
+        return cls(folder, pool, bool(keys))
 
     @property
     def tasks(self) -> list[str]:
@@ -218,7 +218,7 @@ class FusedSystem(Pushable):
     @cached_property
     def _thoughts(self) -> dict[str, Thoughts]:
         return {
-            llm: Thoughts(str(inside(self.folder, t["templates"], "templates")), t["k"], t["asked"])
+            llm: Thoughts(str(inside(self.folder, t["templates"], "templates")), t["k"], t["asked"], t.get("max_words"))
             for llm, t in self.config["thoughts"].items()
         }
 
@@ -291,7 +291,7 @@ class FusedSystem(Pushable):
     def _stands_in(self, option: FusedDecision) -> bool:
         """Whether an LLM may be asked in place of another one: it is reached, without a key that it may not get."""
         llm = self.pool.get(split_candidate(option.candidate)[0])
-        return llm is not None and (self.keys or not llm.api_key_env)
+        return llm is not None and (self.keys or key_and_host(llm) is None)
 
     @cached_property
     def _open(self) -> OpenPool:
@@ -316,12 +316,15 @@ class FusedSystem(Pushable):
 
     def _needed(self, llms: set[str]) -> Pool:
         pool = self.pool.select(sorted(llms))
-        for llm in pool.values():
-            if llm.api_key_env and not self.keys:
-                raise UserError(
-                    f"{llm.name}: the pool of this system would have the key in {llm.api_key_env} sent to "
-                    f"{llm.base_url or llm.backend}: pass keys=True if you trust whoever wrote it, or your own pool="
-                )
+        asked = {name: key_and_host(llm) for name, llm in pool.items()}
+        named = [name for name, key in asked.items() if key is not None]
+        if named and not self.keys:
+            every = sorted({key for key in map(key_and_host, self.pool.values()) if key is not None})
+            sent = "; ".join(f"the key in {variable} to {host}" for variable, host in every)
+            raise UserError(
+                f"{named[0]}: the pool of this system would have sent: {sent}. If you trust whoever wrote it, say so "
+                "with --keys (keys=True), or name a pool file of your own with --pool (pool=)"
+            )
         return pool
 
     def save_pretrained(self, save_directory: str | Path) -> None:
@@ -331,6 +334,15 @@ class FusedSystem(Pushable):
             ignored = shutil.ignore_patterns(".cache", ".git*")
             with atomic_folder(target, "fused", overwrite=True) as new:
                 shutil.copytree(self.folder, new, dirs_exist_ok=True, ignore=ignored)
+
+
+def key_and_host(llm: LLM) -> tuple[str, str] | None:
+    """The variable whose key an LLM of a pool is sent, and where to; None for none."""
+    if llm.api_key_env:
+        return llm.api_key_env, llm.base_url or f"the backend {llm.backend}"
+    if llm.backend == "inference_client" and llm.base_url is None:
+        return "HF_TOKEN", f"the inference provider {llm.options.get('provider', 'that the Hub chooses')}"
+    return None
 
 
 def _kept(router: Router, one: Asked) -> list[str]:

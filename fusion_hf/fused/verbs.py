@@ -186,14 +186,14 @@ def collect(
     named = list(TASKS) if named == ["all"] else named
     if not dry_run:
         mark_folder(out, "answers")
-    thoughts = None if templates is None else Thoughts(str(templates), k)
+    thoughts = None if templates is None else Thoughts(str(templates), k, max_words=max_words)
     if thoughts is not None and not dry_run:
         for llm in known:
             remember(out, llm, thoughts)
     result: Summary | Plan = collect_tasks(
         known, named, split=split, limit=limit, out=out, modes=asked, source=source, seed=seed, max_usd=max_usd,
         concurrency=concurrency, dry_run=dry_run, engine=engine, prompt_version=prompt_version,
-        prompts={mode: partial(thoughts.prompts, mode=mode, max_words=max_words) for mode in retrieved if thoughts},
+        prompts={mode: partial(thoughts.prompts, mode=mode) for mode in retrieved if thoughts},
         announce=_both_modes if modes is None else None,
     )  # fmt: skip
     return Collected(str(out), result.to_dict(), dry_run)

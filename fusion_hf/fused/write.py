@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def _copy_templates(thoughts: Mapping[str, Thoughts], part: Path) -> dict[str, d
             target = _free(part / "templates", Path(settings.templates).name)
             TemplateIndex.from_pretrained(settings.templates).save_pretrained(target)
             places[settings.templates] = target.relative_to(part).as_posix()
-    return {llm: {"templates": places[t.templates], "k": t.k, "asked": t.asked} for llm, t in thoughts.items()}
+    return {llm: asdict(t) | {"templates": places[t.templates]} for llm, t in thoughts.items()}
 
 
 def _copy_models(llms: Sequence[LLM], part: Path) -> Pool:

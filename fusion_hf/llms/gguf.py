@@ -19,6 +19,7 @@ def load_tokenizer(model_id: str, gguf_file: str | None = None, **options: Any) 
     from transformers import AutoTokenizer
 
     folder, file = split_gguf(model_id, gguf_file)
+    options.setdefault("trust_remote_code", False)  # else transformers asks on standard input
     if file is None:
         return AutoTokenizer.from_pretrained(folder, **options)
     _check(folder, file)
@@ -42,6 +43,7 @@ def load_causal_lm(model_id: str, gguf_file: str | None = None, dtype: Any = "au
     from transformers import AutoModelForCausalLM
 
     folder, file = split_gguf(model_id, gguf_file)
+    options.setdefault("trust_remote_code", False)
     if file is None:
         return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **options)
     _check(folder, file)

@@ -307,20 +307,24 @@ def _resolve(model: Any, folder: Path) -> Any:
     local = (folder / Path(model).expanduser()).resolve()
     if local.exists():
         return str(local)
-    if model.startswith((".", "/", "~")):
-        raise UserError(f"expected model {model!r} to be a folder, found nothing at {local}")
-    return model
+    # A path stays one, so that it is never looked for on the Hub; the backend says so when it is not there.
+    return str(local) if model.startswith((".", "/", "~")) else model
 
 
 def save_pool(pool: Pool, path: str | Path) -> Path:
-    """Write a pool file that `load_pool` reads back; models below the file's folder get relative paths."""
+    """Write a pool file that `load_pool` reads back; folders below the file's get paths relative to it."""
     path = Path(path)
     base = path.parent.resolve()
 
     def relative(model: str | None) -> str | None:
-        if not model or not os.path.isabs(model) or not Path(model).resolve().is_relative_to(base):
+        """A folder below, and one that was given by a relative path, as seen from the file: never like a Hub id."""
+        if not model or not Path(model).exists():
             return model
-        return "./" + Path(model).resolve().relative_to(base).as_posix()
+        place = Path(model).resolve()
+        if os.path.isabs(model) and not place.is_relative_to(base):
+            return model
+        path = Path(os.path.relpath(place, base)).as_posix()
+        return path if path.startswith(".") else f"./{path}"
 
     entries = []
     for llm in pool.values():

@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import UserError
 from ..fused.choice import FusedDecision
 from ..fused.ranking import OTHER, PASSED_ON, Asked, Ranking
+from ..fused.system import key_and_host
 from ..llms.backends import BackendError, Reply
 from ..llms.opened import OpenBackends
 from ..logs.schema import split_candidate
@@ -184,7 +185,7 @@ class Engine:
         return await self.chooser.call(self.system.messages, option.candidate, chat)
 
     async def _backend(self, llm: str) -> Any:
-        if self.system.pool[llm].api_key_env and not self.system.keys:
+        if key_and_host(self.system.pool[llm]) is not None and not self.system.keys:
             raise BackendError("auth", f"{llm}: its key may not be sent to an address that somebody else wrote: --keys")
         try:
             return await self.backends.get(llm)

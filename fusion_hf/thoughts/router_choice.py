@@ -23,7 +23,9 @@ class Worth:
     """
 
     def __init__(self, router: Any, scenario: str | None = None, llm: str | None = None):
-        self.router = AutoModel.from_pretrained(router) if isinstance(router, str | Path) else router
+        self.router = (
+            AutoModel.from_pretrained(router, trust_remote_code=False) if isinstance(router, str | Path) else router
+        )
         if not hasattr(self.router, "route"):
             raise UserError(f"router: expected a router of fusion_hf, found {type(self.router).__name__}")
         self.scenario = scenario or ("balance" if self.router.config.has_cost else "performance")

@@ -1,5 +1,7 @@
 """Loading a local model, and how much of it fits the memory at once."""
 
+import os
+
 import torch
 
 from ...errors import UserError, require
@@ -16,6 +18,8 @@ def load_model(
 
     Raises `UserError`.
     """
+    check_folder(model_id, "model")
+    check_folder(adapter, "adapter")
     try:
         tokenizer = load_tokenizer(model_id, gguf_file, padding_side="left")
         model = load_causal_lm(model_id, gguf_file, dtype)
@@ -32,6 +36,12 @@ def load_model(
             reason = " ".join(str(error).split())
             raise UserError(f"expected a peft adapter at {adapter!r}, found none: {reason:.300}") from error
     return model.to(device).eval(), tokenizer
+
+
+def check_folder(name: str | None, word: str) -> None:
+    """Refuse a path of a folder that is not there: it is never looked for on the Hub."""
+    if name and os.path.isabs(name) and not os.path.exists(name):
+        raise UserError(f"expected {word} {name!r} to be a folder, found nothing there")
 
 
 def token_budget(model) -> int:
