@@ -1,4 +1,4 @@
-"""The base model that an adapter was trained on: a Hub id, or a folder or file, which is named relative to the adapter."""
+"""The base model that an adapter was trained on: a Hub id, or a folder or file, named relative to the adapter."""
 
 import json
 import os
