@@ -14,7 +14,17 @@ from ...results import Result
 from ..base import Router
 from ..kind import get_kind, kind_name
 from ..kinds.cascade import CascadeRouter
-from ..sources import LogLike, Part, RouterLike, answers_of, embeddings_of, open_part, open_router, public_name, splits_of
+from ..sources import (
+    LogLike,
+    Part,
+    RouterLike,
+    answers_of,
+    embeddings_of,
+    open_part,
+    open_router,
+    public_name,
+    splits_of,
+)
 from .calibrate import calibrate_router, has_plans, remember
 from .cascade_report import evaluate_cascade
 from .cross_validation import cross_validate
