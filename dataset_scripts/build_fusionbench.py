@@ -94,9 +94,9 @@ def main(args: argparse.Namespace) -> dict:
 
 def import_public(args: argparse.Namespace) -> dict:
     """The same repository from a public log."""
-    from fusion_hf.logs.importing import import_log
+    from fusion_hf import import_log
 
-    return import_log(*args.imported, args.out, title=args.title)
+    return import_log(*args.imported, args.out, title=args.title).to_dict()
 
 
 def load(args: argparse.Namespace, split: str) -> dict[str, list]:

@@ -20,9 +20,11 @@ if TYPE_CHECKING:  # what `_LATER` loads when it is first used
     from .fused import FusedSystem
     from .fused.verbs import ask, collect
     from .hub.verbs import push
+    from .llms.verbs import build, judge, recost
     from .logs.arrays import RoutingData
     from .logs.log import Log, read_log, write_bench
     from .logs.rewards import SCENARIOS, Scenario
+    from .logs.verbs import audit, grade, import_log, split
     from .routers import KINDS, Router, RoutingDecision
     from .routers.measuring.verbs import calibrate, cv_router, eval_router
     from .routers.verbs import add_llm, remove_llm, route, train_router
@@ -36,7 +38,9 @@ __version__ = "0.1.0"
 _VERBS = {
     "add_llm": "routers.verbs",
     "ask": "fused.verbs",
+    "audit": "logs.verbs",
     "autofuse": "comparison.verbs",
+    "build": "llms.verbs",
     "calibrate": "routers.measuring.verbs",
     "collect": "fused.verbs",
     "compare": "comparison.verbs",
@@ -45,12 +49,17 @@ _VERBS = {
     "eval_router": "routers.measuring.verbs",
     "eval_student": "distill.verbs",
     "export": "comparison.verbs",
+    "grade": "logs.verbs",
+    "import_log": "logs.verbs",
+    "judge": "llms.verbs",
     "merge": "distill.verbs",
     "push": "hub.verbs",
+    "recost": "llms.verbs",
     "remove_llm": "routers.verbs",
     "route": "routers.verbs",
     "serve": "serving.verbs",
     "sft_data": "distill.verbs",
+    "split": "logs.verbs",
     "static_encoder": "encoders.verbs",
     "templates": "thoughts.verbs",
     "think": "thoughts.verbs",
@@ -76,10 +85,11 @@ _LATER = {
 
 # Written out, because type checkers do not run it.
 __all__ = [
-    "KINDS", "SCENARIOS", "FusedSystem", "Log", "Router", "RoutingData", "RoutingDecision", "Scenario",
-    "TemplateIndex", "ThoughtFusionPipeline", "UserError", "add_llm", "ask", "autofuse", "calibrate", "collect",
-    "compare", "cv_router", "demo", "eval_router", "eval_student", "export", "merge", "push", "read_log",
-    "remove_llm", "route", "serve", "sft_data", "static_encoder", "templates", "think", "train_router", "write_bench",
+    "KINDS", "SCENARIOS", "FusedSystem", "Log", "Router", "RoutingData", "RoutingDecision", "Scenario", "TemplateIndex",
+    "ThoughtFusionPipeline", "UserError", "add_llm", "ask", "audit", "autofuse", "build", "calibrate", "collect",
+    "compare", "cv_router", "demo", "eval_router", "eval_student", "export", "grade", "import_log", "judge", "merge",
+    "push", "read_log", "recost", "remove_llm", "route", "serve", "sft_data", "split", "static_encoder", "templates",
+    "think", "train_router", "write_bench",
 ]  # fmt: skip
 
 

@@ -8,9 +8,10 @@ import pytest
 from conftest import make_rows
 from test_importers import needs
 
+from fusion_hf import audit
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
-from fusion_hf.logs.audit import audit, audit_tables
+from fusion_hf.logs.audit import audit_tables
 from fusion_hf.logs.audit.scores import binomial_cdf, median_polish, wilson
 from fusion_hf.logs.importers import read
 from fusion_hf.logs.log import write_bench
@@ -280,7 +281,7 @@ def test_the_verb_prints_findings_and_strict_exits_with_1(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "error   unparsed answers: train: eel scores 0.000 on mmlu" in out and "query ids: " in out
     figures = json.loads((tmp_path / "a.json").read_text())
-    assert figures["by_severity"]["error"] == 1 and figures == audit(bench, regrade=0)
+    assert figures["by_severity"]["error"] == 1 and figures == audit(bench, regrade=0).to_dict()
     assert main(["audit", str(bench), "--strict", "--regrade", "0"]) == 1
 
 

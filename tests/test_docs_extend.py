@@ -123,7 +123,7 @@ def test_a_backend(tmp_path, copy):
 
 
 def test_an_importer(tmp_path, copy):
-    then = "from fusion_hf.cli.import_ import FORMATS; print(FORMATS)"
+    then = "from fusion_hf.plugins import names; print(names('importers'))"
     written, output = follow("importer.md", tmp_path, copy, then)
     assert written == ["fusion_hf/logs/importers/wide_csv.py"]
     assert "'kept': 4" in output and "'wide-csv'" in output

@@ -233,7 +233,7 @@ def test_recost_prices_any_log_anew_and_reports(tmp_path, kind, capsys):
         assert row["response"] == before["response"] and row["performance"] == before["performance"]
     assert report["by_llm"]["cow"]["usd_before"] == report["by_llm"]["cow"]["usd_after"]
     assert report["usd_after"] == pytest.approx(sum(r["cost"] or 0 for r in new))
-    assert "1 rows have no cost" in capsys.readouterr().err
+    assert "1 rows have no cost" in capsys.readouterr().out
 
 
 def test_recost_refuses_what_it_cannot_write(tmp_path, capsys):

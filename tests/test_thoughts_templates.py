@@ -21,9 +21,9 @@ from thought_toys import (
 )
 
 import fusion_hf
+from fusion_hf import import_log
 from fusion_hf.errors import UserError
 from fusion_hf.llms.pool import LLM, Pool, save_pool
-from fusion_hf.logs.importing import import_log
 from fusion_hf.logs.log import read_log
 from fusion_hf.logs.schema import candidate_id
 from fusion_hf.thoughts import (

@@ -32,6 +32,11 @@ def pair(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
+def pair_list(text: str) -> dict[str, str]:
+    """``a=b,c=d`` as a dict; for ``type=``."""
+    return dict(pair(part) for part in text.split(","))
+
+
 def number_pair(text: str) -> tuple[str, float]:
     """``NAME=NUMBER``; for ``type=`` with ``action=Pairs``."""
     name, value = pair(text)

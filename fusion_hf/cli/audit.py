@@ -2,7 +2,7 @@
 
 HELP = "find leaks, doubles, unread answers, wrong golds, truncation, and counts and costs that cannot be real in a log"
 EXAMPLE = "fusion-hf audit bench --json audit.json"
-FIGURES = True
+ONLY_COMMAND = ("strict",)
 
 
 def arguments(add) -> None:
@@ -13,18 +13,5 @@ def arguments(add) -> None:
     add("--strict", action="store_true", help="exit with code 1 where a finding is an error")
 
 
-def run(args):
-    from ..logs.audit import audit
-
-    result = audit(args.log, regrade=None if args.regrade < 0 else args.regrade, near=args.near)
-    for finding in result["findings"]:
-        print(f"{finding['severity']:8}{finding['kind']}: {finding['message']}\n{'':8}-> {finding['advice']}")
-        if finding["examples"]:
-            print(f"{'':8}   query ids: {', '.join(finding['examples'])}")
-    for check, reason in result["skipped"].items():
-        print(f"skipped {check}: {reason}")
-    counts = ", ".join(f"{n} {severity}" for severity, n in result["by_severity"].items())
-    print(f"{result['read']} rows; findings: {counts}")
-    if args.strict and result["by_severity"]["error"]:
-        result["exit_code"] = 1
-    return result
+def exit_code(result, args) -> int:
+    return int(args.strict and result.by_severity["error"] > 0)

@@ -2,7 +2,6 @@
 
 HELP = "graded logs -> dataset repository folder (Parquet, card, plot)"
 EXAMPLE = "fusion-hf build graded.parquet --split train --out bench"
-FIGURES = True
 
 
 def arguments(add) -> None:
@@ -18,18 +17,3 @@ def arguments(add) -> None:
     add("--title", help="heading of the card (default: that of the folder, else FusionBench)")
     add("--text", default="", help="paragraph under the heading (Markdown)")
 
-
-def run(args):
-    from ..llms.build import build
-    from ..logs.log import Log
-
-    merged = build(
-        args.logs, args.out, split=args.split, pool=args.pool, templates=args.templates, title=args.title,
-        text=args.text, replace=args.replace, newer=args.newer, overwrite=args.overwrite,
-    )  # fmt: skip
-    if merged.conflicts:
-        print(merged.conflict_text())
-    rows = Log(args.out).summary()
-    for row in rows:
-        print("  ".join(f"{key} {value}" for key, value in row.items()))
-    return {"splits": {row.pop("split"): row for row in rows}, "merged": merged.to_dict()}

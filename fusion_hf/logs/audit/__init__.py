@@ -2,14 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from tqdm import tqdm
 
 from ...errors import UserError
-from ..log import Log
 from ..write import MANY
 from .answers import candidate_pairs, regrading, truncation, unread_answers
 from .finding import SEVERITIES, Finding
@@ -18,13 +16,6 @@ from .keys import duplicate_keys, missing_cells
 from .leaks import queries_in_two_splits
 from .scores import below_chance, below_own_level, nobody_above_chance
 from .usage import costs, latencies, served_models, token_counts
-
-
-def audit(path: str | Path, regrade: int | None = 200, near: float = 0.8) -> dict:
-    """Open a log, wherever it lies, and look through it; see `audit_tables`."""
-    log = Log(path)
-    tables = {split or "log": table for split, table in log.parts().items()}
-    return audit_tables(tables, regrade=regrade, near=near, llms=log.about.llms)
 
 
 def audit_tables(
