@@ -96,3 +96,20 @@ def test_queries_in_both_splits_are_counted(tables):
 def test_parquet_is_zstd(bench):
     file = next(bench.glob("data/gsm8k/train-*.parquet"))
     assert pq.ParquetFile(file).metadata.row_group(0).column(0).compression == "ZSTD"
+
+
+def test_a_folder_of_before_a_column_gets_it_everywhere_with_the_next_write(bench, tables, tmp_path):
+    """`load_dataset` takes the columns of a config from its first file, and refuses another that has more."""
+    card = bench / "README.md"
+    for number, path in enumerate(sorted(bench.glob("data/*/train-*.parquet"))):
+        old = path.with_name(f"train-{number:016x}.parquet")
+        pq.write_table(pq.read_table(path, partitioning=None).drop_columns(["served_model", "cached_tokens"]), old)
+        card.write_text(card.read_text().replace(path.name, old.name))
+        path.unlink()
+    before = read_log(bench, "train")
+    assert before["served_model"].null_count == before.num_rows  # it is read all the same
+    write_bench({"test": tables["test"]}, bench, replace=True)
+    for split in ("train", "test"):
+        rows = load_dataset(str(bench), "all", split=split, cache_dir=str(tmp_path / "cache"))
+        assert len(rows) == tables[split].num_rows and "served_model" in rows.column_names
+    assert read_log(bench, "train").equals(before)

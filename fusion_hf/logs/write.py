@@ -19,7 +19,7 @@ from .card import PLOT, About, Figures, card_text, llm_table
 from .files import ZSTD_LEVEL, named_by_content
 from .merge import Merged, merge_tables
 from .plots import heat_map
-from .schema import encode, validate
+from .schema import LOG_SCHEMA, encode, validate
 from .store import EXTRAS, SPLITS, TEMPLATES, Folder, read_header
 
 try:
@@ -90,6 +90,12 @@ def write_folder(
                     if report.changed:
                         files[task, split] = _write_task(part, order, out / "data" / task, split)
                         new += files[task, split]
+            for (task, split), paths in files.items():
+                if any(_is_older(path) for path in paths if path not in new):
+                    # One config may not have files of two shapes: `load_dataset` takes the columns of the first.
+                    table = validate(old.read(split, task), where=str(out))
+                    files[task, split] = _write_task(table, np.arange(table.num_rows), out / "data" / task, split)
+                    new += files[task, split]
             _commit(changed(old, files=files), About.of(old) | (about or About()), new)
         _sweep(Folder.open(out), old)
     return merged
@@ -142,6 +148,11 @@ def _write_task(table: pa.Table, order: np.ndarray, folder: Path, split: str) ->
         for start in range(0, len(order), ROW_GROUP):
             writer.write_table(table.take(pa.array(order[start : start + ROW_GROUP])), ROW_GROUP)
     return written
+
+
+def _is_older(path: Path) -> bool:
+    """Whether a file was written before the log row had all its columns."""
+    return pq.read_schema(path).names != LOG_SCHEMA.names
 
 
 def _write_extra(out: Path, name: str, table: pa.Table) -> list[Path]:
