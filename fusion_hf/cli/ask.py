@@ -23,3 +23,8 @@ def arguments(add) -> None:
 
 def run(args):
     return call(args, queries=read_queries(args))
+
+
+def exit_code(result, args) -> int:
+    """1 where queries were asked and none was answered."""
+    return int(bool(result.answers) and all(answer.error is not None for answer in result.answers))

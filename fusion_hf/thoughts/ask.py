@@ -55,9 +55,14 @@ def ask(llm: LLM, chats: Iterable[Chat], folder: str | Path, **running: Any) -> 
     Returns:
         (row of the collector by `Chat.key`: an answer, or an ``error``; chats that were not asked have none;
         what the run did).
+
+    Raises:
+        KeyboardInterrupt: A signal ended the run.
     """
     requests = _requests(llm, chats)
     summary = apart(lambda: collect(Pool([llm]), requests, folder, **running))
+    if summary.interrupted:  # what was answered is kept in the folder; nothing is made of the half
+        raise KeyboardInterrupt
     wanted = {request.query_id for request in requests}
     rows = {row["query_id"]: row for row in latest_rows(folder) if row["query_id"] in wanted and row["llm"] == llm.name}
     return rows, summary
