@@ -300,3 +300,15 @@ class TestDatasetsCache:
         for cost in (0.5, 0.25):
             Log({"train": table_of(cost=cost)}).write(out, newer=True)
             assert set(load_dataset(str(out), split="train", cache_dir=cache)["cost"]) == {cost}
+
+    def test_training_data(self, tmp_path):
+        from fusion_hf.distill import Choice, save, sft_dataset
+        from fusion_hf.distill.training import load_rows
+
+        cache = str(tmp_path / "cache")
+        for folder, n in (("a", 4), ("b", 6), ("a", 5)):
+            dataset, counts = sft_dataset(table_of(n), Choice(top_k=1))
+            out = save(dataset, counts, tmp_path / folder / "sft")
+            found = load_dataset(str(out), split="train", cache_dir=cache)
+            assert found["prompt"] == dataset["prompt"] and len(found) == 2 * n
+            assert load_rows(str(out))["prompt"] == dataset["prompt"]

@@ -278,3 +278,15 @@ def test_templates_in_a_bench_folder_are_one_more_config(index, log_table, tmp_p
 
 
 # Asking an LLM
+
+
+def test_another_index_of_one_name_or_one_written_anew_is_read_as_it_is(index, tmp_path):
+    from datasets import load_dataset
+
+    part = TemplateIndex(index.table.slice(0, 2), index.embeddings[:2], "offline")
+    for number, (folder, one) in enumerate([("a", index), ("b", part), ("a", part)]):
+        out = one.save_pretrained(tmp_path / folder / "t")
+        data = load_dataset(str(out), "thought_templates", split="train", cache_dir=str(tmp_path / "cache"))
+        assert data.to_list() == one.table.to_pylist(), number
+        assert TemplateIndex.from_pretrained(out).table.equals(one.table)
+        assert len(list(out.rglob("*.parquet"))) == 1

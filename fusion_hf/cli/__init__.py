@@ -69,12 +69,6 @@ def ended(run: dict) -> int:
     return code
 
 
-def run_ended(result: dict, run: dict) -> dict:
-    """`result` with the exit code of `ended`."""
-    code = ended(run)
-    return result | {"exit_code": code} if code else result
-
-
 def make_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = Parser(prog="fusion-hf", description="Fuse many LLMs from their logs.", allow_abbrev=False)

@@ -11,12 +11,13 @@ _HEAD = {
 }
 
 
-def data_card(dataset, counts: dict, validation=None, tokenizer: str | None = None) -> str:
+def data_card(dataset, counts: dict, files: dict[str, str], validation=None, tokenizer: str | None = None) -> str:
     """README.md with the YAML that `datasets` reads and small tables; every figure is counted from the data.
 
     Args:
         dataset: The split ``train`` of `sft_dataset` or `preference_dataset`.
         counts: What came with it.
+        files: Parquet file of each split.
         validation: The split ``validation`` or None.
         tokenizer: Who counted the column ``tokens``; None means the log did.
     """
@@ -24,10 +25,10 @@ def data_card(dataset, counts: dict, validation=None, tokenizer: str | None = No
 
     form = "preference" if "chosen" in dataset.column_names else "sft"
     parts = [(name, part) for name, part in (("train", dataset), ("validation", validation)) if part is not None]
-    files = [{"split": name, "path": f"data/{name}-*.parquet"} for name, _ in parts]
+    data_files = [{"split": name, "path": path} for name, path in files.items()]
     header = DatasetCardData(
         pretty_name="Best answers of many LLMs", tags=["fusion_hf", "distillation", form],
-        task_categories=["text-generation"], configs=[{"config_name": "default", "data_files": files}],
+        task_categories=["text-generation"], configs=[{"config_name": "default", "data_files": data_files}],
     )  # fmt: skip
     return render_card(
         "sft",

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import UserError
+from ..logs.files import named_by_content
 from ..logs.select import Answers, rank_answers
 from ..outputs import atomic_folder
 from ..tasks import with_mode
@@ -181,11 +182,13 @@ def save(
     from .card import data_card
 
     with atomic_folder(out, "training data", overwrite) as new:
-        (new / "data").mkdir()
+        files = {}
         for split, rows in (("train", dataset), ("validation", validation)):
             if rows is not None:
-                rows.to_parquet(str(new / "data" / f"{split}-00000.parquet"))
-        (new / "README.md").write_text(data_card(dataset, counts, validation, tokenizer), encoding="utf-8")
+                with named_by_content(new / "data", split) as (path, written):
+                    rows.to_parquet(str(path))
+                files[split] = written[0].relative_to(new).as_posix()
+        (new / "README.md").write_text(data_card(dataset, counts, files, validation, tokenizer), encoding="utf-8")
     return Path(out)
 
 

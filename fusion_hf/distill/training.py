@@ -11,6 +11,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..llms.gguf import load_tokenizer as pretrained_tokenizer
 from ..llms.gguf import split_gguf
+from ..logs.store import config_files
 
 
 @dataclass
@@ -32,8 +33,9 @@ def load_rows(name: str | None, config: str | None = None, split: str = "train",
             "--dataset_name is missing: expected a folder of fusion-hf sft-data, a Parquet file or a Hub id"
         )
     try:
-        if Path(name).is_file():
-            rows = load_dataset("parquet", data_files={split: name}, split=split)
+        if Path(name).exists():  # by its files: `datasets` takes a folder for another of the same base name
+            files = [name] if Path(name).is_file() else [str(f) for f in config_files(name, config, split)]
+            rows = load_dataset("parquet", data_files={split: files}, split=split)
         else:
             rows = load_dataset(name, name=config, split=split)
     except (DatasetNotFoundError, OSError, ValueError) as error:

@@ -126,6 +126,27 @@ def _configs(header: Mapping[str, Any]) -> Iterator[tuple[str, str, list[str]]]:
                     yield name, entry["split"], paths
 
 
+def config_files(path: str | Path, config: str | None = None, split: str = "train") -> list[Path]:
+    """The Parquet files of a split of a local dataset folder: of a config of its README (None: the default one).
+
+    Raises `UserError` where it has none.
+    """
+    path = Path(path)
+    header = read_header(path / "README.md")
+    configs = header.get("configs")
+    default = [c["config_name"] for c in configs if isinstance(c, dict) and c.get("default")] if configs else []
+    names = [name for name, _, _ in _configs(header)]
+    wanted = config or (default or ["default" if "default" in names else names[0] if names else ""])[0]
+    found = [
+        f for name, s, patterns in _configs(header) if (name, s) == (wanted, split) for f in _matches(path, patterns)
+    ]
+    if not names and config is None:
+        found = sorted([*path.glob(f"{split}-*.parquet"), *path.glob(f"data/{split}-*.parquet")])
+    if not found:
+        raise UserError(f"{path}: expected Parquet files of the split {split!r}, found none")
+    return found
+
+
 def _matches(root: Path, patterns: Sequence[str]) -> list[Path]:
     """The files that `patterns` name; a folder that somebody else wrote names none outside itself."""
     found: list[Path] = []

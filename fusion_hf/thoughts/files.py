@@ -20,7 +20,7 @@ COLUMNS = ("query_id", "task", "query", "template", "answer", "candidates", "rul
 FOLDER = "thought_templates"
 CONFIG_FILE = "index_config.json"
 VECTORS_FILE = "embeddings.safetensors"
-TABLE_FILE = "train-00000.parquet"
+TABLE_FILE = "train-00000.parquet"  # of an index that does not say the name of its table
 FORMAT = 1
 ROW_GROUP = 50_000
 # A larger table is mapped from an Arrow file in the cache folder rather than read into memory.
@@ -28,16 +28,40 @@ IN_MEMORY_BYTES = 64 << 20
 
 
 def write_index(folder: Path, table: pa.Table, vectors: np.ndarray, encoder: str) -> None:
-    """Write ``folder/thought_templates``: Parquet, embeddings (safetensors), and the encoder's name."""
+    """Write ``folder/thought_templates``: Parquet, embeddings (safetensors), and the encoder's name.
+
+    The Parquet file is named by its content, because `datasets` takes files of one name for the same (see
+    `fusion_hf.logs.files.named_by_content`). `sweep_index` removes the file of an earlier state.
+    """
     target = folder / FOLDER
     target.mkdir(parents=True, exist_ok=True)
     # Written beside and then moved: what is mapped into memory may be the very file that is replaced.
     temporary = target / f"{VECTORS_FILE}.new"
     write_vectors(temporary, vectors)
     temporary.replace(target / VECTORS_FILE)
-    pq.write_table(table, target / TABLE_FILE, compression="zstd", row_group_size=ROW_GROUP)
+    pq.write_table(table, temporary, compression="zstd", row_group_size=ROW_GROUP)
+    with open(temporary, "rb") as file:
+        name = f"train-{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}.parquet"
+    temporary.replace(target / name)
     config = {"format": FORMAT, "encoder": encoder, "templates": len(vectors), "dimension": int(vectors.shape[1])}
-    (target / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    temporary.write_text(json.dumps(config | {"table": name}, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(target / CONFIG_FILE)
+
+
+def sweep_index(folder: Path) -> None:
+    """Remove the tables of earlier states from ``folder/thought_templates``."""
+    target = folder / FOLDER
+    for path in target.glob("train-*.parquet"):
+        if path.name != table_name(target):
+            path.unlink()
+
+
+def table_name(folder: Path) -> str:
+    """Name of the Parquet file of an index."""
+    name = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")).get("table", TABLE_FILE)
+    if not isinstance(name, str) or Path(name).name != name:
+        raise UserError(f"{folder / CONFIG_FILE}: expected the name of a file in 'table', found {name!r}")
+    return name
 
 
 def read_index(folder: Path) -> tuple[pa.Table, np.ndarray, str]:
@@ -45,10 +69,11 @@ def read_index(folder: Path) -> tuple[pa.Table, np.ndarray, str]:
     config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     if config.get("format") != FORMAT:
         raise UserError(f"{folder / CONFIG_FILE}: expected format {FORMAT}, found {config.get('format')!r}")
-    for name in (TABLE_FILE, VECTORS_FILE):
+    table = table_name(folder)
+    for name in (table, VECTORS_FILE):
         if not (folder / name).is_file():
             raise UserError(f"{folder}: expected {name} beside {CONFIG_FILE}, found none: make the templates again")
-    return _read_table(folder / TABLE_FILE), _map_vectors(folder / VECTORS_FILE), config["encoder"]
+    return _read_table(folder / table), _map_vectors(folder / VECTORS_FILE), config["encoder"]
 
 
 def _read_table(path: Path) -> pa.Table:
@@ -127,7 +152,8 @@ def write_readme(folder: Path, table: pa.Table, encoder: str = "", repo_id: str 
     """
     from huggingface_hub import DatasetCard, DatasetCardData
 
-    config = {"config_name": FOLDER, "data_files": [{"split": "train", "path": f"{FOLDER}/train-*.parquet"}]}
+    file = f"{FOLDER}/{table_name(folder / FOLDER)}"
+    config = {"config_name": FOLDER, "data_files": [{"split": "train", "path": file}]}
     readme = folder / "README.md"
     try:
         from fusion_hf.cards import PLACE, render_card, untouched

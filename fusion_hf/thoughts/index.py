@@ -18,7 +18,7 @@ from ..pushable import Pushable
 from .approximate import Approximate, wanted
 from .diverse import CHOICES, diversify
 from .exclude import Exclusion, merged
-from .files import COLUMNS, CONFIG_FILE, FOLDER, find_index, read_index, write_index, write_readme
+from .files import COLUMNS, CONFIG_FILE, FOLDER, find_index, read_index, sweep_index, write_index, write_readme
 from .nearest import nearest
 from .task_guess import TaskGuess
 
@@ -226,6 +226,7 @@ class TemplateIndex(Pushable):
         write_index(Path(folder), self.table, self.embeddings, self.encoder_name)
         if card:
             write_readme(Path(folder), self.table, self.encoder_name)
+        sweep_index(Path(folder))
         return Path(folder)
 
     @classmethod
