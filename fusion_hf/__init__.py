@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # what `_LATER` loads when it is first used
     from .routers import KINDS, Router, RoutingDecision
     from .routers.measuring.verbs import calibrate, cv_router, eval_router
     from .routers.verbs import add_llm, remove_llm, route, train_router
+    from .serving.updating import update
     from .serving.verbs import serve
     from .thoughts.index import TemplateIndex
     from .thoughts.pipeline import ThoughtFusionPipeline
@@ -64,6 +65,7 @@ _VERBS = {
     "templates": "thoughts.verbs",
     "think": "thoughts.verbs",
     "train_router": "routers.verbs",
+    "update": "serving.updating",
 }
 """Function of a command -> its module."""
 
@@ -85,11 +87,11 @@ _LATER = {
 
 # Written out, because type checkers do not run it.
 __all__ = [
-    "KINDS", "SCENARIOS", "FusedSystem", "Log", "Router", "RoutingData", "RoutingDecision", "Scenario", "TemplateIndex",
-    "ThoughtFusionPipeline", "UserError", "add_llm", "ask", "audit", "autofuse", "build", "calibrate", "collect",
-    "compare", "cv_router", "demo", "eval_router", "eval_student", "export", "grade", "import_log", "judge", "merge",
-    "push", "read_log", "recost", "remove_llm", "route", "serve", "sft_data", "split", "static_encoder", "templates",
-    "think", "train_router", "write_bench",
+    "KINDS", "SCENARIOS", "FusedSystem", "Log", "Router", "RoutingData", "RoutingDecision", "Scenario",
+    "TemplateIndex", "ThoughtFusionPipeline", "UserError", "add_llm", "ask", "audit", "autofuse", "build", "calibrate",
+    "collect", "compare", "cv_router", "demo", "eval_router", "eval_student", "export", "grade", "import_log", "judge",
+    "merge", "push", "read_log", "recost", "remove_llm", "route", "serve", "sft_data", "split", "static_encoder",
+    "templates", "think", "train_router", "update", "write_bench",
 ]  # fmt: skip
 
 

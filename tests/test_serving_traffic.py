@@ -19,10 +19,10 @@ from served import SUM, Server, llm, rows, toy_router, two, wait_for
 
 from fusion_hf.fused.routed import RoutedSystem
 from fusion_hf.llms.pool import Pool, save_pool
+from fusion_hf.logs.feedback import add_feedback, read_feedback
 from fusion_hf.logs.schema import rows_to_table, validate
 from fusion_hf.logs.shards import latest_rows, repair
 from fusion_hf.routers import fit_router
-from fusion_hf.serving.feedback import add_feedback, read_feedback
 from fusion_hf.serving.systems import Reload
 
 

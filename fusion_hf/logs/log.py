@@ -13,6 +13,7 @@ from ..outputs import check_file
 from ..yaml_file import read_yaml
 from .arrays import COLUMNS, RoutingData
 from .card import About
+from .feedback import add_feedback, read_feedback
 from .files import SUFFIXES, read_file, write_file
 from .judgements import add_judgements, read_judgements
 from .merge import Merged, merge_tables
@@ -159,6 +160,7 @@ class Log:
             from .grade_table import grade_table
 
             table = validate(grade_table(table, self.grader), where=str(self.path))
+            table = add_feedback(table, read_feedback(self.path))  # of a server's clients
         judged = self.path / JUDGE
         return add_judgements(table, read_judgements(judged)) if judged.is_dir() else table
 

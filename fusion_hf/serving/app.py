@@ -2,11 +2,12 @@
 
 import json
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from ..results import jsonable
@@ -16,6 +17,9 @@ from .engine import Engine
 from .errors import ServeError
 from .feedback import Feedback
 from .request import AUTO, read_request
+
+PAGE = Path(__file__).parent / "page.html"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
 
 
 def create_app(engine: Engine, access: Access | None = None, watch: Any = None) -> Starlette:
@@ -52,6 +56,7 @@ def create_app(engine: Engine, access: Access | None = None, watch: Any = None) 
         Route("/health", pages.health),
         Route("/ready", pages.is_ready),
         Route("/metrics", pages.metrics),
+        Route("/", pages.page),
     ]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={ServeError: _refused, 404: _missing})
     app.state.engine = engine
@@ -146,6 +151,10 @@ class Pages:
         """``GET /metrics``, as Prometheus reads them."""
         self.access.client(request.scope)
         return Response(self.engine.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    async def page(self, request: Request) -> Response:
+        """``GET /``: the page; one file that loads nothing from elsewhere."""
+        return HTMLResponse(PAGE.read_text(encoding="utf-8"), headers={"content-security-policy": POLICY})
 
     async def _body(self, request: Request) -> bytes:
         try:

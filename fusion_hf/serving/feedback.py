@@ -1,4 +1,4 @@
-"""What clients say of answers: scores for request ids, in files beside the shards, joined to rows on reading."""
+"""What clients say of answers: scores for request ids, in files beside the shards."""
 
 import datetime
 import json
@@ -8,14 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from ..logs.schema import LOG_SCHEMA
 from ..logs.shards import shard_files
 from .errors import ServeError
 from .traffic import TrafficLog
 
-GRADER = "feedback@1"
 THUMBS = {"up": 1.0, "down": 0.0}
 LONGEST_COMMENT = 2000
 
@@ -73,32 +69,3 @@ def _clients(folder: Path, request_id: str) -> Iterator[str]:
                     row = json.loads(line)
                     if row.get("request_id") == request_id:
                         yield row.get("client", "")
-
-
-def read_feedback(folder: str | Path) -> dict[str, float]:
-    """The last score of each request in a folder of served rows."""
-    found: dict[str, tuple[str, float]] = {}
-    for path in Path(folder).glob("feedback-*.jsonl"):
-        for line in path.read_bytes().split(b"\n")[:-1]:  # a torn last line has no end
-            entry = json.loads(line)
-            found[entry["request_id"]] = max(found.get(entry["request_id"], ("", 0.0)), (entry["at"], entry["score"]))
-    return {request_id: score for request_id, (_, score) in found.items()}
-
-
-def add_feedback(table: pa.Table, scores: dict[str, float]) -> pa.Table:
-    """The rows with feedback as performance. It judges the answer that the client got: the last of its request."""
-    if not scores or not table.num_rows:
-        return table
-    ids, attempts = table["request_id"].to_pylist(), table["attempt"].to_pylist()
-    errors, performance = table["error"].to_pylist(), table["performance"].to_pylist()
-    grader = table["grader"].to_pylist()
-    last: dict[str, int] = {}
-    for row, (name, attempt) in enumerate(zip(ids, attempts, strict=True)):
-        if name in scores and errors[row] is None and (name not in last or attempt > attempts[last[name]]):
-            last[name] = row
-    for name, row in last.items():
-        performance[row], grader[row] = scores[name], GRADER
-    for name, values in (("performance", performance), ("grader", grader)):
-        field = LOG_SCHEMA.field(name)
-        table = table.set_column(table.schema.get_field_index(name), field, pa.array(values, field.type))
-    return table
