@@ -27,7 +27,7 @@ def weak_router(folder):
 
 
 def traffic(folder, right, n=400, explore=0.6):
-    """A folder as `serve --log full --explore` leaves it; `right` says (task, candidate) -> the score that was given."""
+    """A folder as `serve --log full --explore` leaves it; `right` says what score a (task, candidate) was given."""
     folder.mkdir()
     save_pool(toy_pool(), folder / "pool.yaml")
     rng = np.random.default_rng(3)
