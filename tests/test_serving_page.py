@@ -1,4 +1,4 @@
-"""The page in a real Chromium, by the WebDriver protocol: what it shows, at two widths, and that it loads nothing else."""
+"""The page in a real Chromium, by the WebDriver protocol: what it shows, at two widths, and that it loads no more."""
 
 import base64
 import contextlib
@@ -32,8 +32,8 @@ class Browser:
         )
         self._address = f"http://127.0.0.1:{self._port}"
         wait_for(self._up)
-        options = {"args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-                            "--force-device-scale-factor=1", f"--user-data-dir={folder}", "--no-proxy-server"]}  # fmt: skip
+        switches = ["headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "no-proxy-server"]
+        options = {"args": [f"--{switch}" for switch in (*switches, f"user-data-dir={folder}")]}
         options["mobileEmulation"] = {"deviceMetrics": {"width": width, "height": height, "pixelRatio": 1.0}}
         wanted = {"alwaysMatch": {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}}
         self._session = ""
@@ -123,7 +123,8 @@ def test_the_page_asks_for_a_key_where_there_is_one(tmp_path):
             browser.open(server.base)
             wait_for(lambda: "expected a known key" in browser.text())
             assert browser.run("return !document.getElementById('key').hidden")
-            browser.run(f"const k = document.getElementById('key'); k.value = '{token}'; k.dispatchEvent(new Event('change'))")
+            typed = "k = document.getElementById('key'); k.value = '%s'; k.dispatchEvent(new Event('change'))"
+            browser.run(typed % token)
             wait_for(lambda: "today, of $1.00" in browser.text())
         finally:
             browser.close()
