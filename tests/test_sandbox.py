@@ -87,6 +87,21 @@ def test_a_memory_bomb_fails():
     assert not run_python("x = []\nwhile True: x.append('a' * 10**6)", memory_mb=256).ok
 
 
+@pytest.mark.parametrize("without", [(), ("namespaces",)])
+def test_an_interrupt_ends_the_program(processes, tmp_path, monkeypatch, without):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    old = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 1.0)
+        with pytest.raises(KeyboardInterrupt):
+            run_python("import time\ntime.sleep(60)", timeout=60, without=without)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+    assert _none_within(processes, 10)
+    assert [p.name for p in tmp_path.iterdir()] == ["scripts"]
+
+
 @pytest.fixture
 def processes(tmp_path, monkeypatch):
     """The processes of this test's sandboxes: others run beside it, so these have a path of their own."""

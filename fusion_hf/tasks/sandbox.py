@@ -17,12 +17,12 @@ something that the tests call, while they call it, and putting it back (`_sandbo
 run hostile programs, put this whole process in a virtual machine.
 """
 
+import contextlib
 import functools
 import marshal
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -116,9 +116,7 @@ def _start(job: bytes, timeout: float, as_root: bool) -> Result:
     except subprocess.TimeoutExpired:
         return Result(False, f"no end after {timeout:g} s")
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+        _end(process)
     first, _, verdict = output.decode("utf-8", "replace").partition("\n")
     state, *fields = first.split("\t")
     if state == "refused":
@@ -135,6 +133,18 @@ def _start(job: bytes, timeout: float, as_root: bool) -> Result:
     if passed == "passed":
         return Result(True, "passed", walls)
     return Result(False, _printable(reason) or "the program ended the process that watched it", walls)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Nobody reads the warden's output any more (the clock ran out, or Ctrl-C): it ends the program and cleans up."""
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        with contextlib.suppress(OSError):
+            pipe.close()
+    try:
+        process.wait(_GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _printable(text: str) -> str:
