@@ -19,6 +19,7 @@ LOOK = {
     "Hugging Face, glued": "x" + HF,
     "Hugging Face, organisation": "api_org_" + "a1B2" * 8,
     "OpenAI": "sk-" + "a1B2" * 8,
+    "OpenAI, short": "sk-ABCDEF123456",
     "OpenAI, project": "sk-proj-" + "a1B2_-" * 8,
     "Anthropic": "sk-ant-api03-" + "a1B2" * 8,
     "OpenRouter": "sk-or-v1-" + "a1b2" * 16,

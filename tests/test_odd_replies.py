@@ -17,9 +17,10 @@ from fusion_hf.llms.backends import KINDS, BackendError
 from fusion_hf.llms.backends import _body as body_module
 from fusion_hf.llms.backends._body import LARGEST, Body
 from fusion_hf.llms.backends._secrets import clean, hide
-from fusion_hf.llms.collect import collect, finish
+from fusion_hf.llms.collect import collect
 from fusion_hf.llms.pool import LLM, Pool
 from fusion_hf.llms.requests import make_requests
+from fusion_hf.logs.log import read_log
 from fusion_hf.logs.shards import latest_rows
 from fusion_hf.tasks import Example
 
@@ -41,7 +42,7 @@ def run(url, out, backend="openai", n=2, **options):
     options = {"retries": 0, "timeout": 5, "max_usd": 1.0, "progress": False} | options
     summary = collect(pool, make_requests(pool, examples, ("direct",)), out, **options)
     assert summary.read == n == summary.kept + summary.dropped.total() and set(summary.dropped) <= set(KINDS)
-    return summary, latest_rows(out), finish(out)
+    return summary, latest_rows(out), read_log(out)
 
 
 def sent(reply, **options):
@@ -74,6 +75,9 @@ REPLIES = {
     "content null": (say(text=None), GOOD),
     "content empty": (say(text=""), GOOD),
     "content null and a tool call": (say(text=None, message={"tool_calls": [{"id": "1"}]}, finish="tool_calls"), GOOD),
+    "no content but a tool call": (sent({"choices": [{"message": {"tool_calls": [{"id": "1"}]}}]}), GOOD),
+    "no content but reasoning": (sent({"choices": [{"message": {"reasoning": "hm"}}]}), GOOD),
+    "no content at all": (sent({"choices": [{"message": {"role": "assistant"}}]}), BAD),
     "refusal": (say(text=None, message={"refusal": "No."}), GOOD),
     "refusal of a number": (say(text=None, message={"refusal": 5}), BAD),
     "half a character": (say(text="a\ud800b", finish="\ud83d"), GOOD),
@@ -116,6 +120,8 @@ REPLIES = {
     "error in a choice, too many": (say(text="", choice={"error": {"code": 429, "message": "x"}}), "rate_limit"),
     "error in a choice, too long": (
         say(text="", choice={"error": {"code": 400, "message": "maximum context length"}}), "context_length"),
+    "error in a choice without a message": (sent({"choices": [{"error": {"code": 503, "message": "x"}}]}), "server"),
+    "error as the reason, without a message": (sent({"choices": [{"finish_reason": "ERROR"}]}), "server"),
     "error in the message": (say(text=None, message={"error": {"message": "x"}}), "server"),
     "error as the reason": (say(text="", finish="error"), "server"),
     "abort as the reason": (say(text="half an ans", finish="abort"), "server"),

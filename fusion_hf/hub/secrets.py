@@ -18,7 +18,8 @@ from ..errors import UserError
 # What it is -> how it looks: written for Python and for RE2, which searches the columns of tables.
 LOOKS = {
     "a Hugging Face token": r"hf_[A-Za-z0-9]{30}|api_org_[A-Za-z0-9]{30}",
-    "an API key": r"\bsk-[A-Za-z0-9_-]{20,}|\b[spr]k_(?:live|test)_[A-Za-z0-9]{16}|\bgsk_[A-Za-z0-9]{30}"
+    "an API key": r"\bsk-(?:[A-Za-z0-9_-]{20,}|[A-Za-z0-9]{12,})"
+    r"|\b[spr]k_(?:live|test)_[A-Za-z0-9]{16}|\bgsk_[A-Za-z0-9]{30}"
     r"|\bxai-[A-Za-z0-9]{30}|\bnvapi-[A-Za-z0-9_-]{30}|\br8_[A-Za-z0-9]{30}|\bpplx-[A-Za-z0-9]{30}|\btgp_v1_[A-Za-z0-9_-]{30}",
     "a Google API key": r"\bAIza[A-Za-z0-9_-]{35}",
     "a GitHub or GitLab token": r"\bgh[pousr]_[A-Za-z0-9]{30}|\bgithub_pat_[A-Za-z0-9_]{30}|\bglpat-[A-Za-z0-9_-]{20}",

@@ -10,6 +10,7 @@ from ._secrets import clean, hide
 from ._usage import count_usage, reported_cost
 
 FAILED = ("error", "abort", "aborted", "cancelled", "failed")  # finish reasons of an answer that was not finished
+INSTEAD = ("tool_calls", "function_call", "refusal", "reasoning_content", "reasoning", "audio")
 STOPS = {"eos_token": "stop", "stop_sequence": "stop"}  # Text Generation Inference's words -> OpenAI's
 TEXTS, THOUGHTS = ("text", "output_text"), ("thinking", "reasoning", "reasoning.text", "reasoning_text")
 
@@ -43,13 +44,14 @@ def read_reply(
         raise refusal(status, headers, reply, content, key)
     try:
         choice = reply["choices"][0]
+        _refuse_failure(choice, content, key)
         message = choice["message"]
-        text = message["content"]
-    except (TypeError, KeyError, IndexError):
+        # A message may leave its content out where it has something else to say.
+        text = message.get("content") if any(name in message for name in INSTEAD) else message["content"]
+    except (TypeError, KeyError, IndexError, AttributeError):
         start = clean(content.decode(errors="replace"), key, 200)
         raise BackendError("bad_reply", f"expected choices[0].message.content, found {start!r}") from None
     reason = choice.get("finish_reason")
-    _refuse_failure(choice, message, reason, content, key)
     # Null content is an answer without text: all tokens went into reasoning, a tool was called, or the model refused.
     text, thought = _parts(text)
     text = well_formed(text or _text(message.get("refusal"), "refusal"))
@@ -67,10 +69,11 @@ def read_reply(
     )
 
 
-def _refuse_failure(choice: dict, message: dict, reason: Any, content: bytes, key: str | None) -> None:
+def _refuse_failure(choice: dict, content: bytes, key: str | None) -> None:
     """Some gateways send what went wrong behind them inside a choice, under status 200."""
-    error = choice.get("error") or message.get("error")
-    if not error and reason not in FAILED:
+    message, reason = choice.get("message"), choice.get("finish_reason")
+    error = choice.get("error") or (message.get("error") if isinstance(message, dict) else None)
+    if not error and not (isinstance(reason, str) and reason.lower() in FAILED):
         return
     found = refusal(200, {}, {"error": error or f"finish_reason {reason}"}, content, key)
     kind = "server" if found.kind == "bad_reply" else found.kind
