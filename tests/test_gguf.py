@@ -1,7 +1,5 @@
 """A real GGUF file of a few thousand parameters, through every door that takes a model."""
 
-import json
-
 import pytest
 import torch
 from tiny_llm import TEMPLATE, make_tiny_llm
@@ -136,6 +134,7 @@ def test_a_student_is_trained_on_it_merged_and_asked(tiny, tmp_path):
     pytest.importorskip("trl")
     import pandas as pd
 
+    from fusion_hf.distill.base_model import read_base
     from fusion_hf.distill.merge import merge
     from fusion_hf.distill.sft import main, parse
     from fusion_hf.distill.student import student_llm
@@ -148,7 +147,7 @@ def test_a_student_is_trained_on_it_merged_and_asked(tiny, tmp_path):
         " --use_peft --use_cpu --bf16 false --max_steps 1 --per_device_train_batch_size 2 --report_to none"
         " --disable_tqdm true".split()
     ))  # fmt: skip
-    assert json.loads((out / "adapter_config.json").read_text())["base_model_name_or_path"] == str(tiny[1])
+    assert read_base(out) == str(tiny[1])
     llm = student_llm(out)
     assert llm.name == "tiny.gguf+adapter" and open_backend(llm).generate_batch(
         [[{"role": "user", "content": "1 + 1?"}]]
