@@ -62,6 +62,7 @@ def law(result):
 
 def test_formats_are_found_and_described():
     names = "fusionbench routerdc llmrouter routerbench routellm alpaca-eval gsm8k-solutions llmrouterbench jsonl"
+    names += " csv openai-log litellm langfuse"
     assert set(names.split()) == set(FORMATS)
     for module in FORMATS.values():
         assert isinstance(module.DESCRIPTION, str) and module.DESCRIPTION

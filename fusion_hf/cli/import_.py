@@ -18,6 +18,9 @@ def arguments(add) -> None:
     add("--task", help="task name, where the format has none")
     add("--map", type=pair_list, metavar="COLUMN=KEY,…", help="which key of the source holds a column of the log row; "
         "a.b for the key b inside a")  # fmt: skip
+    add("--scale", metavar="WORST-BEST", help="ratings of your own log are on this scale, such as 1-5 (default: 0-1)")
+    add("--on-duplicate", choices=("first", "last", "rated", "mean", "error"), help="which of several rows of one "
+        "query, LLM and mode stays; rated: the first with a score (default: first)")  # fmt: skip
     add("--title", help="heading of the card (default: that of the folder, else FusionBench)")
     add("--replace", action="store_true", help="the imported splits take the place of those in --out")
     add("--newer", action="store_true", help="rows that differ from those of the same query, LLM and mode replace them")

@@ -1,8 +1,8 @@
 """Reading a log in a publisher's format as a `Log`."""
 
-from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import pyarrow.compute as pc
 
@@ -17,12 +17,12 @@ def import_tables(
     path: str | PathLike[str],
     split: str | None = None,
     task: str | None = None,
-    mapping: Mapping[str, str] | None = None,
     title: str | None = None,
+    **options: Any,
 ) -> tuple[ImportResult, Log]:
     """(what the importer `format` read, its rows as a log with splits); see `fusion_hf.import_log`."""
     format = format_name(format)
-    result = read(format, Path(path) if not isinstance(path, str) else path, task=task, mapping=mapping)
+    result = read(format, Path(path) if not isinstance(path, str) else path, task=task, **options)
     if split is not None and len(result.tables) > 1:  # a query may stand in several of the source's splits
         result = ImportResult({}, result.llms, result.read, 0, result.dropped, result.notes).keep(
             {split: list(result.tables.values())}

@@ -60,6 +60,8 @@ def import_log(
     split: str | None = None,
     task: str | None = None,
     map: Mapping[str, str] | None = None,
+    scale: str | None = None,
+    on_duplicate: str | None = None,
     title: str | None = None,
     replace: bool = False,
     newer: bool = False,
@@ -73,14 +75,26 @@ def import_log(
         out: FusionBench folder; rows are added by key (query, LLM, mode) to those that it holds.
         split: Put every row into this split, whatever the file names say.
         task: Task name for formats that carry none.
-        map: Column of the log row -> key of the source; for the formats of your own logs.
+        map: Column of the log row -> key of the source (``a.b`` for the key b inside a), for your own logs.
+        scale: Worst and best rating of your own logs, such as ``1-5``, which become the scores 0 and 1.
+        on_duplicate: Which of several rows of one query, LLM and mode stays, for your own logs: ``first`` (None),
+            ``last``, ``rated`` (the first with a score), ``mean`` (of scores, costs and latencies) or ``error``.
         title: Heading of the card.
         replace: The imported splits take the place of those that `out` holds.
         newer: Rows that differ from those of the same key take their place; else the old ones stay.
         overwrite: Write into a folder that holds other things.
     """
     check_ours(out, overwrite)
-    result, log = import_tables(format, path, split=split, task=task, mapping=map, title=title)
+    result, log = import_tables(
+        format,
+        path,
+        split=split,
+        task=task,
+        title=title,
+        mapping=map,
+        scale=scale,
+        on_duplicate=on_duplicate,
+    )
     merged = log.add_to(out, newer, replace, overwrite)
     whole = Log(out)
     splits = {row.pop("split"): row for row in whole.summary()}

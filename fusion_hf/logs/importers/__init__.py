@@ -4,9 +4,11 @@ A file a format: `DESCRIPTION`, `SOURCE` (who publishes such logs and under whic
 where it is not known) and ``read(path, task=None)``.
 """
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from ... import plugins
 from ...errors import UserError
@@ -25,26 +27,31 @@ def format_name(format: str) -> str:
     return name
 
 
-def read(
-    format: str, path: str | Path, task: str | None = None, mapping: Mapping[str, str] | None = None
-) -> ImportResult:
+def read(format: str, path: str | Path, task: str | None = None, **options: Any) -> ImportResult:
     """Read a file or folder, gzip or not, with the importer called `format`.
 
     Args:
         format: Name of an importer (``-`` and ``_`` count as the same), or the path of a file that is one.
         path: File or folder (``fusionbench``: or a Hub dataset id).
         task: Task name for formats that carry none; it stands for the names of those that do.
-        mapping: Column of the log row -> key of the source (``jsonl`` only).
+        **options: Further arguments of the importer's ``read``; None counts as not given. Those of one's own logs have
+            ``mapping``, ``scale`` and ``on_duplicate`` (see `fusion_hf.logs.importers.jsonl.read`).
 
     Raises:
         UserError: One line: unknown format, missing file, wrong shape, a score outside 0..1, an empty log.
     """
     module = FORMATS[format_name(format)]
-    if mapping and format != "jsonl":
-        raise UserError(f"--map names the keys of the format 'jsonl': leave it out for {format!r}")
-    result = module.read(path, task=task, **({"mapping": mapping} if mapping else {}))
+    options = {name: value for name, value in options.items() if value is not None and value != {}}
+    known = inspect.signature(module.read).parameters
+    for name in options:
+        if name not in known:
+            word = name.replace("mapping", "map")
+            raise UserError(f"{word} is for the formats of your own logs: leave it out for {format!r}")
+    result = module.read(path, task=task, **options)
     if not any(table.num_rows for table in result.tables.values()):
-        raise UserError(f"{path}: the log is empty: expected at least one answer, found none")
+        dropped = ", ".join(f"{n} {reason}" for reason, n in result.dropped.items())
+        found = f"found none ({dropped})" if dropped else "found none"
+        raise UserError(f"{path}: the log is empty: expected at least one answer, {found}")
     return result
 
 

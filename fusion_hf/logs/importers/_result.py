@@ -11,6 +11,8 @@ import pyarrow as pa
 from ...errors import UserError
 from ..schema import LOG_SCHEMA, encode, key_codes, query_id
 
+DUPLICATES = ("first", "last", "rated", "mean", "error")
+
 
 @dataclass
 class ImportResult:
@@ -42,12 +44,23 @@ class ImportResult:
         if n:
             counts[reason] = counts.get(reason, 0) + n
 
-    def keep(self, parts: Mapping[str, Sequence[pa.Table]]) -> "ImportResult":
-        """Take these tables of each split, the first row of every key; the others are dropped and counted."""
+    def keep(self, parts: Mapping[str, Sequence[pa.Table]], on_duplicate: str = "first") -> "ImportResult":
+        """Take these tables of each split, one row of every key; the others are dropped and counted.
+
+        Args:
+            parts: Split -> its tables.
+            on_duplicate: Of several rows of one (query, LLM, mode): the ``first``, the ``last``, the first that is
+                ``rated`` (has a score), the first with the ``mean`` of all scores, costs and latencies, or an
+                ``error``.
+        """
+        if on_duplicate not in DUPLICATES:
+            raise UserError(f"on_duplicate: expected one of {', '.join(DUPLICATES)}, found {on_duplicate!r}")
         for split, tables in parts.items():
             table = pa.concat_tables(tables)
-            kept = first_of_each_key(table)
-            self.add(self.dropped, "the same query, LLM and mode came before", table.num_rows - kept.num_rows)
+            kept = one_of_each_key(table, on_duplicate)
+            reason = "the same query, LLM and mode came before"
+            reason = reason if on_duplicate == "first" else f"further rows of one query, LLM and mode ({on_duplicate})"
+            self.add(self.dropped, reason, table.num_rows - kept.num_rows)
             self.kept += kept.num_rows
             self.tables[split] = kept
         return self
@@ -117,6 +130,45 @@ def first_of_each_key(table: pa.Table) -> pa.Table:
     """The rows whose key (query_id, llm, mode) comes for the first time, in their order."""
     first = np.unique(key_codes(table), return_index=True)[1]
     return table if len(first) == table.num_rows else table.take(pa.array(np.sort(first)))
+
+
+def one_of_each_key(table: pa.Table, which: str) -> pa.Table:
+    """One row of each key (query_id, llm, mode), in the order of the first ones; see `ImportResult.keep`."""
+    codes = key_codes(table)
+    _, first, place = np.unique(codes, return_index=True, return_inverse=True)
+    if len(first) == table.num_rows:
+        return table
+    rows = np.arange(table.num_rows)
+    if which == "error":
+        second = rows[~np.isin(rows, first)][0]
+        key = ", ".join(str(table[name][int(second)]) for name in ("query", "llm", "mode"))
+        raise UserError(
+            f"several rows of one query, LLM and mode: {key[:200]!r}: expected one, or another on_duplicate"
+        )
+    chosen = first.copy()
+    if which == "last":
+        chosen[place] = rows  # numpy keeps the last assignment
+    elif which == "rated":
+        rated = np.asarray(table["performance"].is_valid())
+        best = np.full(len(first), table.num_rows)
+        np.minimum.at(best, place[rated], rows[rated])
+        chosen = np.where(best < table.num_rows, best, first)
+    order = np.argsort(first, kind="stable")
+    kept = table.take(pa.array(chosen[order]))
+    return _with_means(kept, table, place, order) if which == "mean" else kept
+
+
+def _with_means(kept: pa.Table, table: pa.Table, place: np.ndarray, order: np.ndarray) -> pa.Table:
+    for name in ("performance", "judge", "cost", "latency_s"):
+        values = table[name].cast(pa.float64()).to_numpy(zero_copy_only=False)
+        seen = ~np.isnan(values)
+        sums = np.bincount(place[seen], values[seen], len(order))
+        counts = np.bincount(place[seen], minlength=len(order))
+        means = np.divide(sums, counts, out=np.full(len(order), np.nan), where=counts > 0)[order]
+        kind = LOG_SCHEMA.field(name).type
+        column = pa.array(means, pa.float64(), from_pandas=True).cast(kind)
+        kept = kept.set_column(kept.column_names.index(name), LOG_SCHEMA.field(name), column)
+    return kept
 
 
 def build_table(

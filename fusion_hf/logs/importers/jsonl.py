@@ -1,8 +1,7 @@
-"""Your own log as JSON lines: one answer a line, with the log row's names, the usual short ones, or a mapping."""
+"""Your own log as JSON lines: one answer a line, with the log row's names, the usual other ones, or a mapping."""
 
 import io
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,79 +12,77 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from ...errors import UserError
-from ...tasks import TASKS
-from ..schema import LOG_SCHEMA, SchemaError, encode, rows_to_table, split_candidate
+from ..schema import encode
 from ._files import files_of, json_objects, line_blocks, split_of
-from ._result import ImportResult, check_score, log_table
+from ._own import ALIASES, NESTED, add_part, note_unknown
+from ._result import ImportResult
+from ._rows import COLUMNS, RowReader, keys_of, moment, read_scale
 
 DESCRIPTION = "JSON lines, one answer a line: query, llm, response or performance; other names with --map"
 SOURCE = None
-ALIASES = {
-    "query": ("prompt", "question", "input"),
-    "llm": ("model", "model_name"),
-    "response": ("output", "answer", "completion", "prediction"),
-    "performance": ("score", "correct", "is_correct"),
-    "ground_truth": ("gold", "reference", "target"),
-    "task": ("task_name", "dataset", "dataset_name"),
-    "source_id": ("id", "index", "sample_id"),
-}
 BLOCK = 1 << 25  # bytes that are parsed at once
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_COLUMNS = [field for field in LOG_SCHEMA if field.name != "query_id"]  # the identity is always computed
 
 
-def read(path: str | Path, task: str | None = None, mapping: Mapping[str, str] | None = None) -> ImportResult:
-    """Rows with a query, an LLM and a response or a score; a second row of one (query, LLM, mode) is dropped.
+def read(
+    path: str | Path,
+    task: str | None = None,
+    mapping: Mapping[str, str] | None = None,
+    scale: str | None = None,
+    on_duplicate: str = "first",
+) -> ImportResult:
+    """Rows with a query, an LLM and a response or a score.
 
     Args:
         path: A ``.jsonl`` or ``.ndjson`` file, or a folder of them, gzip or not.
         task: Task of every row, in place of what the rows say.
-        mapping: Column of the log row -> key that holds it, in place of the log row's own name and its `ALIASES`.
+        mapping: Column of the log row -> key that holds it (``a.b`` for the key b inside a), in place of the log row's
+            own name and its `ALIASES`.
+        scale: Worst and best rating, such as ``1-5``, which become the scores 0 and 1.
+        on_duplicate: Which of several rows of one (query, LLM, mode) stays; see `ImportResult.keep`.
     """
-    names = _names(mapping or {})
+    names = keys_of(ALIASES, mapping or {})
+    reader = RowReader(names, read_scale(scale))
+    plain = {to: tuple(key for key in keys if "." not in key) for to, keys in names.items()}
     result = ImportResult(tables={})
     parts: dict[str, list[pa.Table]] = {}
     missing = dict(mapping or {})
     for file in files_of(path, (".jsonl", ".ndjson")):
         _, split = split_of(file)
         for first, block in line_blocks(file, BLOCK):
-            table = _fast(block, names) or _slow(file, first, block, names)
-            result.read += table.num_rows
+            table = None if scale or any("." in key for key in missing.values()) else _fast(block, plain, reader)
+            if table is None:
+                rows = json_objects(file, first, block)
+                table = reader.table((f"{file}, line {number}", row) for number, row in rows)
             missing = {to: key for to, key in missing.items() if table[to].null_count == table.num_rows}
-            empty = pc.and_(pc.is_null(table["response"]), pc.is_null(table["performance"]))
-            result.add(result.dropped, "neither a response nor a score", pc.sum(empty).as_py() or 0)
-            # One chunk a block: what follows copies rows by place, which is slow over hundreds of chunks.
-            parts.setdefault(split, []).append(_finish(table.filter(pc.invert(empty)), task).combine_chunks())
+            add_part(parts, split, table, task, result)
     for to, key in missing.items() if result.read else ():
-        raise UserError(f"{path}: expected a key {key!r} with a value (--map {to}={key}), found it in no row")
-    return result.keep(parts)
+        raise UserError(f"{path}: expected a key {key!r} with a value (map {to}={key}), found it in no row")
+    note_unknown(reader, result)
+    return result.keep(parts, on_duplicate)
 
 
-def _names(mapping: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """Column -> keys that may hold it, the first that is not null counts."""
-    known = [field.name for field in _COLUMNS]
-    for to in mapping:
-        if to not in known:
-            raise UserError(f"--map: unknown column {to!r}: expected one of {', '.join(known)}")
-    return {to: (mapping[to],) if to in mapping else (to, *ALIASES.get(to, ())) for to in known}
-
-
-def _fast(block: bytes, names: dict[str, tuple[str, ...]]) -> pa.Table | None:
-    """The block by Arrow's parser; None where a line is not plain enough for it (`_slow` then says or mends why)."""
+def _fast(block: bytes, names: dict[str, tuple[str, ...]], reader: RowReader) -> pa.Table | None:
+    """The block by Arrow's parser; None where a line is not plain enough for it (`RowReader` then mends it)."""
+    if NESTED.search(block):
+        return None
     try:
         start = json.loads(block.lstrip().split(b"\n", 1)[0])
-        types = {key: _kind(field, start.get(key)) for field in _COLUMNS for key in names[field.name]}
+        types = {key: _kind(field, start.get(key)) for field in COLUMNS for key in names[field.name]}
         found = pa.json.read_json(
             io.BytesIO(block),
             pa.json.ReadOptions(block_size=1 << 22),
             pa.json.ParseOptions(explicit_schema=pa.schema(types.items()), unexpected_field_behavior="ignore"),
         )
         block.decode("utf-8")  # Arrow does not look
-        table = pa.table({f.name: _first_of(found, names[f.name], f) for f in _COLUMNS})
+        table = pa.table({f.name: _first_of(found, names[f.name], f) for f in COLUMNS})
+        table = table.set_column(table.column_names.index("served_at"), "served_at", _moments(table["served_at"]))
     except (pa.ArrowNotImplementedError, AttributeError, ValueError):
         return None
     texts = pc.all(pc.fill_null(pc.greater(pc.binary_length(table["query"]), 0), False)).as_py()
-    return table if texts and table["llm"].null_count == 0 and _scores_fit(table["performance"]) else None
+    if not texts or table["llm"].null_count or not _scores_fit(table["performance"]):
+        return None
+    reader.unknown |= dict.fromkeys(key for key in start if key not in reader.known)
+    return table
 
 
 def _kind(field: pa.Field, value: Any) -> pa.DataType:
@@ -94,8 +91,8 @@ def _kind(field: pa.Field, value: Any) -> pa.DataType:
         return field.type if isinstance(value, list) else pa.string()
     if field.name == "performance" and isinstance(value, bool):
         return pa.bool_()
-    if field.name == "source_id" and isinstance(value, int) and not isinstance(value, bool):
-        return pa.int64()
+    if field.name in ("source_id", "served_at") and isinstance(value, int | float) and not isinstance(value, bool):
+        return pa.int64() if isinstance(value, int) else pa.float64()
     return pa.float64() if pa.types.is_floating(field.type) else field.type
 
 
@@ -112,70 +109,23 @@ def _first_of(found: pa.Table, keys: tuple[str, ...], field: pa.Field) -> pa.Chu
 
 def _each_in_a_list(column: pa.ChunkedArray) -> pa.ChunkedArray:
     column = column.combine_chunks()
+    if pc.any(pc.starts_with(column, "[")).as_py():
+        raise ValueError("a list as text")  # `RowReader` reads it
     lengths = pc.cast(pc.is_valid(column), pa.int32()).to_numpy(zero_copy_only=False)
     offsets = pa.array(np.append(0, np.cumsum(lengths)), pa.int32())
     return pa.chunked_array([pa.ListArray.from_arrays(offsets, column.drop_null())])
 
 
+def _moments(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
+    """Times as `moment` writes them; each distinct one is converted once."""
+    if column.null_count == len(column):
+        return column
+    values, code = encode(pc.fill_null(column, ""))
+    made = [moment(str(value), "served_at") if value else None for value in values]
+    return pa.array(made, pa.string()).take(pa.array(code))
+
+
 def _scores_fit(column: pa.ChunkedArray) -> bool:
-    """Every score is null or in 0..1 (a NaN is mended by `_slow`)."""
+    """Every score is null or in 0..1 (a NaN is mended by `RowReader`)."""
     good = pc.and_(pc.greater_equal(column, 0.0), pc.less_equal(column, 1.0))
     return pc.all(pc.fill_null(good, True), min_count=0).as_py()
-
-
-def _slow(file: Path, first: int, block: bytes, names: dict[str, tuple[str, ...]]) -> pa.Table:
-    """The block line by line; errors name the line."""
-    numbers, rows = [], []
-    for number, source in json_objects(file, first, block):
-        numbers.append(number)
-        rows.append(_row(source, names, f"{file}, line {number}"))
-    try:
-        return rows_to_table(rows).drop_columns(["query_id"])
-    except SchemaError as error:
-        found = re.match(r"row (\d+), ", str(error))
-        where = f"{file}, line {numbers[int(found.group(1))]}, " if found else f"{file}: "
-        raise UserError(where + str(error)[found.end() if found else 0 :]) from None
-
-
-def _row(source: dict, names: dict[str, tuple[str, ...]], where: str) -> dict:
-    """The columns of one row; a lone surrogate (half of a character that was cut) becomes U+FFFD."""
-    row = {}
-    for to, keys in names.items():
-        value = next((source[key] for key in keys if source.get(key) is not None), None)
-        row[to] = _SURROGATE.sub("\ufffd", value) if isinstance(value, str) else value
-    for name in ("query", "llm"):
-        if not isinstance(row[name], str) or not row[name]:
-            found = ", ".join(sorted(source))
-            raise UserError(f"{where}: expected a text {names[name][0]!r}, found keys {found} (see --map {name}=KEY)")
-    score = check_score(row["performance"], f"{where}, 'performance'")
-    row["performance"] = None if score != score else score
-    gold = row["ground_truth"]
-    if gold is not None:
-        row["ground_truth"] = [str(g) for g in gold] if isinstance(gold, list) else [str(gold)]
-    if row["source_id"] is not None:
-        row["source_id"] = str(row["source_id"])
-    return row
-
-
-def _finish(table: pa.Table, task: str | None) -> pa.Table:
-    """Fill in what the rows do not say: task, source id, metric, gold answers, and the mode of `<llm>_think`."""
-    data = {name: table[name] for name in table.column_names}
-    rows = table.num_rows
-    data["task"] = pa.array([task] * rows, pa.string()) if task else pc.fill_null(data["task"], "unknown")
-    data["source_id"] = pc.fill_null(data["source_id"], "")
-    data["ground_truth"] = pc.fill_null(data["ground_truth"], pa.scalar([], data["ground_truth"].type))
-    data["metric"] = pc.coalesce(data["metric"], _metrics(pa.chunked_array([data["task"]]) if task else data["task"]))
-    names, code = encode(data["llm"])
-    both = [split_candidate(str(name)) for name in names]
-    told = pc.is_valid(data["mode"])
-    for place, column in enumerate(("llm", "mode")):
-        split = pa.array([pair[place] for pair in both], pa.string()).take(pa.array(code))
-        data[column] = pc.if_else(told, data[column], split)
-    return log_table(data)
-
-
-def _metrics(task: pa.ChunkedArray) -> pa.Array:
-    """The metric of a task of ours; "publisher" for others, whose answers we cannot grade."""
-    names, code = encode(task)
-    metrics = [TASKS[name].metric if name in TASKS else "publisher" for name in names]
-    return pa.array(metrics, pa.string()).take(pa.array(code))
