@@ -319,13 +319,16 @@ def test_a_mapping_names_the_keys_of_json_lines(tmp_path, capsys):
     assert report["read"] == report["kept"] == 4 and report["splits"]["train"]["missing"] == 0
     capsys.readouterr()
     for bad, says in (
-        ("query", "expected COLUMN=KEY"), ("colour=q", "unknown column 'colour'"), ("query=no", "a text 'no'"),
+        ("colour=q", "unknown column 'colour'"), ("query=no", "a text 'no'"),
         (f"{given},judge=nothing", "expected a key 'nothing'"),
     ):  # fmt: skip
         assert main([*argv, "--map", bad]) == 2
         assert says in capsys.readouterr().err
     assert main(["import", "routerdc", str(path), "--out", str(tmp_path / "c"), "--map", "query=q"]) == 2
-    assert "names the keys of the format 'jsonl'" in capsys.readouterr().err
+    assert "map is for the formats of your own logs" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*argv, "--map", "query"])
+    assert "expected NAME=VALUE, found 'query'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("odd", [{"score": float("nan")}, {"id": 7.5}, {"response": "\ud83d half"}, {"gold": [1, 2]}])
