@@ -109,3 +109,17 @@ def test_traffic_without_exploration_is_said_to_tell_little(world):
     full, best, new = world
     traffic = serve(full, best, 0.0, np.random.default_rng(0))
     assert any("never explored" in w for w in evaluate_served(new, traffic, "performance").warnings)
+
+
+def test_the_command_takes_served_traffic_in_place_of_a_log(tmp_path, capsys):
+    from test_update import traffic, weak_router
+    from toy_log import GOOD
+
+    from fusion_hf.cli import main
+
+    router = weak_router(tmp_path / "router")
+    logs = traffic(tmp_path / "served", lambda task, chosen: float(GOOD[task] == chosen), n=60)
+    assert main(["eval-router", str(router), "--served", str(logs), "--scenario", "performance"]) == 0
+    assert "60 of 60 requests count (none left out)" in capsys.readouterr().out
+    assert main(["eval-router", str(router)]) == 2
+    assert "expected a log, or the folder of served traffic" in capsys.readouterr().err

@@ -9,5 +9,5 @@ def arguments(add) -> None:
     add("logs", help="folder of `serve`, with texts (--log full) and scores (feedback, judge or grade)")
     add("--bench", required=True, help="the log that it was trained on: FusionBench folder or Hub id")
     add("--scenario", default="performance", help="trade-off under which both are compared (default: %(default)s)")
-    add("--seed", type=int, default=0)
+    add("--seed", type=int, default=0, help="of the training (default: %(default)s)")
     add("--force", action="store_true", help="replace it even if it is worse")

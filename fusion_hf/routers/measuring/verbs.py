@@ -30,6 +30,7 @@ from .cascade_report import evaluate_cascade
 from .cross_validation import cross_validate
 from .evaluate import evaluate_router, fingerprint
 from .report import format_calibration, format_cv, format_evaluation
+from .served import evaluate_served
 
 
 @dataclass
@@ -127,12 +128,13 @@ class Calibration(Result):
 
 def eval_router(
     router: RouterLike,
-    log: LogLike,
+    log: LogLike | None = None,
     *,
     split: str = "test",
     scenario: str = "all",
+    served: str | PathLike[str] | None = None,
     trust_remote_code: bool = False,
-) -> Evaluation:
+) -> Result:
     """Measure a router on a split of a log, with every anchor; anchors and scaling come from the log's train split.
 
     Args:
@@ -140,7 +142,12 @@ def eval_router(
         log: FusionBench folder or Hub id, or a dict of tables or arrays by split; with the split ``train``.
         split: The split that is measured.
         scenario: ``performance``, ``balance``, ``cost``, ``judge``, or ``all`` that the log can be measured on.
+        served: Folder of `serve`, in place of `log`: estimate what the router would have earned on that traffic, where
+            each request was answered by one candidate (see `evaluate_served`).
         trust_remote_code: Whether the code beside the checkpoint may run where its kind is not known here.
+
+    Returns:
+        An `Evaluation`; with `served` a `ServedEvaluation`.
 
     Raises:
         UserError: The log lacks a split, shares no candidate with the router, or cannot be measured in that scenario.
@@ -148,6 +155,11 @@ def eval_router(
     start = time.perf_counter()
     model = open_router(router, trust_remote_code)
     load = time.perf_counter() - start
+    if (log is None) == (served is None):
+        raise UserError("expected a log, or the folder of served traffic in its place")
+    if served is not None:
+        return evaluate_served(model, str(served), scenario)
+    assert log is not None
     if not splits_of(log):
         raise UserError("expected a log with the split train and the one to measure, found a log without splits")
     test = open_part(log, split, responses=has_plans(model))
