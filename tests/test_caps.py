@@ -56,7 +56,8 @@ def test_a_limit_of_tokens_is_a_whole_number(name, value):
         ({"extra_body": {"thinking": {"budget_tokens": -5}}}, "budget_tokens: expected .* to be a whole number"),
         *(({"extra_body": body}, "extra_body: expected a mapping") for body in ([1], "n=5", 5, True)),
         *(({"concurrency": value}, "concurrency: expected ") for value in (0, -1, 1_000_000, 2.5, "8", True, NAN)),
-        *(({"timeout": value}, "timeout: expected a") for value in (0, -1, NAN, INF, "60", True, [1])),
+        *(({name: value}, f"{name}: expected a") for value in (0, -1, NAN, INF, "60", True, [1])
+          for name in ("timeout", "first_token_timeout", "next_token_timeout")),
         *(({"temperature": value}, "temperature: expected a") for value in (-1, NAN, INF, "hot", True)),
         *(({"top_p": value}, "top_p: expected a finite number") for value in (NAN, INF, 10**400)),
         ({"logit_bias": {"5": -INF}}, "logit_bias.5: expected a finite number"),

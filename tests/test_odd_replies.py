@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import logging
+import time
 import tracemalloc
 import urllib.parse
 import zlib
@@ -355,3 +356,55 @@ def test_what_a_backend_stumbles_over_ends_no_run(tmp_path, monkeypatch, error):
     errors = sorted(row["error"] for row in rows)
     assert any(type(error).__name__ in text and "test_odd_replies.py, line" in text for text in errors)
     assert any("expected a Reply" in text for text in errors) and "sk-canary" not in str(errors)
+
+
+# ---------------------------------------------------------------- streams
+
+
+def events(*chunks, end=True):
+    data = [chunk if isinstance(chunk, str) else json.dumps(chunk) for chunk in chunks] + ["[DONE]"] * end
+    return http("".join(f"data: {line}\n\n" for line in data), kind="text/event-stream")
+
+
+def delta(content="x", **choice):
+    return {"choices": [{"index": 0, "delta": {"content": content}, **choice}]}
+
+
+STREAMS = {
+    "words": (events(delta("a"), delta("b"), delta("", finish_reason="stop")), GOOD),
+    "an error in the middle": (events(delta("a"), {"error": {"code": 502, "message": "x"}}), "server"),
+    "an error in a choice": (events(delta("a"), {"choices": [{"error": {"code": 429, "message": "x"}}]}), "rate_limit"),
+    "an error as the reason": (events(delta("a"), delta("", finish_reason="error")), "server"),
+    "a number as the words": (events(delta(5), end=True), BAD),
+    "a mapping as the words": (events(delta({"a": 1})), BAD),
+    "a reason of another type": (events(delta("a", finish_reason={"a": 1})), BAD),
+    "no JSON": (events("nothing"), BAD),
+    "no object": (events("[1]"), BAD),
+    "nested JSON": (events("[" * 50_000), BAD),
+    "choices of another type": (events({"choices": "x"}, {"choices": [5]}, delta("a")), GOOD),
+    "half a character": (events(delta("a\ud800")), GOOD),
+    "odd usage": (events(delta("a"), {"choices": [], "usage": {"prompt_tokens": 10**400}}), GOOD),
+    "an end that is missing": (events(delta("a"), end=False), "connection"),
+    "nothing": (events(end=False), "connection"),
+    "no words": (events(), GOOD),
+}
+
+
+def test_no_stream_ends_a_run_or_spoils_its_folder(tmp_path, subtests):
+    for name, (reply, expected) in STREAMS.items():
+        with subtests.test(name), RawServer(lambda *_, reply=reply: [reply]) as server:
+            llm = LLM("m", "small", 1, 2, base_url=server.url, options={"max_tokens": 20, "stream": True})
+            examples = {"gsm8k": [Example(str(i), f"What is {i}?", [str(i)]) for i in range(2)]}
+            requests = make_requests(Pool([llm]), examples, ("direct",))
+            summary = collect(Pool([llm]), requests, tmp_path / name.replace(" ", "-"), retries=0, progress=False)
+            assert (GOOD if summary.kept == 2 else "".join(summary.dropped)) == expected, summary
+            assert read_log(tmp_path / name.replace(" ", "-")).num_rows == 2
+
+
+def test_a_stream_of_many_small_words_takes_no_longer_than_its_bytes():
+    from fusion_hf.llms.backends._stream import whole
+
+    line = b'data: {"choices":[{"delta":{"content":"' + b"x" * 60 + b'"}}]}\n\n'
+    began = time.perf_counter()
+    reply = json.loads(whole(line * (LARGEST // len(line)) + b"data: [DONE]\n\n"))
+    assert len(reply["choices"][0]["message"]["content"]) > 9_000_000 and time.perf_counter() - began < 30

@@ -16,6 +16,7 @@ SEVERAL = ("n", "bestof", "numreturnsequences", "numcompletions", "numgeneration
 OURS = ("messages", "prompt", "input", "inputs", "model", "stream", "streamoptions", "extrabody")
 # What lets a server charge for more than the tokens of one answer of this LLM; no cap could hold then.
 UNPRICED = ("models", "fallbacks", "route", "plugins", "websearch", "websearchoptions", "enablesearch")
+TIMES = ("timeout", "first_token_timeout", "next_token_timeout")  # seconds
 MOST_CONCURRENCY, MOST_NODES, MOST_DEPTH = 10_000, 10_000, 20
 
 
@@ -50,8 +51,8 @@ def check_options(options: Mapping[str, Any]) -> None:
             raise UserError(f"options.{path}: expected no such field, the request has it already")
         elif path == "concurrency":
             _whole(path, value, MOST_CONCURRENCY)
-        elif path in ("timeout", "temperature") and not (number and value >= 0 and (value or path != "timeout")):
-            raise UserError(f"options.{path}: expected a number {'above' if path == 'timeout' else 'of at least'} 0, "
+        elif path in (*TIMES, "temperature") and not (number and value >= 0 and (value or path not in TIMES)):
+            raise UserError(f"options.{path}: expected a number {'above' if path in TIMES else 'of at least'} 0, "
                             f"found {value!r:.40}")  # fmt: skip
 
 

@@ -43,7 +43,8 @@ def whole(content: bytes) -> bytes:
     """
     reply: dict[str, Any] = {}
     message: dict[str, Any] = {"role": "assistant", "content": None}
-    reason, ended = None, False
+    texts: dict[str, list[str]] = {}
+    reason, failure, ended = None, None, False
     for event in _events(content):
         if event == "[DONE]":
             ended = True
@@ -58,11 +59,13 @@ def whole(content: bytes) -> bytes:
             return event.encode()
         reply |= {k: v for k, v in chunk.items() if k != "choices" and v is not None}
         for choice in _choices(chunk):
-            _add(message, choice.get("delta"))
+            _add(message, texts, choice.get("delta"))
             reason = choice.get("finish_reason") or reason
-    if not ended and reason is None:
+            failure = choice.get("error") or failure
+    if not ended and reason is None and failure is None:
         raise BackendError("connection", "the stream ended before the answer did")
-    reply["choices"] = [{"index": 0, "message": message, "finish_reason": reason}]
+    message |= {name: "".join(parts) for name, parts in texts.items()}
+    reply["choices"] = [{"index": 0, "message": message, "finish_reason": reason, "error": failure}]
     return json.dumps(reply).encode()
 
 
@@ -85,11 +88,15 @@ def _choices(chunk: dict[str, Any]) -> list[dict[str, Any]]:
     return [choice for choice in found if isinstance(choice, dict) and choice.get("index") in (0, None)]
 
 
-def _add(message: dict[str, Any], delta: Any) -> None:
-    """Put the next words where they belong: texts and lists grow, anything else is replaced."""
+def _add(message: dict[str, Any], texts: dict[str, list[str]], delta: Any) -> None:
+    """Put the next words where they belong: texts and lists grow, anything else is replaced.
+
+    The words are joined at the end: a text that is made longer word by word takes quadratic time.
+    """
     for name, value in delta.items() if isinstance(delta, dict) else ():
-        old = message.get(name)
-        if name != "role" and type(value) is type(old) and isinstance(value, str | list):
-            message[name] = old + value
+        if name != "role" and isinstance(value, str):
+            texts.setdefault(name, []).append(value)
+        elif isinstance(value, list) and isinstance(message.get(name), list):
+            message[name].extend(value)
         elif value is not None:
             message[name] = value
