@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # what `_LATER` loads when it is first used
     from .logs.rewards import SCENARIOS, Scenario
     from .logs.verbs import audit, grade, import_log, split
     from .routers import KINDS, Router, RoutingDecision
+    from .routers.measuring.leaderboard import leaderboard
     from .routers.measuring.verbs import calibrate, cv_router, eval_router
     from .routers.verbs import add_llm, remove_llm, route, train_router
     from .serving.updating import update
@@ -53,6 +54,7 @@ _VERBS = {
     "grade": "logs.verbs",
     "import_log": "logs.verbs",
     "judge": "llms.verbs",
+    "leaderboard": "routers.measuring.leaderboard",
     "merge": "distill.verbs",
     "push": "hub.verbs",
     "recost": "llms.verbs",
@@ -88,10 +90,10 @@ _LATER = {
 # Written out, because type checkers do not run it.
 __all__ = [
     "KINDS", "SCENARIOS", "FusedSystem", "Log", "Router", "RoutingData", "RoutingDecision", "Scenario",
-    "TemplateIndex", "ThoughtFusionPipeline", "UserError", "add_llm", "ask", "audit", "autofuse", "build", "calibrate",
-    "collect", "compare", "cv_router", "demo", "eval_router", "eval_student", "export", "grade", "import_log", "judge",
-    "merge", "push", "read_log", "recost", "remove_llm", "route", "serve", "sft_data", "split", "static_encoder",
-    "templates", "think", "train_router", "update", "write_bench",
+    "TemplateIndex", "ThoughtFusionPipeline", "UserError", "add_llm", "ask", "audit", "autofuse", "build",
+    "calibrate", "collect", "compare", "cv_router", "demo", "eval_router", "eval_student", "export", "grade",
+    "import_log", "judge", "leaderboard", "merge", "push", "read_log", "recost", "remove_llm", "route", "serve",
+    "sft_data", "split", "static_encoder", "templates", "think", "train_router", "update", "write_bench",
 ]  # fmt: skip
 
 

@@ -16,4 +16,3 @@ def arguments(add) -> None:
     add("--templates", help="folder of `fusion-hf templates`, for the config `thought_templates`")
     add("--title", help="heading of the card (default: that of the folder, else FusionBench)")
     add("--text", default="", help="paragraph under the heading (Markdown)")
-

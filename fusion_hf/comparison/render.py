@@ -8,6 +8,7 @@ from textwrap import fill
 
 import jinja2
 
+from ..routers.measuring.text import latex_table
 from .plots import Picture
 from .report import Report, Section, shown_in_terminal, to_json, verdicts
 from .tables import Table, difference, interval, label, percent, plain
@@ -113,23 +114,10 @@ def to_csv(report: Report) -> str:
     return out.getvalue()
 
 
-_LATEX = str.maketrans({
-    "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "–": "--",
-})  # fmt: skip
-
-
 def latex(report: Report) -> str:
     """Every table in the style of the package booktabs, for a paper."""
     parts = ["% needs \\usepackage{booktabs}"]
-    for section in report.sections:
-        for table in section.tables:
-            rows = [" & ".join(cell.text.translate(_LATEX) for cell in row) + r" \\" for row in table.rows]
-            head = " & ".join(name.translate(_LATEX) for name in table.header) + r" \\"
-            parts += [
-                "", r"\begin{table}", r"\centering", rf"\caption{{{table.title.translate(_LATEX)}. "
-                rf"{table.note.translate(_LATEX)}}}",
-                rf"\begin{{tabular}}{{{'l' * len(table.header)}}}", r"\toprule", head, r"\midrule", *rows,
-                r"\bottomrule", r"\end{tabular}", r"\end{table}",
-            ]  # fmt: skip
+    for table in (table for section in report.sections for table in section.tables):
+        rows = [[cell.text for cell in row] for row in table.rows]
+        parts += ["", latex_table(f"{table.title}. {table.note}", table.header, rows)]
     return "\n".join(parts) + "\n"

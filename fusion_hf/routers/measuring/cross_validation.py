@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -68,6 +69,49 @@ def cross_validate(
         line stands on the ``queries`` on which its choice and the best single candidate were both measured, and so do
         its ``gap_recovered`` and the ``best_single`` and ``oracle`` beside it.
     """
+    held = held_out(
+        data, kinds, folds, scenario, encoder, task_labels, seed, progress, llms=llms, options=options, answers=answers
+    )
+    return _cv_result(held, folds, scenario)
+
+
+@dataclass
+class HeldOut:
+    """Rewards of held-out queries.
+
+    Attributes:
+        rewards: Name of a kind or anchor -> float64 [n]; NaN where it was not measured.
+        fit_seconds: Kind -> seconds of training in each fold, embedding and text features left out.
+        prepare_seconds: Seconds of text features in each fold.
+        lone: Queries that were never held out.
+        failed: Kind -> why it could not be trained on this log.
+    """
+
+    rewards: dict[str, np.ndarray]
+    fit_seconds: dict[str, list[float]]
+    prepare_seconds: list[float]
+    lone: int
+    failed: dict[str, str]
+
+
+def held_out(
+    data: RoutingData,
+    kinds: Sequence[str | type[Router]],
+    folds: int,
+    scenario: str,
+    encoder: str,
+    task_labels: bool,
+    seed: int,
+    progress: bool,
+    llms: Sequence[dict] | None = None,
+    options: Mapping[str, dict] | None = None,
+    answers: np.ndarray | None = None,
+    tolerant: bool = False,
+) -> HeldOut:
+    """What every kind and anchor earns on each query, trained on the other folds; see `cross_validate`.
+
+    `tolerant`: a kind that cannot be trained on this log is left out and named, and the others go on.
+    """
     trade = get_scenario(scenario)
     if scenario not in available_scenarios(data):
         raise UserError(f"scenario {scenario!r} cannot be measured on this log: it lacks costs or judge scores")
@@ -79,7 +123,7 @@ def cross_validate(
     classes = {kind_name(kind): get_kind(kind) for kind in kinds}
     names = list(classes)
     got = {name: np.full(len(data), np.nan) for name in (*names, *ANCHORS)}
-    seconds, prepared = {name: [] for name in names}, []
+    seconds, prepared, failed = {name: [] for name in names}, [], {}
     for f in _bar(range(folds), progress):
         inside, outside = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
         train, test = data.subset(inside), data.subset(outside)
@@ -92,13 +136,19 @@ def cross_validate(
         part = None if embeddings is None else embeddings[inside]
         features = prepare(train, part, seed)
         prepared.append(time.perf_counter() - start)
-        for name in names:
+        for name in (name for name in names if name not in failed):
             start = time.perf_counter()
             known = answers if classes[name].needs_answers else None
-            router = fit_router(
-                classes[name], train, text_encoder or NONE, task_labels, seed, features=features, llms=llms,
-                answers=None if known is None else known[inside], **(options or {}).get(name, {}),
-            )  # fmt: skip
+            try:
+                router = fit_router(
+                    classes[name], train, text_encoder or NONE, task_labels, seed, features=features, llms=llms,
+                    answers=None if known is None else known[inside], **(options or {}).get(name, {}),
+                )  # fmt: skip
+            except UserError as error:
+                if not tolerant:
+                    raise
+                failed[name] = str(error)
+                continue
             seconds[name].append(time.perf_counter() - start)
             # A kind that trained an encoder of its own needs embeddings of its own.
             own = None if text_encoder is None or router.encoder is not text_encoder.model else embeddings[outside]
@@ -109,7 +159,7 @@ def cross_validate(
             expected = predictions.reward(trade.alpha, trade.beta, trade.score)
             picks = pick(expected, predictions.cost, test.candidates, tolerance=TIE)
             got[name][outside] = rewards[line, picks]
-    return _cv_result(got, names, seconds, prepared, folds, scenario, int((fold < 0).sum()))
+    return HeldOut(got, seconds, prepared, int((fold < 0).sum()), failed)
 
 
 def _bar(items, progress: bool):
@@ -120,10 +170,11 @@ def _bar(items, progress: bool):
     return tqdm(items, desc="folds", unit="fold", disable=None)
 
 
-def _cv_result(got, names, seconds, prepared, folds, scenario, lone) -> dict:
-    lines = {name: _line(got[name], got["best-single"], got["oracle"]) for name in (*names, *ANCHORS)}
+def _cv_result(held: HeldOut, folds: int, scenario: str) -> dict:
+    got, names = held.rewards, list(held.fit_seconds)
+    lines = {name: line_of(got[name], got["best-single"], got["oracle"]) for name in (*names, *ANCHORS)}
     for name in names:
-        lines[name]["fit_seconds"] = float(np.mean(seconds[name]))
+        lines[name]["fit_seconds"] = float(np.mean(held.fit_seconds[name]))
         lines[name]["vs"] = {
             other: {k: number(v) for k, v in paired(got[name], got[other]).items()}
             | {"queries": int((~np.isnan(got[name] - got[other])).sum())}
@@ -134,14 +185,14 @@ def _cv_result(got, names, seconds, prepared, folds, scenario, lone) -> dict:
         "folds": folds,
         "scenario": scenario,
         "queries": int((~np.isnan(got["oracle"])).sum()),
-        "lone_queries": lone,
-        "prepare_seconds": float(np.mean(prepared)),
+        "lone_queries": held.lone,
+        "prepare_seconds": float(np.mean(held.prepare_seconds)),
         "kinds": {name: lines[name] for name in names},
         "anchors": {name: {k: lines[name][k] for k in ("reward", "queries")} for name in ANCHORS},
     }
 
 
-def _line(got: np.ndarray, single: np.ndarray, oracle: np.ndarray) -> dict:
+def line_of(got: np.ndarray, single: np.ndarray, oracle: np.ndarray) -> dict:
     """Figures of one choice, all on the queries on which it and the best single candidate were measured."""
     rows = shared(got, single)
     reward, low, high = bootstrap_ci(got[rows])
