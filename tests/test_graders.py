@@ -5,6 +5,7 @@ import json
 import time
 from pathlib import Path
 
+import grader_page
 import pyarrow as pa
 import pytest
 
@@ -170,15 +171,62 @@ ENDLESS += [
 ]
 
 
+ENDLESS += [
+    "<think>", "</think>", "\nQ: a", "```\nQ: a\n", "<|im_end|>", '{"answer": "', "<answer>", "(A), ", "A or ",
+    "option A ", "no, ", "yes? ", "1 2/3 ", "1 000 ", "10^", "\\[", "½", "北", "> ", "```python\n",
+    " def f(x): return (", ">>> ",
+    "#### 1\n", "\\boxed{}", "\\begin{align}", "答", "0.(6)", "x<", "\"\"\"", "lambda:", "seven ",
+]  # fmt: skip
+
+
+def seconds_for(metric, text, size):
+    gold = json.dumps({"prompt": "", "setup": "", "tests": ["assert f(1)"], "entry_point": ""})
+    start = time.process_time()
+    for truth in (["True"], ["(A)"]) if metric == "cem" else ([gold if metric == "code_eval" else "(A)"],):
+        for version in VERSIONS:
+            grade(metric, text * (size // len(text)), truth, "Q\n(A) x\n(B) y", version)
+    return time.process_time() - start
+
+
 @pytest.mark.parametrize("metric", GRADERS)
 def test_an_endless_response_takes_no_endless_time(metric):
-    gold = json.dumps({"prompt": "", "setup": "", "tests": ["assert f(1)"], "entry_point": ""})
     for text in ENDLESS:
-        start = time.process_time()
-        for truth in (["True"], ["(A)"]) if metric == "cem" else ([gold if metric == "code_eval" else "(A)"],):
-            for version in VERSIONS:
-                grade(metric, text * (20_000 // len(text)), truth, "Q\n(A) x\n(B) y", version)
-        assert time.process_time() - start < 2, text
+        assert seconds_for(metric, text, 20_000) < 2, text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("metric", GRADERS)
+def test_a_megabyte_takes_no_endless_time(metric):
+    for text in ENDLESS:
+        assert seconds_for(metric, text, 1_000_000) < 20, text
+
+
+@pytest.mark.parametrize(
+    "fence", ["```" + " " * 200_000 + "x", "```" + "a" * 200_000 + "!", "```\n" * 50_000, "[BEGIN]" * 30_000]
+)
+def test_fences_are_found_in_one_pass(fence):
+    """A pattern over the whole text took a minute for the first of these."""
+    gold = {"prompt": "", "setup": "", "tests": ["assert f(1)"], "entry_point": ""}
+    start = time.process_time()
+    read_program(fence, gold)
+    assert time.process_time() - start < 2
+
+
+def test_the_page_of_rules_is_up_to_date():
+    assert grader_page.PAGE.read_text(encoding="utf-8") == grader_page.page(), "run: python tests/grader_page.py"
+    assert {c.get("kind", "") for c in CASES} == set(grader_page.RULES)
+
+
+def test_what_is_debatable_says_why():
+    debatable = {c["kind"] for c in CASES if "reason" in c}
+    assert debatable == {"math: interval and inequality of the same set differ", "cem: sign, ampersand, glued unit"}
+
+
+def test_every_rule_has_neighbours_of_the_public_reports():
+    for kind in {c["kind"] for c in CASES if "kind" in c}:
+        rows = [c["source"] for c in CASES if c.get("kind") == kind]
+        public = sum(source.startswith("public report") for source in rows)
+        assert len(rows) >= 2 * public, kind
 
 
 def test_more_golds_never_lower_a_score():

@@ -424,3 +424,15 @@ def test_the_command_excludes_other_splits_counts_tokens_and_writes_both_forms(t
     assert main([*common, "--small", "--pool", str(tmp_path / "none.yaml")]) == 2
     assert main([*common, "--weight", "gsm8k"]) == 2
     assert "--weight: expected NAME=NUMBER such as gsm8k=2, found 'gsm8k'" in capsys.readouterr().err
+
+
+def test_a_student_learns_the_answer_not_the_reasoning():
+    rows = [
+        row("a", response="<think>Is it 5?</think>\nSo it is 7."),
+        row("b", response="[THINK]Is it 5?", query_id="q2", query="another"),
+        row("c", response="<|channel|>analysis<|message|>5?<|end|><|start|>assistant<|channel|>final<|message|>It is 8.",
+            query_id="q3", query="a third"),
+    ]  # fmt: skip
+    dataset, counts = sft_dataset(rows_to_table(rows), Choice(top_k=5))
+    assert [c[0]["content"] for c in dataset["completion"]] == ["So it is 7.", "It is 8."]
+    assert counts["dropped"] == {"empty": 1}

@@ -17,6 +17,7 @@ from ..logs.near import NEAR
 from ..logs.schema import encode
 from ..logs.select import RULES as ANSWER_RULES
 from ..logs.select import TIES, Answers, as_measured, rank_answers
+from ..reasoning import split_reasoning
 from ..tasks.modes import MODES, PLAIN_MODES
 from .copies import answer_codes, answer_groups, near_queries
 from .quota import quotas, within
@@ -143,14 +144,26 @@ def select_answers(table: pa.Table, choice: Choice | None = None, exclude: pa.Ta
 
 
 def read_columns(table: pa.Table) -> pa.Table:
-    """The columns that choosing reads; optional ones that are absent become null."""
+    """The columns that choosing reads; optional ones that are absent become null.
+
+    A response that holds its reasoning is read without it: a student learns the answer, and a response that is nothing
+    but reasoning is empty.
+    """
     missing = [c for c in COLUMNS if c not in table.column_names]
     if missing:
         raise UserError(f"the log has no column {missing[0]!r}: an SFT dataset needs {', '.join(COLUMNS)}")
     for name, kind in OPTIONAL.items():
         if name not in table.column_names:
             table = table.append_column(name, pa.nulls(table.num_rows, kind))
-    return table.select([*COLUMNS, *OPTIONAL])
+    table = table.select([*COLUMNS, *OPTIONAL])
+    return table.set_column(COLUMNS.index("response"), "response", _answers_only(table["response"]))
+
+
+def _answers_only(responses: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The responses without their reasoning: see `fusion_hf.reasoning`."""
+    texts = responses.to_pylist()
+    answers = [text if text is None else split_reasoning(text)[0] for text in texts]
+    return responses if answers == texts else pa.chunked_array([pa.array(answers, responses.type)])
 
 
 def drop_excluded(drop: Drops, table: pa.Table, exclude: pa.Table | None, near: float) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from ..llms.backends._usage import own_tokenizer
 from ..llms.pool import LLM
 from ..llms.requests import with_defaults
+from ..reasoning import split_reasoning
 from .ask import Chat, ask, price
 from .check import check
 from .cut import cut_middle, spans_of
@@ -84,7 +85,7 @@ class LLMSummariser:
 
     def chat(self, solved: Solved) -> Chat:
         """What is asked about one solved query."""
-        answers = [cut_middle(a.strip(), self.response_tokens, self._spans) for a in solved.answers]
+        answers = [cut_middle(_worked(a), self.response_tokens, self._spans) for a in solved.answers]
         shown = "\n\n".join(f"Answer {i}:\n{a}" for i, a in enumerate(answers, 1))
         count = "an answer" if len(answers) == 1 else f"{len(answers)} answers"
         question = cut_middle(solved.query.strip(), QUESTION_TOKENS, self._spans)
@@ -103,6 +104,14 @@ class LLMSummariser:
 
 
 _TOKENS = ("input_tokens", "output_tokens")
+_BARE = 12  # words: a shorter answer shows no steps
+
+
+def _worked(response: str) -> str:
+    """The answer without its reasoning; with it where the answer alone shows no steps to sum up."""
+    answer, reasoning = split_reasoning(response)
+    answer = answer.strip()
+    return answer if reasoning is None or len(answer.split()) > _BARE else f"{reasoning}\n\n{answer}".strip()
 
 
 def _draft(row: dict | None, solved: Solved) -> Draft:

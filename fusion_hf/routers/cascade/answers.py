@@ -23,8 +23,8 @@ from ...logs.arrays import RoutingData, positions
 from ...tasks.graders._final import answer_field, final_text
 from ...tasks.graders._grade import last_box, plain_money, words_only
 from ...tasks.graders._numbers import as_number
+from ...tasks.graders._program import blocks, read_program
 from ...tasks.graders.cem import read_truth
-from ...tasks.graders.code_eval import _blocks, read_program
 from ...tasks.graders.em_mc import parse_options, read_letter
 from ...tasks.graders.gsm8k import read_number
 from ...tasks.sandbox import run_python
@@ -119,7 +119,7 @@ def program_answer(query: str, response: str) -> str | None:
     stub = _STUB.search(query)
     tests = shown_tests(query)
     gold = {"prompt": stub.group() if stub else "", "entry_point": stub.group(1) if stub else "", "tests": tests}
-    program = None if stub else next((block for block in _blocks(response) if _entry(block)), None)
+    program = None if stub else next((block for block in blocks(response) if _entry(block)), None)
     program = program or read_program(response, gold)
     if program is None:
         return None

@@ -4,20 +4,41 @@ import re
 from collections.abc import Sequence
 
 from . import _math_worker
-from ._grade import Grade, last_boxed
+from ._cues import OTHER_CUE
+from ._final import answer_field, final_text
+from ._grade import Grade, boxes, last_boxed
+from ._math_text import as_interval, in_base, normal, share
 from ._numbers import as_number
 
-_STATED = re.compile(
-    r"\banswer\b(?:\s{1,3}to\s{1,3}[^.:\n]{1,80}?)?\s{0,3}(?:is|=|:|would be|should be)\s{0,3}:?\s{0,3}"
-    r"(.{1,300}?)\s{0,3}(?:\.\s|\.?$|\n)",
-    re.I | re.M,
-)
-_DOLLARS = re.compile(r"\$([^$\n]+)\$")
-_TEXT = re.compile(r"\\(?:text|mbox|mathrm|textbf|mathbf|textit)\s{0,3}\{([^{}]{0,300})\}")
+_CUE = re.compile(
+    r"\b(?:answers?|solution set)\b(?:\s{1,3}to\s{1,3}[^.:\n]{1,80}?)?[\s*_]{0,3}(?:is|are|=|:|would be|should be"
+    r"|must be)\s{0,3}"
+    r"(?:therefore|thus|simply|clearly|then|equal to|given by)?[\s:*_]{0,5}", re.I
+)  # fmt: skip
+_LEAD = re.compile(
+    r"(?:(?:so|thus|hence|therefore|then|that|it|we (?:get|have|find|obtain)|this|the|final|correct|required|desired"
+    r"|value|number|result"
+    r"|sum|total|area|solution|[a-z]|of [^=:$\\\d]{1,30}?)\b[\s,:]{0,3}){0,8}(?:is|are|equals|was"
+    r"|:)\s{1,3}(?:equal to\s{1,3})?", re.I
+)  # fmt: skip
+_TAIL = re.compile(
+    r"(?:,|\s)\s{0,3}(?:which|because|since|as (?:asked|required|desired|told|shown)|where|so that|I (?:hope|put|mark"
+    r"|have)|after|for all|for any"
+    r"|when|not|rather)\b.*$", re.I | re.S
+)  # fmt: skip
+_DISPLAY = re.compile(
+    r"\$\$(?P<dollars>[^$]{1,2000})\$\$|\\\[(?P<square>.{1,2000}?)\\\]|\\begin\{(?P<name>align|aligned|equation"
+    r"|gather)\*?\}(?P<block>.{1,2000}?)"
+    r"\\end\{(?P=name)\*?\}|\\\((?P<round>[^\n]{1,1000}?)\\\)|\$(?P<dollar>[^$\n]{1,1000})\$", re.S
+)  # fmt: skip
+_SENTENCE = re.compile(r"\.(?:\s{1,3}(?=[A-Z(])|\s*$)|\n")
+_TAKEN_BACK = re.compile(
+    r"[\s$*.,)}\]\\]{0,8}(?:(?:was|is|seems|looks)\s{1,3}(?:\w{1,12}\s{1,3}){0,2}?(?:wrong|incorrect|not)\b|isn['’]t"
+    r"|wasn['’]t|\?)", re.I
+)  # fmt: skip
 _WORDS = re.compile(r"[A-Za-z][A-Za-z .'-]*")
-_THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|,\\!|,)(?=\d{3}(?!\d))")
+_TEXT = re.compile(r"\\(?:text|mbox|mathrm|textbf|mathbf|textit)\s{0,3}\{([^{}]{0,300})\}")
 _FRAC = re.compile(r"(-?)\\frac\{?(\d{1,40})\}?\{?(\d{1,40})\}?")
-_SPACING = re.compile(r"\\[!,;: ]|\\left|\\right|\\displaystyle|~")
 
 
 def paper(response: str, ground_truth: Sequence[str], query: str) -> Grade:
@@ -31,60 +52,110 @@ def paper(response: str, ground_truth: Sequence[str], query: str) -> Grade:
 
 def strict(response: str, ground_truth: Sequence[str], query: str) -> Grade:
     """The final expression, boxed or not, equals the gold answer in value."""
-    found, how = read_answer(response)
+    found, how = read_answer(response, query)
     if found is None:
         return Grade(0.0, None, "no final expression")
-    for gold in ground_truth:
-        quick = _quick(found, gold)
-        if quick is None:
-            quick = _math_worker.equal(gold, found)
-        if quick:
-            return Grade(1.0, found, how)
-    return Grade(0.0, found, how)
+    right = any(same(found, gold) for gold in ground_truth)
+    return Grade(float(right), found, how)
 
 
-def read_answer(response: str) -> tuple[str | None, str]:
-    """(expression, where it stood): the last box, the last stated answer, the last formula or the last line's end."""
-    boxed = last_boxed(response)
-    if boxed is not None:
-        return boxed.strip(), "boxed"
-    if "####" in response:
-        return response.rsplit("####", 1)[1].strip().partition("\n")[0].strip() or None, "after ####"
-    stated = _STATED.findall(response)
-    if stated:
-        return _bare(stated[-1]), "stated answer"
-    formulas = _DOLLARS.findall(response)
+def read_answer(response: str, query: str = "") -> tuple[str | None, str]:
+    """(expression, where it stood): a field, the last box, a stated answer, the last formula or the last line's end."""
+    text = final_text(response, query)
+    field = answer_field(text)
+    box = _box(text if field is None else field[0])
+    if box is not None:
+        return box, "boxed"
+    if field is not None:
+        return _bare(field[0]), "answer field"
+    if "####" in text:
+        return _bare(text.rsplit("####", 1)[1].strip().partition("\n")[0]) or None, "after ####"
+    for cue in reversed(list(_CUE.finditer(text))[-20:]):
+        stated = _stated(text[cue.end() : cue.end() + 2500])
+        if stated:
+            return stated, "stated answer"
+    other = OTHER_CUE.search(text)
+    if other and (stated := _stated(text[other.end() : other.end() + 2500])):
+        return stated, "stated answer"
+    formulas = list(_DISPLAY.finditer(text[-6000:]))
     if formulas:
-        return _bare(formulas[-1]), "last formula"
-    lines = response.strip().splitlines()
-    return (_bare(lines[-1]), "last line") if lines and len(lines[-1]) <= 80 else (None, "")
+        return _bare(_inside(formulas[-1])) or None, "last formula"
+    lines = text.strip().split("\n")
+    return (_bare(lines[-1]) or None, "last line") if lines and len(lines[-1]) <= 80 else (None, "")
+
+
+def _box(text: str) -> str | None:
+    """The last box that the text does not take back, unless an answer is stated after one that it does."""
+    taken = False
+    for _, end, content in boxes(text) if "box" in text else ():
+        if not _TAKEN_BACK.match(text, end):
+            return None if taken and _CUE.search(text, end) else content.strip()
+        taken = True
+    return None
+
+
+def _stated(text: str) -> str | None:
+    """What a cue announces: a formula, over several lines or not, or the rest of its sentence."""
+    start = _DISPLAY.match(text.lstrip())
+    if start:
+        return _bare(_inside(start)) or None
+    text = text.lstrip("\n ")
+    end = _SENTENCE.search(text)
+    sentence = text[: end.start()] if end else text[:400]
+    return _bare(sentence[:400]) or None
+
+
+def _inside(match: re.Match) -> str:
+    parts = match.groupdict()
+    parts.pop("name")
+    text = next(part for part in parts.values() if part is not None).strip()
+    if parts["block"] is not None or "\\\\" in text:
+        text = text.rsplit("\\\\", 1)[-1].replace("&", "").strip() or text.replace("&", "")
+    return text.rstrip(".,").strip()
 
 
 def _bare(text: str) -> str:
-    """Without the marks around an answer: dollars, asterisks, ``\\(…\\)``, a final full stop, ``x =``."""
-    inner = _DOLLARS.search(text)
-    text = inner.group(1) if inner and text.strip().startswith(("$", "**$")) else text
+    r"""Without the words and marks around an answer: "the value is", dollars, ``\(…\)``, a full stop, ``x =``."""
+    text = text.strip().strip('*"').strip()
+    formulas = list(_DISPLAY.finditer(text))
+    if formulas:
+        text = _inside(formulas[0] if text.startswith(("$", "\\", "**$")) else formulas[-1])
+    else:
+        lead = _LEAD.match(text)
+        text = text[lead.end() :] if lead and len(text) > lead.end() else text
+        tail = _TAIL.search(text)
+        text = text[: tail.start()] if tail and tail.start() else text
     text = text.strip().strip("*").strip().removesuffix(".")
     text = re.sub(r"^\\[(\[]|\\[)\]]$", "", text).strip().strip("$").strip()
-    return text.rsplit("=", 1)[-1].strip() if re.match(r"^[A-Za-z]\w*\s*=", text) else text
+    named = re.match(r"(?:[A-Za-z]\w{0,30}(?:\([^()]{0,30}\))?|\\[a-z]{1,20})\s{0,3}=", text)
+    return text.rsplit("=", 1)[-1].strip() if named else text
 
 
-def _plain(text: str) -> str:
-    """The answer without spacing, thousands commas and text commands; what decides the easy cases."""
-    text = _TEXT.sub(r"\1", text).replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\$", "")
-    text = _THOUSANDS.sub("", _SPACING.sub("", text))
-    return "".join(text.split()).strip("$").rstrip(".")
+def same(found: str, gold: str) -> bool:
+    """Whether two answers mean the same: as strings, numbers or words, in a base, as sets, or by algebra."""
+    left, right = normal(found, gold), normal(gold, found)
+    based = in_base(left, right)
+    quick = _quick(left, right) if based is None else based
+    if quick is not None:
+        return quick
+    left, right = as_interval(left, right), as_interval(right, left)
+    if left == right:
+        return True
+    if _math_worker.equal(right, left):
+        return True
+    whole = share(left), share(right)
+    return None not in whole and (whole[0] != left or whole[1] != right) and _math_worker.equal(whole[1], whole[0])
 
 
-def _quick(found: str, gold: str) -> bool | None:
+def _quick(left: str, right: str) -> bool | None:
     """The verdict where it needs no algebra: equal strings, two plain numbers, two words; None otherwise."""
-    left, right = _plain(found), _plain(gold)
+    left, right = ("".join(text.split()) for text in (left, right))
     if left == right and left:
         return True
     numbers = [as_number(_FRAC.sub(r"\1\2/\3", text)) if "," not in text else None for text in (left, right)]
     if None not in numbers:
         return numbers[0] == numbers[1]
-    words = [_TEXT.sub(r"\1", text).strip().strip("().").lower() for text in (found, gold)]
+    words = [_TEXT.sub(r"\1", text).strip().strip("().").lower() for text in (left, right)]
     if all(len(w) > 1 and _WORDS.fullmatch(w) for w in words):
         return words[0] == words[1]
     return None

@@ -1,0 +1,263 @@
+"""The Python program that a response stands for: blocks of code, and how they are read as one program."""
+
+import ast
+import builtins
+import re
+import textwrap
+import unicodedata
+import warnings
+from collections.abc import Iterator
+from functools import lru_cache
+
+from ._fences import fenced_blocks, tagged_blocks
+from ._final import final_text
+
+LONGEST = 100_000  # characters of a response that are read: a megabyte is no program that a task asks for
+_CUTS = 40  # lines that do not parse are cut off the end so many times
+_CODE_LINE = re.compile(r"^(?:def|class|import|from|async def|@)\s?\w*", re.M)
+_INDENTED = re.compile(r"^[ \t]+\S", re.M)
+_IMPORTS = re.compile(r"\s*(?:(?:import|from) [^\n]*\n(?:[ \t]*\n)*)+")
+_PROMPTED = re.compile(r"^(?:>>>|\.\.\.) ?", re.M)
+_QUOTES = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "′": "'"})
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def read_program(response: str, gold: dict, query: str = "") -> str | None:
+    """The program that a response stands for: prompt and body, or a whole definition; None if there is no code.
+
+    The last block that defines what the tests call is the answer, with the imports, constants and helpers that it needs
+    from other blocks. Where no block does, it is the last one that defines anything.
+    """
+    text = final_text(response, query)[:LONGEST]
+    found = list(blocks(text))
+    whole = _choose(found, gold)
+    if whole is None:
+        mended = [variant for block in found for variant in _variants(block, gold)]
+        whole = _choose(mended, gold)
+    if whole is not None:
+        return _with_helpers(whole[0], whole[1], found)
+    first = next((block for block in found if block.strip()), None)
+    return None if first is None else (gold["prompt"] or "") + first
+
+
+def blocks(text: str) -> Iterator[str]:
+    """Candidate blocks, best first: tagged ones from the last, fenced ones from the last, then the text around them."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    tagged, untagged = tagged_blocks(text)
+    for block in reversed(tagged):
+        inside, around = fenced_blocks(block)
+        yield from reversed(inside)
+        yield from (_trim(part) for part in reversed(around))
+    inside, around = fenced_blocks(untagged)
+    yield from reversed(inside)
+    yield from (_trim(part) for part in reversed(around))
+
+
+def _trim(block: str) -> str:
+    """Without empty lines around; the blanks before the first line stay, for they may be a body's indent."""
+    return re.sub(r"\A(?:[ \t]*\n)+", "", block).rstrip()
+
+
+def _choose(found: list[str], gold: dict) -> tuple[str, str] | None:
+    """(program, block) of the first block that defines what is tested, else of the first that defines anything."""
+    name = gold["entry_point"]
+    rounds: list = [lambda block: True]
+    if name:
+        # A block that has the whole function goes before one that may be its body, and that before an example.
+        defined = re.compile(rf"^[ \t]*(?:async )?def {re.escape(name)}\b", re.M)
+        rounds = [defined.search, re.compile(r"\b(?:return|yield)\b").search, rounds[0]]
+    wanted = () if name else called_names(tuple(gold["tests"]), gold.get("setup", ""))
+    for names in (wanted, ()) if wanted else ((),):
+        for fits in rounds:
+            for block in found:
+                if block.strip() and fits(block):
+                    for program in _readings(block, gold):
+                        if _parses(program) and _defines(program, gold, names):
+                            return program, block
+    return None
+
+
+@lru_cache(maxsize=4096)
+def called_names(tests: tuple[str, ...], setup: str = "") -> tuple[str, ...]:
+    """Names that tests call and do not define themselves, without those of Python."""
+    called, own = set(), set(dir(builtins))
+    for code in (setup, *tests):
+        try:
+            tree = ast.parse(code)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+        own |= _bound(tree)
+        if code is not setup:
+            called |= {n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+    return tuple(sorted(called - own))
+
+
+def _variants(block: str, gold: dict) -> Iterator[str]:
+    """Forms of a block that does not parse: without invisible characters, prompts of a shell, and prose around it."""
+    plain = block if block.isascii() else _visible(block)
+    if ">>>" in plain:
+        plain = _PROMPTED.sub("", plain)
+    starts = {0}
+    for pattern in (_CODE_LINE, _INDENTED) if gold["prompt"] else (_CODE_LINE,):
+        start = pattern.search(plain)
+        if start:
+            starts.add(start.start())
+    for start in sorted(starts):
+        yield plain[start:]
+        yield from _cut(plain[start:], gold)
+
+
+def _cut(block: str, gold: dict) -> Iterator[str]:
+    """The longest beginning of a block whose first reading parses: prose or a line that was cut off may follow it."""
+    for reading in range(2):
+        lines = block.split("\n")
+        for _ in range(_CUTS):
+            program = next((p for i, p in enumerate(_readings("\n".join(lines), gold)) if i == reading), None)
+            place = None if program is None else _error_line(program)
+            if program is None or place is None:
+                break
+            before = program.count("\n") + 1 - len(lines)
+            end = min(place - 1 - before, len(lines) - 1)
+            if end <= 0:
+                break
+            lines = lines[:end]
+        else:
+            continue
+        if len(lines) < block.count("\n") + 1:
+            yield "\n".join(lines)
+
+
+def _error_line(program: str) -> int | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(program)
+        return None
+    except SyntaxError as error:
+        return error.lineno or 1
+    except (ValueError, RecursionError, MemoryError):
+        return 1
+
+
+def _visible(code: str) -> str:
+    """Without characters that cannot be seen, with plain blanks and quotation marks."""
+    code = code.translate(_QUOTES)
+    kinds = ((c, unicodedata.category(c)) for c in code)
+    return "".join(" " if kind == "Zs" else c for c, kind in kinds if kind != "Cf")
+
+
+def _readings(block: str, gold: dict) -> Iterator[str]:
+    """Programs that a block may stand for: a whole definition, or a body of the prompt in several indents."""
+    whole = textwrap.dedent(block)
+    name, prompt = gold["entry_point"], gold["prompt"]
+    if not prompt:
+        yield whole
+        return
+    if re.search(rf"^(?:async )?def {re.escape(name)}\b", whole, re.M):
+        yield whole if whole.lstrip().startswith("from __future__") else f"{prompt}\n    pass\n\n{whole}"
+    prompt = prompt if prompt.endswith("\n") else prompt + "\n"
+    imports = _IMPORTS.match(block)
+    if imports and re.match(r"(?:import|from) ", block):
+        head = imports.group().rstrip(" \t")
+        rest = block[len(head) :]
+        yield from (head + prompt + body for body in _bodies(rest))
+    yield from (prompt + body for body in _bodies(block))
+
+
+def _bodies(block: str) -> Iterator[str]:
+    """A function's body as it may have been written: indented, flush left, or indented but for its first line."""
+    if block[:1].isspace():
+        yield block
+    yield textwrap.indent(textwrap.dedent(block), "    ")
+    yield "    " + block.lstrip()
+
+
+def _parses(code: str) -> bool:
+    return _tree(code) is not None
+
+
+@lru_cache(maxsize=256)
+def _tree(code: str) -> ast.Module | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _defines(program: str, gold: dict, names: tuple[str, ...] = ()) -> bool:
+    """Whether the program holds an answer: the entry point with a body, or a definition that the tests can use.
+
+    Where the tests name what they call, a block that only assigns other names is an example of use, not the answer.
+    """
+    body = _tree(program).body
+    name = gold["entry_point"]
+    defined = {node.name for node in body if isinstance(node, (*_FUNCTIONS, ast.ClassDef))}
+    assigned = {t.id for n in body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
+    if name:
+        ours = [node for node in body if isinstance(node, _FUNCTIONS) and node.name == name]
+        empty = bool(ours) and all(isinstance(n, ast.Expr | ast.Pass) for n in ours[-1].body)
+        return (bool(ours) and not empty) or name in assigned
+    if names:
+        imported = {a.asname or a.name for n in body if isinstance(n, ast.ImportFrom) for a in n.names}
+        return bool((defined | assigned | imported) & set(names))
+    if defined:
+        return True
+    tests = "\n".join(gold["tests"])
+    return any(target in tests and re.search(rf"\b{re.escape(target)}\b", tests) for target in assigned)
+
+
+# -- what an answer needs from other blocks
+
+
+def _with_helpers(program: str, block: str, found: list[str]) -> str:
+    """The program after the imports, constants, functions and classes that it uses and that other blocks define."""
+    if len(found) < 2 or "from __future__" in program:
+        return program
+    others = [tree for other in found if other is not block and (tree := _tree(textwrap.dedent(other))) is not None]
+    defined: dict[str, ast.stmt] = {}
+    for tree in others:
+        for node in tree.body:
+            if isinstance(node, (*_FUNCTIONS, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)):
+                for name in (
+                    _bound(ast.Module([node], []))
+                    if not isinstance(node, (*_FUNCTIONS, ast.ClassDef))
+                    else (node.name,)
+                ):
+                    defined.setdefault(name, node)
+    tree = _tree(program)
+    if not defined or tree is None:
+        return program
+    needed: dict[int, ast.stmt] = {}
+    missing = _free(tree) & defined.keys()
+    while missing and len(needed) < 100:
+        node = defined.pop(missing.pop())
+        if id(node) not in needed:
+            needed[id(node)] = node
+            missing |= _free(ast.Module([node], [])) & defined.keys()
+    order = [node for tree in reversed(others) for node in tree.body if id(node) in needed]
+    return "\n".join([*map(ast.unparse, order), program]) if order else program
+
+
+def _free(tree: ast.AST) -> set[str]:
+    """Names that code uses and does not bind anywhere."""
+    used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    return used - _bound(tree) - set(dir(builtins))
+
+
+def _bound(tree: ast.AST) -> set[str]:
+    """Names that code binds: assigned, defined, imported, or arguments."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            names.add(node.id)
+        elif isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.alias):
+            names.add((node.asname or node.name).split(".")[0])
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            names.add(node.name)
+    return names
