@@ -11,6 +11,7 @@ import pytest
 from fusion_hf.errors import UserError
 from fusion_hf.logs.arrays import RoutingData
 from fusion_hf.logs.importers import FORMATS, read
+from fusion_hf.logs.importing import import_log
 from fusion_hf.logs.schema import validate
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -228,3 +229,34 @@ def test_the_published_routerbench():
     data = RoutingData.from_table(result.tables["train"])
     assert len(data) == 2225 and len(data.candidates) == 11 and not np.isnan(data.cost).any()
     assert data.missing.sum() + RoutingData.from_table(result.tables["test"]).missing.sum() == 154
+
+
+@pytest.mark.parametrize(
+    "cell", ["None", "null", "NA", "N/A", "nan", "NULL", "#N/A", "-", "5", "007", "1e3", "True", ""]
+)
+@pytest.mark.parametrize("column", ["prompt", "m|model_response"])
+def test_a_text_that_pandas_would_guess_at_stays_what_it_is(tmp_path, column, cell):
+    cells = {"prompt": "q", "m": "1.0", "m|total_cost": "0.5", "m|model_response": "a"} | {column: cell}
+    (tmp_path / "x_test.csv").write_text(",".join(cells) + "\n" + ",".join(cells.values()) + "\n", encoding="utf-8")
+    row = read("routerbench", tmp_path / "x_test.csv").table.to_pylist()[0]
+    found = row["query"] if column == "prompt" else row["response"]
+    assert found == (cell or ("" if column == "prompt" else None))
+    assert row["performance"] == 1.0 and row["cost"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "name", ["default", "all", "llms", "tasks", "thought_templates", "a[b]", "a/b", "..", "a b ", "a\tb", "x" * 101, " "]
+)  # fmt: skip
+def test_a_task_name_that_breaks_the_repository_is_refused_before_anything_is_written(tmp_path, name):
+    (tmp_path / "log.jsonl").write_text('{"query": "q", "llm": "a", "response": "b"}\n')
+    with pytest.raises(UserError, match="cannot be a dataset config") as error:
+        import_log("jsonl", tmp_path / "log.jsonl", tmp_path / "out", task=name)
+    assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"])
+def test_a_line_separator_inside_a_text_splits_no_row(tmp_path, mark):
+    row = {"query": f"one{mark}two", "llm": "a", "response": f"b{mark}c", "task": "t"}
+    (tmp_path / "log.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    table = read("jsonl", tmp_path / "log.jsonl").table
+    assert table.num_rows == 1 and table["response"].to_pylist() == [row["response"]]

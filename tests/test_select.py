@@ -430,9 +430,9 @@ def test_a_student_learns_the_answer_not_the_reasoning():
     rows = [
         row("a", response="<think>Is it 5?</think>\nSo it is 7."),
         row("b", response="[THINK]Is it 5?", query_id="q2", query="another"),
-        row("c", response="<|channel|>analysis<|message|>5?<|end|><|start|>assistant<|channel|>final<|message|>It is 8.",
+        row("c", response="<|channel|>analysis<|message|>5?<|end|><|start|>assistant<|channel|>final<|message|>So 8.",
             query_id="q3", query="a third"),
     ]  # fmt: skip
     dataset, counts = sft_dataset(rows_to_table(rows), Choice(top_k=5))
-    assert [c[0]["content"] for c in dataset["completion"]] == ["So it is 7.", "It is 8."]
+    assert [c[0]["content"] for c in dataset["completion"]] == ["So it is 7.", "So 8."]
     assert counts["dropped"] == {"empty": 1}

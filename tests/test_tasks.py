@@ -208,3 +208,11 @@ def test_published_files(task, name, rows):
         pytest.skip(f"needs ../shared/data/{name}, which is absent")
     examples = load_examples(task, "test", source=DATA / name)
     assert len(examples) == rows == len({e.source_id for e in examples})
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"])
+def test_a_line_separator_inside_a_text_splits_no_row(tmp_path, mark):
+    row = {"question": f"Ana has 2 apples.{mark}How many with 3 more?", "answer": "#### 5"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    examples = load_examples("gsm8k", "test", source=tmp_path / "rows.jsonl")
+    assert len(examples) == 1 and mark in examples[0].query

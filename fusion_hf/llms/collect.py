@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..logs.shards import ShardWriter
+from ..logs.store import check_task_name
 from ..tasks import Example, get_task
 from ..tasks.modes import PLAIN_MODES
 from .folder_lock import locked
@@ -118,6 +119,8 @@ def collect_examples(
     `engine` is ``asyncio`` (this process) or ``ray`` (Ray Data, on as many machines as the cluster has). `announce` is
     told the price of the run before the first question.
     """
+    for task in examples:
+        check_task_name(task)  # a name that no dataset can have is refused before anything is paid for
     examples = {task: list(rows) for task, rows in examples.items()}
     requests = make_requests(pool, examples, modes, metrics, prompts)
     if dry_run or announce is not None:

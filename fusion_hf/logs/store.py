@@ -30,6 +30,34 @@ LLMS = pa.schema(
 _GLOB = re.compile(r"[*?\[]")
 
 
+_LONGEST_NAME = 100  # bytes: a file system allows 255, and paths get longer in caches
+_TAKEN = (".", "..", "all", "default", *EXTRAS)
+
+
+def check_task_name(task: str) -> None:
+    """Refuse a name that a dataset repository cannot have as a config and a folder.
+
+    ``default`` is the name of the config that ``datasets`` loads where none is named; brackets are patterns of file
+    names to it; blanks around a name and characters that cannot be printed are lost on the way.
+
+    Raises:
+        UserError: The name is empty, taken, too long, or has such characters.
+    """
+    odd = sorted({c for c in task if c in '/\\:*?"<>|[]{}' or not c.isprintable()})
+    long = len(task.encode("utf-8", "replace")) > _LONGEST_NAME
+    if task and not odd and not long and task == task.strip() and task not in _TAKEN:
+        return
+    why = "it is empty" if not task.strip() else "blanks stand around it"
+    if task in _TAKEN:
+        why = "the repository uses it for something else"
+    elif odd:
+        why = f"it has {', '.join(map(repr, odd[:5]))}"
+    elif long:
+        why = f"it is longer than {_LONGEST_NAME} bytes"
+    shown = task if len(task) <= 60 else task[:60] + "…"
+    raise UserError(f"task name {shown!r} cannot be a dataset config ({why}): use letters, digits, '-', '_' and '.'")
+
+
 @dataclass(frozen=True)
 class Folder:
     """What a FusionBench folder holds, by the configs of its README.

@@ -20,7 +20,7 @@ from .files import ZSTD_LEVEL, named_by_content
 from .merge import Merged, merge_tables
 from .plots import heat_map
 from .schema import LOG_SCHEMA, encode, validate
-from .store import EXTRAS, SPLITS, TEMPLATES, Folder, read_header
+from .store import SPLITS, TEMPLATES, Folder, check_task_name, read_header
 
 try:
     import fcntl
@@ -119,13 +119,8 @@ def _checked(split: str, table: pa.Table) -> pa.Table:
         raise UserError(f"split {split!r} is empty: expected at least one log row")
     table = validate(table, where=split)
     for task in encode(table["task"])[0]:
-        _check_name(str(task))
+        check_task_name(str(task))
     return table
-
-
-def _check_name(task: str) -> None:
-    if not task or any(c in task for c in '/\\:*?"<>|') or task in (".", "..", "all", *EXTRAS):
-        raise UserError(f"task name {task!r} cannot be a dataset config: use letters, digits, '-', '_' and '.'")
 
 
 def _rows_by_task(table: pa.Table) -> dict[str, np.ndarray]:

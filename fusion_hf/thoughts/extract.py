@@ -57,7 +57,7 @@ def worked_steps(answer: str, solved: Solved) -> str | None:
         # Of an answer that is code, what it says about the code: its comments and the prose around it.
         comments = re.findall(r"^\s*#\s*(.+)$", text, re.M)
         text = "\n".join([_CODE_BLOCK.sub("\n", text), *comments])
-        text = "\n".join(line for line in text.splitlines() if not _CODE_LINE.search(line))
+        text = "\n".join(line for line in text.split("\n") if not _CODE_LINE.search(line))
     found = []
     for sentence in sentences(text):
         final = _FINAL.search(sentence)

@@ -133,8 +133,8 @@ def _is_code(gold: str) -> bool:
 
 def _code_lines(text: str, answer: str, query: str) -> list[tuple[int, int]]:
     spans = []
-    known = {line.strip() for line in query.splitlines()}
-    for line in {line.strip() for line in answer.splitlines()}:
+    known = {line.strip() for line in query.split("\n")}
+    for line in {line.strip() for line in answer.split("\n")}:
         looks_like_code = re.search(r"[=()\[\]:]|\breturn\b", line) and not line.startswith("#")
         if len(line) >= _MIN_CODE_LINE and looks_like_code and line not in known:
             spans += [m.span() for m in re.finditer(re.escape(line), text)]

@@ -82,9 +82,13 @@ def read_json(path: Path) -> Any:
 
 
 def read_csv(path: Path, **options) -> pd.DataFrame:
-    """A CSV file, gzip or not; `options` as in `pandas.read_csv`."""
+    """A CSV file, gzip or not; `options` as in `pandas.read_csv`.
+
+    Only an empty cell is missing: pandas would take texts such as "None", "NA" and "null" for missing, too. Columns of
+    such texts are no numbers; who reads numbers says so.
+    """
     try:
-        return pd.read_csv(io.StringIO(open_text(path)), **options)
+        return pd.read_csv(io.StringIO(open_text(path)), **({"keep_default_na": False, "na_values": [""]} | options))
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise UserError(f"{path}: expected CSV, found something else ({error})") from None
 

@@ -34,7 +34,7 @@ def _task(stem: str) -> str:
 
 
 def _read_file(file: Path, task: str, result: ImportResult):
-    data = read_csv(file, dtype=str, keep_default_na=False)
+    data = read_csv(file, dtype=str, na_filter=False)
     llms = [name for name in data.columns if name != "prompt" and not name.endswith(RESPONSE)]
     llms = [name for name in llms if name + RESPONSE in data.columns or set(data[name].str.lower()) <= set(VERDICTS)]
     if "prompt" not in data.columns or not llms:

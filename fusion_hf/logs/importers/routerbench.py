@@ -14,6 +14,7 @@ from ._result import ImportResult, Query, build_table
 
 DESCRIPTION = "CSV or pickle with columns <llm>, <llm>|model_response, <llm>|total_cost; task by file name or eval_name"
 SOURCE = ("withmartian/routerbench", None)
+MISSING = ("NaN", "nan", "NA", "N/A", "None", "null", "NULL", "<NA>")  # of numbers; as a text each is what it says
 COST, RESPONSE = "|total_cost", "|model_response"
 
 
@@ -38,7 +39,7 @@ def read(path: str | Path, task: str | None = None) -> ImportResult:
 def _open(file: Path) -> pd.DataFrame:
     if {".pkl", ".pickle"} & set(file.suffixes):
         return pd.DataFrame(read_pickled_frame(file))
-    return read_csv(file)
+    return read_csv(file, dtype=str)  # a response "5" is a text, also where every response is a number
 
 
 def _read_file(file: Path, task: str | None, name: str, result: ImportResult) -> tuple[pa.Table, int]:
@@ -82,8 +83,10 @@ def _numbers(file: Path, data: pd.DataFrame, columns: list[str]) -> np.ndarray:
     """float64 [rows, columns], NaN where a cell is empty; refuses text."""
     arrays = []
     for name in columns:
-        values = pd.to_numeric(data[name], errors="coerce").to_numpy(np.float64, na_value=np.nan)
-        wrong = np.flatnonzero(np.isnan(values) & data[name].notna().to_numpy())
+        column = data[name]
+        missing = column.isna() | column.isin(MISSING)
+        values = pd.to_numeric(column.mask(missing), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        wrong = np.flatnonzero(np.isnan(values) & ~missing.to_numpy())
         if len(wrong):
             found = data[name].iloc[wrong[0]]
             raise UserError(f"{file}, row {wrong[0]}, column {name!r}: expected a number, found {found!r:.60}")
