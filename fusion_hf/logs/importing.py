@@ -23,13 +23,9 @@ def import_tables(
 ) -> tuple[ImportResult, Log]:
     """(what the importer `format` read, its rows as a log with splits); see `fusion_hf.import_log`."""
     format = format_name(format)
-<<<<<<< HEAD
-    result = read(format, Path(path) if not isinstance(path, str) else path, task=task, **options)
-=======
     if task is not None:
         check_task_name(task)
-    result = read(format, Path(path) if not isinstance(path, str) else path, task=task, mapping=mapping)
->>>>>>> 7d1fb6e (Texts of CSV files stay what they say; a line separator inside a text splits no row; task names that break a dataset repository are refused)
+    result = read(format, Path(path) if not isinstance(path, str) else path, task=task, **options)
     if split is not None and len(result.tables) > 1:  # a query may stand in several of the source's splits
         result = ImportResult({}, result.llms, result.read, 0, result.dropped, result.notes).keep(
             {split: list(result.tables.values())}
