@@ -4,8 +4,8 @@
     python benchmarks/graders.py agreement ../shared/data --show 20         # also print disagreements, to be read
     python benchmarks/graders.py speed ../shared/data
 
-The folder holds the publishers' files (GSM8K's example_model_solutions, RouteLLM's gsm8k_responses, RouterBench's
-arc_challenge and mbpp, and MBPP itself for its tests).
+The folder holds the publishers' files (GSM8K's example_model_solutions, RouteLLM's gsm8k_responses, ZeroEval's
+responses, RouterBench's arc_challenge and mbpp, and MBPP itself for its tests).
 """
 
 import argparse
@@ -67,6 +67,19 @@ def routellm(data: Path) -> Iterator[Case]:
                 )
 
 
+def zeroeval(data: Path) -> Iterator[Case]:
+    """28 LLMs' answers to GSM8K and to MATH's hardest level, as JSON with reasoning and answer (Lin, 2024).
+
+    The publisher compares the answer's field as a string or a number, so a unit or an unreadable field is wrong there.
+    """
+    with gzip.open(data / "zeroeval/train.jsonl.gz", "rt", encoding="utf-8") as lines:
+        for row in map(json.loads, lines):
+            metric = {"ze_gsm": "gsm8k", "ze_math_l5": "math"}.get(row["task"])
+            if metric and row["response"] is not None:
+                gold = [row["ground_truth"].lstrip("# ")]
+                yield Case(f"zeroeval {metric}", metric, row["response"], gold, row["query"], row["performance"] == 1)
+
+
 def routerbench_arc(data: Path) -> Iterator[Case]:
     """RouterBench's ARC-Challenge. The file has no reference letter: it is the one that its right answers give.
 
@@ -116,7 +129,7 @@ def _routerbench(data: Path, task: str) -> list[dict]:
     return [row for row in rows if row["response"] is not None and row["performance"] is not None]
 
 
-SOURCES = (gsm8k_solutions, routellm, routerbench_arc, routerbench_mbpp)
+SOURCES = (gsm8k_solutions, routellm, zeroeval, routerbench_arc, routerbench_mbpp)
 
 
 def graded(cases: list[Case], version: str) -> list[dict]:
@@ -173,6 +186,7 @@ def speed(data: Path, repeats: int) -> dict:
     arc = list(routerbench_arc(data))[:2000]
     gsm = list(gsm8k_solutions(data))[:2000]
     passages = [c._replace(metric="cem", gold=[c.gold[0], "an alias", "another one"]) for c in gsm]
+    verdicts = [c._replace(metric="cem", gold=["True"], response=f"{c.response}\nTrue") for c in gsm]
     short = [c._replace(metric="cem", gold=["paris", "city of light"], response=f"It is {c.response}.") for c in arc]
     result: dict[str, dict] = {}
     question = arc[0].query
@@ -181,7 +195,8 @@ def speed(data: Path, repeats: int) -> dict:
         for c in gsm
     ]
     sets = {
-        "em_mc, letters": arc, "em_mc, argued": argued, "cem, short": short, "cem, solutions": passages, "gsm8k": gsm
+        "em_mc, letters": arc, "em_mc, argued": argued, "cem, short": short, "cem, solutions": passages,
+        "cem, verdicts": verdicts, "gsm8k": gsm,
     }  # fmt: skip
     for name, cases in sets.items():
         characters = statistics.mean(len(c.response) for c in cases)

@@ -11,7 +11,7 @@ CUE = re.compile(
     r"(?:answers?|choice|options?|choose|chose|picks?|picked|selects?|selected|selection)\b(?:\s{1,3}(?:to|for"
     r"|here)\b(?!\s(?:is|be)\b)[^.:\n]{0,80}?)?"
     r"\s{0,3}[*_\"']{0,4}(?P<link>\s{0,3}(?:(?:is|was|would be|should be|must be|has to be|can only be|will be"
-    r"|remains|being)\b|:|=|→|-{1,2}>)"
+    r"|remains|being)\b|:|=|→|-{1,2}>|[-–—](?=\s))"
     r"(?:\s{0,3}(?:therefore|thus|clearly|definitely|obviously|probably|likely|most likely|simply|hence|indeed"
     r"|of course|then|,|:)){0,3}"
     r"(?:\s{0,3}(?:the\s)?(?:option|choice|letter|label|answer)\b)?[\s*_]{0,3}:?)?"
@@ -132,7 +132,8 @@ OTHER = re.compile(
     r"|[Cc]evap|[Oo]pción|[Oo]ption|[Оо]твет|[Вв]ариант|[Jj]awaban|[Đđ]áp án)\b"
     r"(?:\s{0,3}(?:richtige|correcta|correcte|correta|corretta|finale?|lautet|ist|es|est|è|é|är|is|jest|la|die|der"
     r"|option|opción|adalah|là|[:=–-])){0,5}"
-    r"|(?:正确)?(?:答案|选项|選項|正解|答え|回答|解答|答|정답|답은|답)(?:应该|應該|应|應|就|选|選|是|为|為|は|은|는|이|[:\s=]){0,4}|(?:故选|因此选|所以选|应选|應選|选择"
+    r"|(?:正确)?(?:答案|选项|選項|選択肢|正解|答え|回答|解答|答|정답|답은|답)(?:应该|應該|应|應|就|选|選|是|为|為|は|은|는|이|[:\s=]){0,4}|(?:故选|因此选|所以选|应选|應選"
+    r"|选择"
     r"|選擇|选|選)(?:项|項|[:\s]){0,2})"
     r"\s{0,3}[*_\"'`(\[【「]{0,5}\s?([A-Ja-j])(?![A-Za-z0-9'’])[)\]】」*]{0,3}"
 )
@@ -142,7 +143,8 @@ _CONJ = (
 )
 ALSO = re.compile(
     rf"[)\]*\"'_]{{0,5}}(?:{_CONJ}|(?<=\)) ?(?=\())[*_\"'(\[]{{0,5}}([A-Ja-j])(?:[)\]]"
-    rf"|(?![\w'’]))(?!\s{{1,3}}(?:is|are|was|were|does|do|can|has|have|would|seems|because|[a-z]{{2,}}s?\b))"
+    rf"|(?![\w'’)\]]))(?!\s{{1,3}}(?!and\b|or\b)(?:is|are|was|were|does|do|can|has|have|would|seems|because"
+    rf"|[a-z]{{2,}}s?\b))"
 )
 ALSO_LAST = re.compile(rf"[)\]*\"'_]{{0,5}}(?:{_CONJ})[*_\"'(\[]{{0,5}}([A-Ja-j])(?![\w'’])")
 ALSO_BEFORE = re.compile(rf"(?<![\w'’])([A-J])[)\]*\"']{{0,4}}{_CONJ}[*_\"'(\[]{{0,5}}$")
@@ -174,7 +176,13 @@ _PAREN_LOW = re.compile(r"\((?<![\w)\]]\()([a-j])\)")
 _PAREN_DIGIT = re.compile(r"\((?<![\w)\]]\()([1-9])\)")
 _BOLD = re.compile(r"\*\*\s{0,3}(?:(?i:option|choice)\s{1,3})?\(?([A-J])(?:\s{0,3}\*\*|[).:][^*\n]{0,200}\*\*)")
 _BARE = re.compile(r"(?<![\w'’(])(?i:option|choice)\s{1,3}[*\"'(]{0,4}([A-J])(?![\w'’])")
+_SETTLED_PAREN = re.compile(
+    r"(?:\b(?i:it['’]s|it is|it must be|it has to be|go with|going with|opt for|thus|so|therefore|hence"
+    r"|say)\s{0,3}[:,]?)"
+    r"\s{1,3}[*\"']{0,6}(?:(?i:option|choice|answer)\s{1,3})?\(([A-J])\)"
+)
 LAST = (
+    (_SETTLED_PAREN, "named"),
     (_PAREN, "last label in parentheses"),
     (_BOLD, "bold"),
     (SETTLED, "named"),
@@ -191,5 +199,6 @@ REFUSAL = re.compile(
 )
 DENIED_WORDS = re.compile(
     r" (?:not|isnt|arent|wasnt|cannot|cant|never|neither|nor|except|unlike|rather than"
-    r"|instead of|other than|but not|no|anything but|everything but|whether|if)(?: be| it is)? $"
+    r"|instead of|other than|but not|no|anything but|everything but|whether|if)(?: be| it is)?(?: [\w|]+(?: [\w"
+    r"|]+)? (?:or|and|nor))? $"
 )

@@ -39,7 +39,9 @@ _START = re.compile(
     r"|according|based|in|per|given|for|and|but|not|i)\b)",
     re.I,
 )
-_LINE = re.compile(r"^[ \t*\"'`(\[#>-]{0,12}(?P<said>true|false|yes|no)\b[ \t*\"'`)\].!]{0,12}$", re.I | re.M)
+_LINE = re.compile(
+    r"^[ \t*\"'`(\[#>-]{0,12}(?P<said>true|false|yes|no|correct|incorrect)\b[ \t*\"'`)\].!]{0,12}$", re.I | re.M
+)
 _ANY = re.compile(rf"(?P<not>{_NOT}\s{{1,3}}{_ADVERBS})?(?<![\w-])(?P<said>{_VERDICT})", re.I)
 _CALLED = re.compile(
     r"\b(?:that|this|it|which|statement|claim|assertion|premise|assumption|question|sentence|proposition)(?:['’]s"
@@ -57,6 +59,7 @@ _HEDGE = re.compile(
     r"|not possible to)\s{1,3}(?:be\s{1,3})?(?:say|said|tell|told|determine|determined|know|known|answer|answered"
     r"|verify|verified|decide|decided|confirm|confirmed)"
     r"|(?:do not|don['’]t)\s{1,3}know|not enough information|insufficient information|might be|may be|could be"
+    r"|possibly|perhaps|maybe"
     r"|neither true nor false|both true and false)\b",
     re.I,
 )
@@ -97,7 +100,7 @@ def read_truth(response: str, query: str = "") -> bool | None:
         if "answer" in lower or "verdict" in lower or "conclusion" in lower:
             for stated in reversed(list(_STATED.finditer(text))):
                 return _verdict(stated)
-    lines = list(_LINE.finditer(text)) if len(text) < 10 or "\n" in text else []
+    lines = list(_LINE.finditer(text)) if len(text) < 13 or "\n" in text else []
     if lines:
         return _verdict(lines[-1])
     start = _START.match(text)

@@ -250,7 +250,7 @@ def _last(pattern: re.Pattern, text: str, known: set[str], options: Options) -> 
             continue
         if patterns.denied_after(text, match.end()) or _in_denied_list(text, match.start()):
             continue
-        if patterns.supposed(text, match.start()):
+        if patterns.supposed(text, match.start()) or _asked(text, match.end()):
             continue
         if _several(text, match.start(1), match.end(), known):
             return ""

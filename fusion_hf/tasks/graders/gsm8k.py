@@ -20,7 +20,7 @@ _LABEL = re.compile(
     re.I,
 )
 _STATED = re.compile(
-    r"\banswer\b(?:\s{1,3}to\s{1,3}[^.:\n]{1,80}?)?\s{0,3}(?:is|=|:|would be|should be"
+    r"\banswer\b(?:\s{1,3}to\s{1,3}[^.:\n]{1,80}?)?\s{0,3}(?:is\b|=|:|would be|should be"
     r"|must be)\s{0,3}:?(?=([^\n]{1,300}))",
     re.I,
 )

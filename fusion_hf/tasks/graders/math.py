@@ -24,7 +24,7 @@ _LEAD = re.compile(
 _TAIL = re.compile(
     r"(?:,|\s)\s{0,3}(?:which|because|since|as (?:asked|required|desired|told|shown)|where|so that|I (?:hope|put|mark"
     r"|have)|after|for all|for any"
-    r"|when|not|rather)\b.*$", re.I | re.S
+    r"|when|not|rather|in (?:the |a )?\\?boxed)\b.*$", re.I | re.S
 )  # fmt: skip
 _DISPLAY = re.compile(
     r"\$\$(?P<dollars>[^$]{1,2000})\$\$|\\\[(?P<square>.{1,2000}?)\\\]|\\begin\{(?P<name>align|aligned|equation"
