@@ -92,7 +92,7 @@ def test_unparsed_answers_are_named_with_the_share_that_was_lost(options):
     for row in rows:
         if row["llm"] == "eel" and row["task"] == "mmlu":
             row["performance"] *= int(row["source_id"]) % 20 == 0
-    (finding,) = only(run(rows), "unparsed answers")
+    (finding,) = only(run(rows), "scores below chance")
     assert (finding["candidate"], finding["task"], finding["severity"]) == ("eel", "mmlu", "error")
     assert finding["figures"]["chance"] == 0.25 and 0.3 < finding["figures"]["unread_at_least"] < 0.95
     assert len(finding["examples"]) == 5
@@ -110,7 +110,7 @@ def test_golds_that_nobody_beats_are_named():
 
 def test_the_published_slice_names_the_candidates_whose_choices_were_not_read():
     result = audit_tables(read("llmrouter", needs("fusionbench_slice")).tables)
-    unread = {(f["candidate"], f["task"]) for f in only(result, "unparsed answers")}
+    unread = {(f["candidate"], f["task"]) for f in only(result, "scores below chance")}
     # Both answer in prose without a letter in parentheses: near zero where others of their size are far above chance.
     lettered = ("mmlu", "commonsense_qa", "arc_challenge", "openbook_qa", "gpqa")
     assert {("llama3-chatqa-1.5-70b", task) for task in lettered} <= unread
@@ -129,7 +129,7 @@ def test_a_weak_llm_that_guesses_is_not_named():
     for row in rows:
         if row["llm"] == "dog":
             row["performance"] = float(rng.random() < 0.25)
-    assert "unparsed answers" not in kinds(run(rows))
+    assert "scores below chance" not in kinds(run(rows))
 
 
 def test_a_score_far_below_the_own_level_is_named_on_any_format():
@@ -140,7 +140,7 @@ def test_a_score_far_below_the_own_level_is_named_on_any_format():
             row["performance"] = 0.0
     result = run(rows)
     assert [(f["candidate"], f["task"]) for f in only(result, "implausible scores")] == [("ant", "arc")]
-    assert "unparsed answers" not in kinds(result)
+    assert "scores below chance" not in kinds(result)
 
 
 def test_duplicate_keys_and_missing_cells():
@@ -206,10 +206,10 @@ def test_gold_letters_that_cannot_be_right():
             row["ground_truth"] = [f"({letter})", options[letter]]
         if row["task"] == "csqa" and number == 5:
             row["extracted"] = {"A": "C"}.get(letter, "A")
-    found = {(f["task"], f["severity"]): f for f in only(run(rows, regrade=0), "gold answers")}
-    messages = [f["message"] for f in only(run(rows, regrade=0), "gold answers")]
-    assert any("1 queries of arc: the gold letter is none of the options" in m for m in messages)
-    assert any("1 queries of arc: the gold letter and the gold text name two options" in m for m in messages)
+    found = {(f["task"], f["severity"]): f for f in only(run(rows, regrade=0), "reference answers")}
+    messages = [f["message"] for f in only(run(rows, regrade=0), "reference answers")]
+    assert any("1 queries of arc: the reference letter is none of the options" in m for m in messages)
+    assert any("1 queries of arc: the reference letter and the reference text name two options" in m for m in messages)
     assert found["csqa", "warning"]["count"] == 1 and len(messages) == 3
 
 
@@ -220,8 +220,8 @@ def test_the_same_question_with_two_gold_texts():
     for i, query in enumerate((ask, turned)):
         new = {"query": query, "query_id": f"w{i}", "source_id": f"w{i}", "extracted": None, "response": None}
         rows += [row | new | {"ground_truth": ["(A)"], "performance": None} for row in rows[:5]]
-    (finding,) = only(run(rows), "gold answers")
-    assert finding["count"] == 1 and "another gold text" in finding["message"]
+    (finding,) = only(run(rows), "reference answers")
+    assert finding["count"] == 1 and "another reference text" in finding["message"]
 
 
 def test_truncated_by_what_the_server_said_and_by_a_common_length():
@@ -256,10 +256,10 @@ def test_answers_that_our_grader_could_not_read():
     for row in rows:
         if row["llm"] == "dog" and row["task"] == "obqa":
             row |= {"extracted": None, "performance": 0.0, "response": f"{row['response'][:30]} who knows"}
-    (finding,) = only(run(rows), "unread answers")
+    (finding,) = only(run(rows), "unparsed answers")
     assert (finding["candidate"], finding["task"], finding["count"]) == ("dog", "obqa", 120)
     publishers = [row | {"grader": "publisher/x@1"} for row in rows]  # who did not say what they read
-    assert "unread answers" not in kinds(run(publishers, regrade=0))
+    assert "unparsed answers" not in kinds(run(publishers, regrade=0))
 
 
 def test_logs_without_responses_golds_or_scores_are_audited_too(tmp_path):
@@ -279,7 +279,7 @@ def test_the_verb_prints_findings_and_strict_exits_with_1(tmp_path, capsys):
     bench = write_bench({"train": rows_to_table(rows)}, tmp_path / "b")
     assert main(["audit", str(bench), "--json", str(tmp_path / "a.json"), "--regrade", "0"]) == 0
     out = capsys.readouterr().out
-    assert "error   unparsed answers: train: eel scores 0.000 on mmlu" in out and "query ids: " in out
+    assert "error   scores below chance: train: eel scores 0.000 on mmlu" in out and "query ids: " in out
     figures = json.loads((tmp_path / "a.json").read_text())
     assert figures["by_severity"]["error"] == 1 and figures == audit(bench, regrade=0).to_dict()
     assert main(["audit", str(bench), "--strict", "--regrade", "0"]) == 1

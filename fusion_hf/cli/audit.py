@@ -1,6 +1,6 @@
 """`fusion-hf audit`: what is wrong, or looks wrong, in a log."""
 
-HELP = "find leaks, doubles, unread answers, wrong golds, truncation, and counts and costs that cannot be real in a log"
+HELP = "find leaks, duplicates, unparsed answers, wrong reference answers, and counts and costs that cannot be real"
 EXAMPLE = "fusion-hf audit bench --json audit.json"
 ONLY_COMMAND = ("strict",)
 

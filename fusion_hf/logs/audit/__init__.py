@@ -1,4 +1,4 @@
-"""Look through a log for what would make a benchmark lie: leaks, unread answers, wrong reference answers."""
+"""Look through a log for what would make a benchmark lie: leaks, unparsed answers, wrong reference answers."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
@@ -9,11 +9,11 @@ from tqdm import tqdm
 
 from ...errors import UserError
 from ..write import MANY
-from .answers import candidate_pairs, regrading, truncation, unread_answers
+from .answers import candidate_pairs, regrading, truncation, unparsed_answers
 from .finding import SEVERITIES, Finding
-from .golds import gold_answers
 from .keys import duplicate_keys, missing_cells
 from .leaks import queries_in_two_splits
+from .references import reference_answers
 from .scores import below_chance, below_own_level, nobody_above_chance
 from .usage import costs, latencies, served_models, token_counts
 
@@ -26,8 +26,8 @@ def audit_tables(
 ) -> dict:
     """Every check over the log tables of the splits. Nothing is changed or removed.
 
-    A check that needs a column which the log leaves empty (responses, gold answers, costs) is passed over and named in
-    ``skipped``.
+    A check that needs a column which the log leaves empty (responses, reference answers, costs) is passed over and named
+    in ``skipped``.
 
     Args:
         tables: Split -> log table; duplicate keys are allowed, since they are looked for.
@@ -50,12 +50,12 @@ def audit_tables(
     checks: dict[str, Callable] = {
         "duplicate keys": duplicate_keys,
         "missing cells": missing_cells,
-        "unparsed answers": below_chance,
+        "scores below chance": below_chance,
         "implausible scores": below_own_level,
         "tasks at chance": nobody_above_chance,
-        "unread answers": unread_answers,
+        "unparsed answers": unparsed_answers,
         "coinciding candidates": candidate_pairs,
-        "gold answers": gold_answers,
+        "reference answers": reference_answers,
         "truncated responses": truncation,
         "token counts": token_counts,
         "costs": lambda table, split: costs(table, split, llms),

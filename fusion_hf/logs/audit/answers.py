@@ -1,4 +1,4 @@
-"""What the answers themselves show: doubles, unread and truncated responses, wrong golds, scores that do not hold."""
+"""What the answers themselves show: coinciding candidates, unparsed and truncated responses, wrong scores."""
 
 import re
 from collections import Counter
@@ -95,7 +95,7 @@ def _alike(grid, names, ids, split, telling, what, least) -> list[Finding]:
     return findings
 
 
-def unread_answers(table: pa.Table, split: str) -> list[Finding] | str:
+def unparsed_answers(table: pa.Table, split: str) -> list[Finding] | str:
     """Candidates from whose responses our graders could read no answer (score 0, nothing extracted)."""
     ours = np.asarray(pc.fill_null(pc.match_substring_regex(table["grader"], "/(strict|paper)@"), False))
     readable = np.isin(encode(table["metric"])[0], ["em_mc", "gsm8k", "math"])[encode(table["metric"])[1]]
@@ -112,7 +112,7 @@ def unread_answers(table: pa.Table, split: str) -> list[Finding] | str:
         if n >= ENOUGH and low > 0.1:
             findings.append(
                 Finding(
-                    "unread answers", "warning", f"{split}: no answer could be read from {k} of {n} responses of "
+                    "unparsed answers", "warning", f"{split}: no answer could be read from {k} of {n} responses of "
                     f"{name} on {task}", "read a few: they are empty, cut, or in a form that nobody asked for", k,
                     task, name, examples(part, at[nothing[at]]), {"share": k / n},
                 )
@@ -190,7 +190,7 @@ def regrading(table: pa.Table, split: str, limit: int | None) -> list[Finding] |
     usable = pc.and_(usable, pc.and_(pc.is_valid(table["performance"]), pc.greater(_golds(table), 0)))
     rows = np.flatnonzero(np.asarray(usable))
     if not len(rows):
-        return "no scored row has a response, gold answers and a grader of fusion_hf"
+        return "no scored row has a response, reference answers and a grader of fusion_hf"
     rng = np.random.default_rng(0)
     tasks = encode(table["task"])[1][rows]
     chosen = [rows[tasks == t] for t in np.unique(tasks)]

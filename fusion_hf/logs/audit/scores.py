@@ -28,7 +28,7 @@ def below_chance(table: pa.Table, split: str) -> list[Finding] | str:
     cells = _cells(table)
     choice = {task: chance for task in cells if (chance := _chance(table, task)) is not None}
     if not choice:
-        return "no task has lettered options or gold letters"
+        return "no task has lettered options or reference letters"
     tests = sum(len(cells[task]) for task in choice)
     findings = []
     for task, chance in choice.items():
@@ -40,7 +40,7 @@ def below_chance(table: pa.Table, split: str) -> list[Finding] | str:
             unread = max(0.0, 1 - high / chance)
             findings.append(
                 Finding(
-                    "unparsed answers", "error",
+                    "scores below chance", "error",
                     f"{split}: {name} scores {right / n:.3f} on {task} ({n} queries); guessing gives {chance:.3f}: at "
                     f"least {unread:.0%} of its answers were not read",
                     "grade its responses again (`fusion-hf grade`); without responses leave this candidate's cells of "
@@ -54,13 +54,13 @@ def below_chance(table: pa.Table, split: str) -> list[Finding] | str:
 def nobody_above_chance(table: pa.Table, split: str) -> list[Finding] | str:
     """Multiple-choice tasks on which no candidate of several is better than guessing.
 
-    A task may be as hard as that; gold letters that are wrong (gpqa's, shuffled wrongly by some publishers) look the
-    same. A task is named where the lower end of the best candidate's interval does not pass the chance.
+    A task may be as hard as that; reference letters that are wrong (gpqa's, shuffled wrongly by some publishers) look
+    the same. A task is named where the lower end of the best candidate's interval does not pass the chance.
     """
     cells = _cells(table)
     choice = {task: chance for task in cells if (chance := _chance(table, task)) is not None}
     if not choice:
-        return "no task has lettered options or gold letters"
+        return "no task has lettered options or reference letters"
     findings = []
     for task, chance in choice.items():
         best, cell = max(cells[task].items(), key=lambda pair: pair[1]["sum"] / pair[1]["n"])
@@ -71,7 +71,7 @@ def nobody_above_chance(table: pa.Table, split: str) -> list[Finding] | str:
                     "tasks at chance", "warning",
                     f"{split}: nobody is better than guessing on {task}: {best}, the best of {len(cells[task])} "
                     f"candidates, scores {score:.3f} on {cell['n']} queries; guessing gives {chance:.3f}",
-                    "compare some gold answers with the source before you learn from this task: its letters may be "
+                    "compare reference answers with the source before you learn from this task: its letters may be "
                     "wrong", cell["n"], task, None, cell["wrong"],
                     {"best": best, "performance": score, "chance": chance},
                 )
@@ -147,7 +147,7 @@ def _cells(table: pa.Table) -> dict[str, dict[str, dict]]:
 def _chance(table: pa.Table, task: str) -> float | None:
     """Mean of 1/options over a task's multiple-choice queries; None for a task of another format.
 
-    Where queries were logged without their options, the greatest gold letter of the task stands for their number:
+    Where queries were logged without their options, the greatest reference letter of the task stands for their number:
     a query that has fewer only makes the test more careful.
     """
     part = table.filter(pc.equal(table["task"], task))

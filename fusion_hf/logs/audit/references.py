@@ -1,4 +1,4 @@
-"""Gold answers of multiple choice that cannot be right, or that everybody contradicts."""
+"""Reference answers of multiple choice that cannot be right, or that everybody contradicts."""
 
 import re
 from collections import Counter
@@ -12,11 +12,11 @@ from ..schema import encode
 from .finding import EXAMPLES, Finding
 
 
-def gold_answers(table: pa.Table, split: str) -> list[Finding] | str:
-    """Multiple-choice golds that cannot be right, or that every candidate that was read contradicts."""
+def reference_answers(table: pa.Table, split: str) -> list[Finding] | str:
+    """Multiple-choice reference answers that cannot be right, or that every candidate that was read contradicts."""
     rows = np.flatnonzero(np.asarray(pc.equal(table["metric"], "em_mc")))
     if not len(rows):
-        return "the log has no lettered gold answers"
+        return "the log has no lettered reference answers"
     part = table.take(pa.array(rows))
     ids, query = encode(part["query_id"])
     first = np.full(len(ids), len(rows), np.int64)
@@ -32,24 +32,28 @@ def gold_answers(table: pa.Table, split: str) -> list[Finding] | str:
     for (task, problem), found in groups.items():
         severity, text, advice = _PROBLEMS[problem]
         message = f"{split}: {len(found)} queries of {task}: {text}"
-        findings.append(Finding("gold answers", severity, message, advice, len(found), task, None, found[:EXAMPLES]))
+        findings.append(
+            Finding("reference answers", severity, message, advice, len(found), task, None, found[:EXAMPLES])
+        )
     return findings
 
 
 _PROBLEMS = {
-    "none": ("warning", "no gold answer", "a response to them cannot be graded"),
-    "not an option": ("error", "the gold letter is none of the options shown", "compare with the source's row"),
+    "none": ("warning", "no reference answer", "a response to them cannot be graded"),
+    "not an option": ("error", "the reference letter is none of the options shown", "compare with the source's row"),
     "text": (
-        "error", "the gold letter and the gold text name two options",
+        "error", "the reference letter and the reference text name two options",
         "trust the text: letters drift when options are shuffled",
     ),
-    "double": ("warning", "two options have the same text", "either letter is right: give both as gold answers"),
-    "two golds": (
-        "error", "the same question has another gold text elsewhere in the log",
-        "compare with the source: one of the two golds is wrong",
+    "duplicate option": (
+        "warning", "two options have the same text", "either letter is right: give both as reference answers",
+    ),
+    "two references": (
+        "error", "the same question has another reference text elsewhere in the log",
+        "compare with the source: one of the two is wrong",
     ),
     "contradicted": (
-        "warning", "all candidates that were read (five at least) agree on another option than the gold letter",
+        "warning", "all candidates that were read (five at least) agree on another option than the reference letter",
         "read them beside the source: strong LLMs that agree are mostly right",
     ),
 }  # fmt: skip
@@ -68,7 +72,7 @@ def _gold_problems(row: dict, vote: Counter, known: dict, qid: str) -> list[str]
         return ["not an option"]
     plain = {label: " ".join(text.lower().split()) for label, text in options.items()}
     if len(set(plain.values())) < len(plain):
-        problems.append("double")
+        problems.append("duplicate option")
     named = {" ".join(g.lower().split()) for g in golds} & set(plain.values())
     right = {plain[letter] for letter in letters}
     if named and not named & right and not {x.lower() for x in letters} & named:
@@ -76,7 +80,7 @@ def _gold_problems(row: dict, vote: Counter, known: dict, qid: str) -> list[str]
     stem = " ".join(row["query"].split("\n(A)")[0].lower().split())
     earlier = known.setdefault((row["task"], stem, frozenset(plain.values())), (qid, min(right)))
     if earlier[0] != qid and earlier[1] not in right:
-        problems.append("two golds")
+        problems.append("two references")
     if vote.total() >= 5 and len(vote) == 1 and not set(vote) & letters:
         problems.append("contradicted")
     return problems
