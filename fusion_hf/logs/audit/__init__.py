@@ -26,8 +26,8 @@ def audit_tables(
 ) -> dict:
     """Every check over the log tables of the splits. Nothing is changed or removed.
 
-    A check that needs a column which the log leaves empty (responses, reference answers, costs) is passed over and named
-    in ``skipped``.
+    A check that needs a column which the log leaves empty (responses, reference answers, costs) is passed over, and
+    ``skipped`` names it.
 
     Args:
         tables: Split -> log table; duplicate keys are allowed, since they are looked for.
