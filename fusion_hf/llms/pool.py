@@ -17,6 +17,7 @@ from .. import plugins
 from ..errors import UserError
 from ..logs.select import SIZES
 from ..tasks.modes import split_candidate
+from ..yaml_file import parse_yaml
 from .options import check_options
 
 PUBLISHED = Path(__file__).parent / "pools"  # pools of others, as data: load_pool("fusionbench")
@@ -251,14 +252,14 @@ def load_pool(path: str | Path) -> Pool:
     """
     path = Path(path) if str(path) not in published_pools() else PUBLISHED / f"{path}.yaml"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
+        content = parse_yaml(path.read_bytes(), str(path))
+    except (OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(
             f"{path}: expected a pool file, found none that can be read "
-            f"({error.strerror}); shipped pools are {', '.join(published_pools())}"
+            f"({getattr(error, 'strerror', None) or error}); shipped pools are {', '.join(published_pools())}"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: expected YAML, found {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or not isinstance(content.get("llms"), list) or not content["llms"]:
         raise UserError(f"{path}: expected a mapping with a non-empty list 'llms', found {_kind(content)}")
     for key in set(content) - {"llms"}:
@@ -268,7 +269,7 @@ def load_pool(path: str | Path) -> Pool:
     for number, entry in enumerate(content["llms"], 1):
         where = f"{path.name}, entry {number}"
         if isinstance(entry, dict) and "name" in entry:
-            where += f" {entry['name']!r}"
+            where += f" {entry['name']!r:.100}"
         llm = _read_entry(entry, path.parent, where)
         if llm.name in llms:
             raise UserError(f"{where}: expected every name once, found it in entry {llms[llm.name]} too")

@@ -7,6 +7,7 @@ from typing import Any
 from .. import plugins
 from ..errors import UserError, hub_reason
 from .base import Router
+from .sound import check_config, check_router, weights_bytes
 
 KINDS: tuple[str, ...] = plugins.names("routers")
 """Router kinds: every file of ``kinds/`` with a line `ROUTER = …`, and those that other packages offer.
@@ -92,9 +93,14 @@ def load_router(path: str | Path, trust_remote_code: bool = False, **kwargs: Any
         config = AutoConfig.from_pretrained(path, **options)
         if not config.model_type.startswith(PREFIX):
             raise UserError(f"{path}: expected a router of fusion_hf, found a model of type {config.model_type!r}")
-        return AutoModel.from_pretrained(path, **options)
-    except UserError:
-        raise
+        check_config(config, weights_bytes(path))
+        router, loaded = AutoModel.from_pretrained(path, output_loading_info=True, **options)
+        if loaded["missing_keys"]:
+            raise UserError(f"its weights lack {min(loaded['missing_keys'])}: train it again")
+        check_router(router)
+        return router
+    except UserError as error:
+        raise UserError(f"{str(path)[:300]}: {str(error).removeprefix(f'{path}: ')}") from error.__cause__
     except (OSError, ValueError) as error:
         if PREFIX in str(error) or "trust_remote_code" in str(error):
             raise UserError(
@@ -102,4 +108,7 @@ def load_router(path: str | Path, trust_remote_code: bool = False, **kwargs: Any
                 "the package it comes from, name its file with --plugin FILE.py (fusion_hf.plugins.add), or let the "
                 "code beside the checkpoint run with --trust-remote-code, if you trust whoever wrote it"
             ) from error
-        raise UserError(f"{path}: no router can be loaded from there: {hub_reason(error)}") from error
+        raise UserError(f"{str(path)[:300]}: no router can be loaded from there: {hub_reason(error)[:600]}") from error
+    except Exception as error:  # whatever a broken file makes of torch and transformers
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{path}: a broken router ({type(error).__name__}: {reason}): train it again") from error

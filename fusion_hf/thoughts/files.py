@@ -17,6 +17,8 @@ from ..encoders.encoder import cache_folder
 from ..errors import UserError, hub_reason
 
 COLUMNS = ("query_id", "task", "query", "template", "answer", "candidates", "rule", "summariser", "prompt_version")
+_LOOKED_AT = 20_000  # vectors that are looked at for NaN: of more, every second, third, …
+_NEEDED = ("query_id", "task", "query", "template")  # never null
 FOLDER = "thought_templates"
 CONFIG_FILE = "index_config.json"
 VECTORS_FILE = "embeddings.safetensors"
@@ -66,14 +68,44 @@ def table_name(folder: Path) -> str:
 
 def read_index(folder: Path) -> tuple[pa.Table, np.ndarray, str]:
     """(templates, embeddings mapped from disk, encoder's name) of what `write_index` wrote."""
-    config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{folder / CONFIG_FILE}: expected JSON, found something else: {error}") from None
+    if not isinstance(config, dict) or not isinstance(config.get("encoder"), str):
+        raise UserError(
+            f"{folder / CONFIG_FILE}: expected the name of the encoder, found none: make the templates again"
+        )
     if config.get("format") != FORMAT:
         raise UserError(f"{folder / CONFIG_FILE}: expected format {FORMAT}, found {config.get('format')!r}")
     table = table_name(folder)
     for name in (table, VECTORS_FILE):
         if not (folder / name).is_file():
             raise UserError(f"{folder}: expected {name} beside {CONFIG_FILE}, found none: make the templates again")
-    return _read_table(folder / table), _map_vectors(folder / VECTORS_FILE), config["encoder"]
+    rows, vectors = _checked_table(folder / table), _map_vectors(folder / VECTORS_FILE)
+    if len(vectors) != rows.num_rows:
+        raise UserError(f"{folder}: expected a vector for each of {rows.num_rows} templates, found {len(vectors)}")
+    if not np.isfinite(vectors[:: len(vectors) // _LOOKED_AT + 1]).all():
+        raise UserError(f"{folder}: expected numbers in {VECTORS_FILE}, found NaN: make the templates again")
+    return rows, vectors, config["encoder"]
+
+
+def _checked_table(path: Path) -> pa.Table:
+    """The templates, if their columns are texts."""
+    try:
+        table = _read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path}: expected a Parquet file of templates, found something else: {error}") from error
+    if not table.num_rows:
+        raise UserError(f"{path}: expected at least one template, found none")
+    for name in COLUMNS:
+        if name not in table.column_names:
+            raise UserError(f"{path}: expected columns {', '.join(COLUMNS)}; found no {name!r}")
+        kind, nulls = table.schema.field(name).type, table[name].null_count
+        texts = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        if name != "candidates" and not (texts and (nulls == 0 or name not in _NEEDED)):
+            raise UserError(f"{path}: expected texts in the column {name}, found {kind} with {nulls} nulls")
+    return table
 
 
 def _read_table(path: Path) -> pa.Table:
@@ -133,14 +165,21 @@ def write_vectors(path: Path, vectors: np.ndarray) -> None:
 
 def _map_vectors(path: Path) -> np.ndarray:
     """The tensor ``embeddings`` of a safetensors file as a memory map (8 bytes of header length, JSON, raw data)."""
-    with open(path, "rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
-    entry = header.get("embeddings")
-    if entry is None or entry["dtype"] != "F32":
-        raise UserError(f"{path}: expected a float32 tensor 'embeddings', found {sorted(header)}")
+    length = path.stat().st_size
+    try:
+        with open(path, "rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            if size > length:
+                raise ValueError(f"a header of {size} bytes in a file of {length}")
+            entry = json.loads(file.read(size))["embeddings"]
+        (rows, columns), (start, end) = entry["shape"], entry["data_offsets"]
+        whole = all(isinstance(n, int) and n >= 0 for n in (rows, columns, start, end))
+        if not whole or entry["dtype"] != "F32" or end - start != 4 * rows * columns or 8 + size + end > length:
+            raise ValueError(f"{entry}")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path}: expected float32 vectors named 'embeddings', found {str(error)[:200]}") from error
     # Copy-on-write: torch wants writable memory, and the file is never changed.
-    return np.memmap(path, np.float32, "c", offset=8 + size + entry["data_offsets"][0], shape=tuple(entry["shape"]))
+    return np.memmap(path, np.float32, "c", offset=8 + size + start, shape=(rows, columns))
 
 
 def write_readme(folder: Path, table: pa.Table, encoder: str = "", repo_id: str | None = None) -> None:
