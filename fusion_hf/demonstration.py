@@ -199,9 +199,10 @@ def make_adapter(bench: Path, out: Path, reader: Path) -> tuple[str, str]:
         raise UserError(f"the training ended with code {done.returncode}: {''.join(last)} (all of it: {out}/sft.log)")
     write_adapter_card(out / "adapter")
     report = json.loads((out / "adapter" / "train_report.json").read_text(encoding="utf-8"))
+    loss = "" if report["final_loss"] is None else f", final loss {report['final_loss']:.3f}"
     return (
         f"{data.kept} pairs of query and best answer, of {data.read} log rows",
-        f"the reader, trained on them: {report['steps']} steps, final loss {report['final_loss']:.3f} (sft.log)",
+        f"the reader, trained on them: {report['steps']} steps{loss} (sft.log)",
     )
 
 

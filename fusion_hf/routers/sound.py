@@ -28,7 +28,8 @@ def check_config(config: Any, weights: int | None) -> None:
         weights: Bytes of the weights; None where they are not known.
     """
     length = config.max_length
-    _expect(_whole(length, 1) and length <= LONGEST, "max_length", f"1 to {LONGEST} tokens", length)
+    least = 0 if config.encoder_config is None else 1
+    _expect(_whole(length, least) and length <= LONGEST, "max_length", f"{least} to {LONGEST} tokens", length)
     names = config.candidates
     _expect(_texts(names) and names and len(set(names)) == len(names), "candidates", "different names", names)
     for word in ("learned", "added", "tasks"):
