@@ -15,7 +15,7 @@ def arguments(add) -> None:
     add("path", help="file or folder in the publisher's format, gzip or not (fusionbench: or a Hub dataset id)")
     add("--out", required=True, help="FusionBench folder; rows are added to those that it holds")
     add("--split", choices=("train", "partial_test", "test"), help="put all rows into this split")
-    add("--task", help="task name, where the format has none")
+    add("--task", help="task name, where the format has none; or a YAML file that describes your task")
     add("--map", type=pair_list, metavar="COLUMN=KEY,…", help="which key of the source holds a column of the log row; "
         "a.b for the key b inside a")  # fmt: skip
     add("--scale", metavar="WORST-BEST", help="ratings of your own log are on this scale, such as 1-5 (default: 0-1)")

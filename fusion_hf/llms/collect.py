@@ -10,7 +10,8 @@ from typing import Any
 from ..errors import UserError
 from ..logs.shards import ShardWriter
 from ..logs.store import check_task_name
-from ..tasks import Example, get_task
+from ..tasks import Example
+from ..tasks.described import open_task
 from ..tasks.modes import PLAIN_MODES
 from .folder_lock import locked
 from .opened import OpenBackends
@@ -160,8 +161,8 @@ def collect_tasks(
     from ..tasks.load import load_examples
 
     examples = {}
-    for task in map(get_task, tasks):
-        rows = source
+    for task in map(open_task, tasks):
+        rows = source or (task.source if Path(task.source).is_absolute() else None)  # beside a file that describes it
         if source is not None and (Path(source) / task.name).is_dir():
             rows = Path(source) / task.name
         elif source is not None and len(tasks) > 1:

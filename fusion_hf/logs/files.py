@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -91,9 +90,8 @@ def named_by_content(folder: Path, stem: str, suffix: str = ".parquet") -> Itera
     written: list[Path] = []
     try:
         yield part, written
-        with open(part, "rb+") as file:
+        with open(part, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-            os.fsync(file.fileno())
         written.append(folder / f"{stem}-{digest}{suffix}")
         if not written[0].exists():
             part.replace(written[0])

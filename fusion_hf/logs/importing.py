@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from ..tasks import TASKS
+from ..tasks.described import open_task
 from .card import About
 from .importers import FORMATS, ImportResult, format_name, read
 from .log import Log
@@ -23,6 +24,8 @@ def import_tables(
 ) -> tuple[ImportResult, Log]:
     """(what the importer `format` read, its rows as a log with splits); see `fusion_hf.import_log`."""
     format = format_name(format)
+    if task is not None and task.endswith((".yaml", ".yml", ".py")):
+        task = open_task(task).name
     if task is not None:
         check_task_name(task)
     result = read(format, Path(path) if not isinstance(path, str) else path, task=task, **options)

@@ -74,7 +74,7 @@ def import_log(
         path: File or folder of the log.
         out: FusionBench folder; rows are added by key (query, LLM, mode) to those that it holds.
         split: Put every row into this split, whatever the file names say.
-        task: Task name for formats that carry none.
+        task: Task name for formats that carry none, or the path of a YAML file that describes it.
         map: Column of the log row -> key of the source (``a.b`` for the key b inside a), for your own logs.
         scale: Worst and best rating of your own logs, such as ``1-5``, which become the scores 0 and 1.
         on_duplicate: Which of several rows of one query, LLM and mode stays, for your own logs: ``first`` (None),

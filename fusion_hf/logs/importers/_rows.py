@@ -92,7 +92,7 @@ class RowReader:
         key, value = next(((k, v) for k in keys if (v := lookup(source, k)) is not None and v != ""), (keys[0], None))
         if value is None:
             return None
-        at, kind = f"{where}, {key!r}", _KINDS[to]
+        at, kind = f"{where}, column {key!r}", _KINDS[to]
         if to in ("performance", "judge"):
             return self._score(value, at)
         if to == "served_at":
