@@ -163,12 +163,11 @@ def serve_command(folder: Path, router: str, port: int, log: str = "metadata") -
 def prepare(folder: Path, upstream: str, encoders: dict[str, str]) -> list[str]:
     """A router for each encoder, on the embedded sample, and a pool whose LLMs are the upstream; returns queries."""
     from fusion_hf.llms.pool import LLM, Pool, save_pool
-    from fusion_hf.logs.arrays import RoutingData
+    from fusion_hf.logs.log import Log
     from fusion_hf.logs.sample import sample_path
-    from fusion_hf.logs.store import read_log
     from fusion_hf.routers import fit_router
 
-    train, test = (RoutingData.from_table(read_log(sample_path(), split)) for split in ("train", "test"))
+    train, test = (Log(sample_path()).data(split) for split in ("train", "test"))
     names = [c for c in train.candidates if not c.endswith(("_think", "_thought"))][:2]
     train = train.select(names)
     train.candidates[:] = ["one", "two"]
@@ -223,8 +222,10 @@ def run_latency(args: argparse.Namespace) -> dict:
         folder, port = Path(temporary), free_port()
         upstream = f"http://127.0.0.1:{port}/v1"
         stack.enter_context(process([sys.executable, __file__, "upstream", "--port", str(port)], port))
-        static_encoder("offline", out=folder / "static-table")
         encoders = {"none": "none", "static": str(folder / "static-table"), "minilm": "offline"}
+        encoders = {name: encoders[name] for name in args.encoders.split(",")}
+        if "static" in encoders:
+            static_encoder("offline", out=folder / "static-table")
         queries = prepare(folder, upstream, encoders)
         targets = {"direct": (upstream, "one")}
         for router in encoders:
@@ -414,6 +415,7 @@ def main(argv: list[str] | None = None) -> None:
     one.set_defaults(run=run_upstream)
     one = commands.add_parser("latency")
     one.add_argument("--litellm", help="the command of a LiteLLM proxy, in an environment of its own")
+    one.add_argument("--encoders", default="none,static,minilm", help="of the routers (default: %(default)s)")
     one.add_argument("--rounds", type=int, default=3)
     one.set_defaults(run=run_latency)
     one = commands.add_parser("memory")
