@@ -9,6 +9,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
+from . import plugins
 from .after_import import after_import as _after_import
 from .errors import UserError
 
@@ -92,8 +93,8 @@ __all__ = [
     "KINDS", "SCENARIOS", "FusedSystem", "Log", "Router", "RoutingData", "RoutingDecision", "Scenario",
     "TemplateIndex", "ThoughtFusionPipeline", "UserError", "add_llm", "ask", "audit", "autofuse", "build",
     "calibrate", "collect", "compare", "cv_router", "demo", "eval_router", "eval_student", "export", "grade",
-    "import_log", "judge", "leaderboard", "merge", "push", "read_log", "recost", "remove_llm", "route", "serve",
-    "sft_data", "split", "static_encoder", "templates", "think", "train_router", "update", "write_bench",
+    "import_log", "judge", "leaderboard", "merge", "plugins", "push", "read_log", "recost", "remove_llm", "route",
+    "serve", "sft_data", "split", "static_encoder", "templates", "think", "train_router", "update", "write_bench",
 ]  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from fusion_hf.cli import VERBS, function_of, main, make_parser
 from fusion_hf.results import Result
 from fusion_hf.terminal import safe
 
-EVERYWHERE = {"help", "json", "config", "quiet", "debug"}
+EVERYWHERE = {"help", "json", "config", "plugin", "quiet", "debug"}
 FUNCTIONS = {verb: getattr(import_module(f"fusion_hf.cli.{m}"), "FUNCTION", verb.replace("-", "_"))
              for verb, m in VERBS.items()}  # fmt: skip
 CONVERTED = [verb for verb, name in FUNCTIONS.items() if name in fusion_hf._VERBS]

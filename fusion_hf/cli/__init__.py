@@ -15,7 +15,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from .. import __version__
+from .. import __version__, plugins
 from ..errors import UserError
 from ..results import Result, jsonable
 from ..terminal import quiet, safe
@@ -85,6 +85,8 @@ def make_parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", metavar="FILE", help="also write the result to this file")
         sub.add_argument("--config", metavar="FILE", help="YAML file with options by command, such as "
             f"{{{name}: {{json: result.json}}}}; what is given here wins")  # fmt: skip
+        sub.add_argument("--plugin", action="append", default=[], metavar="FILE.py", help="make a file of your own "
+            "known: a task, grader, importer, backend or router kind (it is run); repeat for more")  # fmt: skip
         sub.add_argument("-q", "--quiet", action="store_true", help="print the result only: no progress, no warnings")
         sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
         sub.set_defaults(run=getattr(verb, "run", call), exit_code=getattr(verb, "exit_code", None), parser=sub)
@@ -144,6 +146,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with quiet(args.quiet):
             _check_json(args.json)
+            for file in args.plugin:
+                plugins.add(file)
             result = args.run(args)
         return _show(result, args)
     except KeyboardInterrupt:

@@ -6,6 +6,7 @@ from .base import Router
 from .config import RouterConfig
 from .decisions import Predictions, RoutingDecision
 from .kind import KINDS, get_kind, load_router, register
+from .targets import Targets
 
 if TYPE_CHECKING:
     from .train import fit_router
@@ -26,6 +27,7 @@ __all__ = [
     "Router",
     "RouterConfig",
     "RoutingDecision",
+    "Targets",
     "fit_router",
     "get_kind",
     "load_router",

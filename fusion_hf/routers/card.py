@@ -1,6 +1,7 @@
 """The card of a router, from its own configuration and what `eval-router` measured."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def write_router_card(folder: str | Path, repo_id: str = PLACE, evaluation: dict
         text = json.dumps(evaluation, indent=1, ensure_ascii=False)
         (folder / EVALUATION).write_text(text + "\n", encoding="utf-8")
     encoder = config["encoder_name"]
-    local = Path(encoder).exists() or encoder.startswith((".", "/", "~"))
+    local = _local(encoder)
     text = render_card(
         "router",
         _router_header(config, kind, evaluation, None if local else encoder),
@@ -43,8 +44,29 @@ def write_router_card(folder: str | Path, repo_id: str = PLACE, evaluation: dict
         queries=config["trained_on"],
         tasks=config["tasks"] or [],
         evaluation=evaluation,
+        training=_training(config),
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _training(config: dict) -> dict | None:
+    """How the router was made, with the options of the command that makes it again."""
+    made = config.get("training")
+    if not made:
+        return None
+    settings = made["settings"]
+    encoder = settings["encoder"]
+    words = ["--kind", settings["kind"], "--encoder", Path(encoder).name if _local(encoder) else encoder]
+    words += ["--split", settings.get("split", "train"), "--seed", str(settings["seed"])]
+    words += [] if settings["task_labels"] else ["--no-task-labels"]
+    for name, value in settings["option"].items():
+        if value is not None:  # None is the default of an option that has no value
+            words += ["--option", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+    return made | {"command": shlex.join(words)}
+
+
+def _local(encoder: str) -> bool:
+    return Path(encoder).exists() or encoder.startswith((".", "/", "~"))
 
 
 def _possible(scenario: dict, config: dict) -> bool:

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from ... import plugins
 from ..options import MOST_TOKENS
 from ..pool import LLM
+from ._options import known_options
+from ._usage import count_usage
 
 # Kind of error -> whether the same request may succeed later.
 KINDS = {
@@ -125,3 +127,6 @@ class Backend(Protocol):
 def open_backend(llm: LLM) -> Backend:
     """The backend of an LLM, ready to chat. Raises `UserError` for a missing key, model or package."""
     return plugins.load("backends", llm.backend).Backend(llm)
+
+
+__all__ = ["KINDS", "Backend", "BackendError", "Reply", "count_usage", "known_options", "open_backend"]

@@ -12,7 +12,8 @@ from typing import Any
 
 from ... import plugins
 from ...errors import UserError
-from ._result import ImportResult
+from ._files import files_of, read_csv, split_of
+from ._result import ImportResult, Query, build_table, check_score
 
 FORMATS: Mapping[str, ModuleType] = plugins.Plugins("importers")
 
@@ -55,4 +56,7 @@ def read(format: str, path: str | Path, task: str | None = None, **options: Any)
     return result
 
 
-__all__ = ["FORMATS", "ImportResult", "format_name", "read"]
+__all__ = [
+    "FORMATS", "ImportResult", "Query", "build_table", "check_score", "files_of", "format_name", "read", "read_csv",
+    "split_of",
+]  # fmt: skip

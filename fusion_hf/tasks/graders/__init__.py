@@ -50,7 +50,8 @@ def grade(
         raise ValueError("a missing response has no grade: its performance stays null")
     if isinstance(ground_truth, str) or not ground_truth:
         raise UserError(f"{metric}: expected a list with at least one gold answer, found {ground_truth!r:.80}")
-    return getattr(GRADERS[metric], version)(response, ground_truth, query)
+    grader = GRADERS[metric]
+    return getattr(grader, version, grader.strict)(response, ground_truth, query)
 
 
 def _check(metric: str, version: str) -> None:
