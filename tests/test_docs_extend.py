@@ -111,7 +111,7 @@ def test_a_backend(tmp_path):
 
 def test_an_importer(tmp_path):
     output = follow("importer.md", tmp_path)
-    assert "'kept': 4" in output
+    assert '"kept": 4' in output
 
 
 PLUGINS = {"router-kind.md": "routers", "backend.md": "backends", "importer.md": "importers", "task.md": "tasks"}
