@@ -6,7 +6,8 @@ A metric is a file in this folder with `paper` and `strict`: functions of (respo
 a `Grade`; it is found by its file name. Changing what a version returns raises its `REVISION`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from types import ModuleType
 
 from ... import plugins
@@ -45,13 +46,20 @@ def grade(
         UserError: Unknown metric or version, or no gold answer.
         ValueError: The response is None: missing is not zero, so it has no grade.
     """
-    _check(metric, version)
+    function = _function(metric, version)
     if response is None:
         raise ValueError("a missing response has no grade: its performance stays null")
     if isinstance(ground_truth, str) or not ground_truth:
         raise UserError(f"{metric}: expected a list with at least one gold answer, found {ground_truth!r:.80}")
+    return function(response, ground_truth, query)
+
+
+@lru_cache(maxsize=256)
+def _function(metric: str, version: str) -> Callable[[str, Sequence[str], str], Grade]:
+    """The grader's function; remembered, because looking for plug-ins takes as long as grading a short answer."""
+    _check(metric, version)
     grader = GRADERS[metric]
-    return getattr(grader, version, grader.strict)(response, ground_truth, query)
+    return getattr(grader, version, grader.strict)
 
 
 def _check(metric: str, version: str) -> None:
