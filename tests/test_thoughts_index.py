@@ -290,3 +290,17 @@ def test_another_index_of_one_name_or_one_written_anew_is_read_as_it_is(index, t
         assert data.to_list() == one.table.to_pylist(), number
         assert TemplateIndex.from_pretrained(out).table.equals(one.table)
         assert len(list(out.rglob("*.parquet"))) == 1
+
+
+def test_without_the_offline_package_the_hub_has_the_same_encoder(index, monkeypatch):
+    from fusion_hf.encoders import encoder as module
+    from fusion_hf.thoughts import index as place
+
+    asked = []
+    monkeypatch.setattr(module, "OFFLINE_PACKAGE", "not_installed_here")
+    real = place.load_encoder
+    monkeypatch.setattr(
+        place, "load_encoder", lambda name: asked.append(name) or (real(name) if name == "offline" else 7)
+    )
+    assert TemplateIndex(index.table, index.embeddings, "offline")._encoder == 7
+    assert asked == ["offline", "sentence-transformers/all-MiniLM-L6-v2"]

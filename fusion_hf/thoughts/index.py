@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..encoders.encoder import TextEncoder, embed_cached, load_encoder
-from ..errors import UserError
+from ..encoders.encoder import DEFAULT_ENCODER, TextEncoder, embed_cached, load_encoder
+from ..errors import MissingPackage, UserError
 from ..pushable import Pushable
 from .approximate import Approximate, wanted
 from .diverse import CHOICES, diversify
@@ -177,7 +177,10 @@ class TemplateIndex(Pushable):
 
     @cached_property
     def _encoder(self) -> TextEncoder:
-        return load_encoder(self.encoder_name)
+        try:
+            return load_encoder(self.encoder_name)
+        except MissingPackage:  # where only a pipeline was downloaded: the Hub has the same weights
+            return load_encoder(DEFAULT_ENCODER)
 
     def _checked(self, embeddings: np.ndarray, queries: Sequence[str] | None) -> np.ndarray:
         vectors = np.asarray(embeddings, np.float32)
