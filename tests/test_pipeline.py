@@ -2,9 +2,11 @@
 
 import itertools
 import json
+import logging
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import hub_double
@@ -12,7 +14,14 @@ import pyarrow as pa
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, TextStreamer, pipeline
+from transformers import (
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    TextStreamer,
+    pipeline,
+)
 from transformers.pipelines.pt_utils import KeyDataset
 
 import fusion_hf
@@ -126,6 +135,22 @@ def test_the_prompt_has_the_nearest_templates_last_and_never_the_query_itself(pi
     (itself,) = pipe(QUERIES[0], return_prompt=True, leak_exclusion=False, k=1)
     assert [hit.query_id for hit in itself["templates"]] == ["self"]
     assert set(pipe(QUERIES[0])[0]) == {"generated_text"}
+
+
+def test_no_call_makes_transformers_warn_and_arguments_win_over_the_configuration(pipe, caplog):
+    logger = logging.getLogger("transformers")
+    logger.addHandler(caplog.handler)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            short, long = (pipe(QUERIES[0], max_new_tokens=n, do_sample=False)[0]["generated_text"] for n in (4, 12))
+            pipe(QUERIES, batch_size=2, max_new_tokens=4)
+            same = pipe(QUERIES[0], generation_config=GenerationConfig(max_new_tokens=12))[0]["generated_text"]
+            limited = pipe(QUERIES[0], max_length=CONTEXT - 1, style="zero-shot")[0]["generated_text"]
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert long == same != short and long.startswith(short) and limited
+    assert not [record.getMessage() for record in caplog.records if record.name.startswith("transformers")]
 
 
 def test_the_model_is_given_exactly_that_prompt(pipe):

@@ -3,6 +3,7 @@
 This file is copied beside pipelines (see `fusion_hf.remote_code`).
 """
 
+import copy
 import json
 import warnings
 from os import PathLike
@@ -166,7 +167,13 @@ class ThoughtFusionPipeline(Pushable, TextGenerationPipeline):
 
     def _forward(self, model_inputs: Any, **generate_kwargs: Any) -> Any:
         riders = {name: model_inputs.pop(name) for name in _RIDERS}
-        return super()._forward(model_inputs, **generate_kwargs) | riders
+        # In one object: `generate` warns about a configuration beside arguments, and will refuse it.
+        settings = copy.deepcopy(generate_kwargs.pop("generation_config", None) or self.generation_config)
+        known = {name: generate_kwargs.pop(name) for name in list(generate_kwargs) if hasattr(settings, name)}
+        if known.get("max_length") is not None and known.get("max_new_tokens") is None:
+            known["max_new_tokens"] = None
+        settings.update(**known)
+        return super()._forward(model_inputs, generation_config=settings, **generate_kwargs) | riders
 
     def postprocess(
         self,
