@@ -234,8 +234,9 @@ def run_latency(args: argparse.Namespace) -> dict:
             targets[f"serve, encoder {router}"] = (f"http://127.0.0.1:{port}/v1", "auto")
         if args.litellm:
             port = free_port()
-            config = {"model_list": [{"model_name": "auto", "litellm_params": {
-                "model": "openai/one", "api_base": upstream, "api_key": "x"}}]}  # fmt: skip
+            model = {"model": "openai/one", "api_base": upstream, "api_key": "x"}
+            settings = {"dangerously_permit_weak_or_unset_master_key": True}  # on loopback, for as long as it takes
+            config = {"model_list": [{"model_name": "auto", "litellm_params": model}], "general_settings": settings}
             (folder / "litellm.yaml").write_text(json.dumps(config))
             command = [
                 args.litellm,
