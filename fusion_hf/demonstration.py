@@ -78,7 +78,7 @@ class Demo(Result):
     def __str__(self) -> str:
         made = [f"  {name:<11} {line}" for name, line in self.made.items()]
         answers = [
-            f"  {'right' if a['right'] else 'wrong'}: {a['candidate']} answered {a['text']!r:.60} to {a['query']!r:.60}"
+            f"  {'right' if a['right'] else 'wrong'}: {a['candidate']} answered {a['text']!r:.40} to {a['query']!r:.40}"
             for a in self.asked
         ]
         better = ", ".join(self.choice["better"]) or "no task"
