@@ -4,6 +4,7 @@ import ast
 import re
 from pathlib import Path
 
+import command_list
 import pytest
 
 from fusion_hf.cli import VERBS, make_parser
@@ -12,7 +13,7 @@ from fusion_hf.routers import KINDS
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
-BLOCK = re.compile(r"```(\w*)[^\n]*\n(.*?)```", re.S)
+BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.S | re.M)
 COMMAND = re.compile(r"fusion-hf ([a-z][\w-]*)((?:[ \t]+(?:\\\n)?[^\n`#|]*)*)")
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="docs/ is not in an installed wheel")
 
@@ -47,6 +48,16 @@ def test_python_blocks_are_python(page):
     for language, code in BLOCK.findall(page.read_text(encoding="utf-8")):
         if language == "python":
             ast.parse(code)
+
+
+def test_the_list_of_commands_is_up_to_date():
+    assert command_list.PAGE.read_text(encoding="utf-8") == command_list.page(), "run: python tests/command_list.py"
+
+
+def test_every_option_has_a_help_text():
+    (verbs,) = (a for a in make_parser()._actions if a.dest == "verb")
+    silent = [f"{name} {a.dest}" for name, verb in verbs.choices.items() for a in verb._actions if not a.help]
+    assert not silent, ", ".join(silent)
 
 
 def test_every_verb_is_documented():
