@@ -14,11 +14,13 @@ pytest.importorskip("peft")
 
 import torch
 from conftest import make_rows
+from peft import PeftModel
 from test_sft import data, flags, student, train  # noqa: F401  (fixtures)
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fusion_hf.cli import main
 from fusion_hf.distill import on_policy
+from fusion_hf.distill.base_model import read_base
 from fusion_hf.distill.merge import merge
 from fusion_hf.distill.student import student_llm
 from fusion_hf.errors import UserError
@@ -41,7 +43,8 @@ def test_a_merged_model_is_the_adapter_on_its_base_in_one_folder(adapter, tmp_pa
     assert main(["merge", str(adapter), "--out", str(tmp_path / "merged")]) == 0
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     assert not hasattr(merged, "peft_config") and not (tmp_path / "merged" / "adapter_config.json").exists()
-    tuned = AutoModelForCausalLM.from_pretrained(adapter)  # transformers puts the adapter on its base
+    # A base that is a folder of this machine is named relative to the adapter, so it is loaded by where that leads.
+    tuned = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(read_base(adapter)), str(adapter))
     ids = AutoTokenizer.from_pretrained(tmp_path / "merged")("How much is 1 plus 2?", return_tensors="pt")
     with torch.no_grad():
         torch.testing.assert_close(merged(**ids).logits, tuned(**ids).logits, atol=1e-4, rtol=1e-4)
