@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import UserError
 from ..routers import Router
 from ..routers.decisions import Predictions, rank
+from ..routers.kinds.cascade import CascadeRouter
 from .choice import FusedDecision, stay
 
 
@@ -106,7 +107,7 @@ def _of_router(router: Router, all_rows: Predictions, row: int, one: Asked, name
     ]
     near = all_rows.nearest[row] if all_rows.nearest else []
     chain = None
-    if getattr(router, "has_plans", False):
+    if isinstance(router, CascadeRouter) and router.has_plans:
         plan = router.plan([one.text], scenario, max_cost=one.max_cost, candidates=names)[0]
         if len(plan.chain) > 1:
             chain = plan

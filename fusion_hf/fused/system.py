@@ -133,10 +133,12 @@ class FusedSystem(Pushable):
             raise UserError(f"unknown candidate {unknown[0]!r}: this system knows {', '.join(self.candidates)}")
         pairs = zip(texts, names, strict=True)
         rankings = self.rank([Asked(text, task, scenario, max_cost, candidates) for text, task in pairs])
+        options = []
         for ranking in rankings:
             if isinstance(ranking, UserError):
                 raise ranking
-        return [ranking.options for ranking in rankings]
+            options.append(ranking.options)
+        return options
 
     def rank(self, asked: Sequence[Asked], explain: bool = False) -> list[Ranking | UserError]:
         """All candidates of each query in the order in which they should answer; nobody is asked.
@@ -201,11 +203,11 @@ class FusedSystem(Pushable):
             others = []
         if not first:
             return others
-        reward = {d.candidate: d.reward for d in others}
+        reward = {d.candidate: d.reward or 0.0 for d in others}
         ahead = [
             d
             for d in others
-            if d.candidate in one.saved and d.candidate != chosen and d.reward >= reward.get(chosen, np.inf)
+            if d.candidate in one.saved and d.candidate != chosen and reward[d.candidate] >= reward.get(chosen, np.inf)
         ]
         # An LLM that has the prompt cached goes before an equal one.
         return ahead + first + [d for d in others if d.candidate != chosen and d not in ahead]

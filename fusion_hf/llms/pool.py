@@ -140,8 +140,8 @@ def _check(llm: LLM) -> None:
         if "@" in llm.base_url.split("/")[2]:
             raise UserError(f"base_url: {_SECRET_ADVICE}")
     window = llm.context_window
-    whole = window is None or (isinstance(window, int) and not isinstance(window, bool) and window > 0)
-    expect(whole, "context_window", "to be a number of tokens above 0")
+    good = window is None or (isinstance(window, int) and not isinstance(window, bool) and window > 0)
+    expect(good, "context_window", "to be a number of tokens above 0")
     able = llm.abilities is None or (isinstance(llm.abilities, list) and all(a in ABILITIES for a in llm.abilities))
     expect(able, "abilities", f"to be a list of {', '.join(ABILITIES)}")
     expect(isinstance(llm.options, dict), "options", "to be a mapping")
