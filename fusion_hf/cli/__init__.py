@@ -19,13 +19,10 @@ from .. import __version__, plugins
 from ..errors import UserError
 from ..results import Result, jsonable
 from ..terminal import quiet, safe
-from ._arguments import DEFAULT_ENCODER, ENCODER_HELP, print_json, read_option, read_queries
+from ._arguments import DEFAULT_ENCODER
 from ._config import config_arguments
 
-__all__ = [
-    "DEFAULT_ENCODER", "ENCODER_HELP", "VERBS", "call", "main", "make_parser", "print_json",
-    "read_option", "read_queries",
-]  # fmt: skip
+__all__ = ["DEFAULT_ENCODER", "VERBS", "call", "ended", "main", "make_parser"]
 
 VERBS = {
     path.stem.rstrip("_").replace("_", "-"): path.stem
@@ -163,15 +160,12 @@ def main(argv: list[str] | None = None) -> int:
         return 2 if isinstance(error, UserError | OSError) else 1
 
 
-def _show(result, args: argparse.Namespace) -> int:
+def _show(result: Result, args: argparse.Namespace) -> int:
     """Print a result, write its figures where they are wanted, and return the exit code."""
-    if isinstance(result, Result):
-        print(safe(result))
+    print(safe(result))
     if args.json:
         text = json.dumps(jsonable(result), indent=1, ensure_ascii=False)
         Path(args.json).write_text(text.encode("utf-8", "replace").decode() + "\n", encoding="utf-8")
-    if isinstance(result, dict):
-        return result.get("exit_code", 0)
     return 0 if args.exit_code is None else args.exit_code(result, args)
 
 

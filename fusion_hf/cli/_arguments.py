@@ -116,19 +116,3 @@ def read_queries(args) -> list[str]:
     if not queries:
         raise UserError("no query: give one as an argument, in --file, or on standard input")
     return queries
-
-
-def read_option(text: str) -> tuple[str, object]:
-    """Name and value of ``NAME=VALUE``; a value that is no number, true, false or null is a string."""
-    name, found, value = text.partition("=")
-    if not name.isidentifier() or not found:
-        raise UserError(f"--option: expected NAME=VALUE, found {text!r}")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
-
-
-def print_json(result) -> None:
-    """Figures on standard output, for a person or a pipe."""
-    print(json.dumps(result, indent=1, ensure_ascii=False))
