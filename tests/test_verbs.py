@@ -293,7 +293,7 @@ def test_nothing_is_ignored_in_silence_where_queries_are_read(saved, tmp_path, c
     router = saved[0]
     for argv, message in (
         (["route", router, "two", "--file", tmp_path / "q.txt"], "file of queries, found both"),
-        (["route", router, ""], "query 1: expected text, found none"),
+        (["route", router, ""], "query 1 is empty: expected a text"),
         (["route", router, "--file", tmp_path / "none.txt"], "expected a file"),
         (["push", router, "a/b/c", "--dry-run"], "expected a Hub id such as user/name"),
     ):
