@@ -134,8 +134,10 @@ def clear_folder(folder: str | PathLike[str]) -> None:
     root = Path(folder).resolve()
     for name in _marked(root).get("files", []):
         place = root / name
-        if root not in place.parent.resolve().joinpath(place.name).parents:
-            continue  # a marker of somebody else may name what lies elsewhere
+        above = place.parent.resolve()
+        # A marker of somebody else may name what lies elsewhere.
+        if ".." in Path(name).parts or place == root or not (above == root or root in above.parents):
+            continue
         if place.is_dir() and not place.is_symlink():
             shutil.rmtree(place)
         else:

@@ -219,7 +219,11 @@ def test_files(tmp_path):
 
 def test_clearing_removes_what_we_wrote_and_nothing_else(tmp_path):
     out = tmp_path / "demo"
-    mark_folder(out, "demo", ["made", "file", "../thesis", "made/../../thesis", "link", "none", ".."])
+    mark_folder(
+        out,
+        "demo",
+        ["made", "file", "../thesis", "made/../../thesis", "link", "none", "..", ".", "", "made/..", str(tmp_path)],
+    )
     for place in (out / "made" / "x", out / "file", out / "mine", tmp_path / "thesis", tmp_path / "other" / "y"):
         place.parent.mkdir(exist_ok=True)
         place.write_text("x")
