@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -100,7 +100,7 @@ def _look(path: Path, values: dict[str, str], lookalikes: bool) -> str | None:
         file.seek(0)
         if start[:2] == b"\x1f\x8b":
             with gzip.open(file) as inside:
-                return _in_packed(inside, values, lookalikes)
+                return _in_packed(cast(IO[bytes], inside), values, lookalikes)
         if start[:2] == b"PK" and zipfile.is_zipfile(file):
             return _in_zip(file, values, lookalikes)
         return _in_stream(file, values, lookalikes)
@@ -136,10 +136,10 @@ def _in_stream(file: IO[bytes], values: dict[str, str], lookalikes: bool, most: 
         # A file in UTF-16 is cut between two bytes of a character only if it is odd.
         text = data.decode(encoding or "latin-1", "replace")
         if encoding is None:  # binary: weights, pictures
-            found = next((f"the value of {name}" for name, value in values.items() if value.encode() in data), None)
-            found = found or (_in_text(_header(data), {}, True) if lookalikes and read == len(part) else None)
-            if found:
-                return found
+            held = next((f"the value of {name}" for name, value in values.items() if value.encode() in data), None)
+            held = held or (_in_text(_header(data), {}, True) if lookalikes and read == len(part) else None)
+            if held:
+                return held
         elif found := _first(text, values, lookalikes):
             return f"line {line + text[: found[0]].count(chr(10))}, {found[1]}"
         kept = data[-_OVERLAP:]

@@ -146,7 +146,7 @@ def _configs(header: Mapping[str, Any]) -> Iterator[tuple[str, str, list[str]]]:
     for config in configs if isinstance(configs, list) else []:
         name = config.get("config_name") if isinstance(config, dict) else None
         entries = config.get("data_files") if isinstance(name, str) else None
-        for entry in entries if isinstance(entries, list) else []:
+        for entry in entries if isinstance(entries, list) and isinstance(name, str) else []:
             if isinstance(entry, dict) and isinstance(entry.get("split"), str):
                 paths = entry.get("path")
                 paths = [paths] if isinstance(paths, str) else paths

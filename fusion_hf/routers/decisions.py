@@ -59,7 +59,7 @@ class Predictions:
         """The predictions for some of the queries, bool [n]."""
         some = np.flatnonzero(rows)
         raw, scaled = ({k: v[some] for k, v in part.items()} for part in (self.raw, self.scaled))
-        lists = [part and [part[i] for i in some] for part in (self.reasons, self.tasks, self.nearest)]
+        lists: list[Any] = [part and [part[i] for i in some] for part in (self.reasons, self.tasks, self.nearest)]
         votes = self.votes and {k: v[some] for k, v in self.votes.items()}
         return Predictions(self.candidates, raw, scaled, lists[0] or [], lists[1], lists[2], votes)
 

@@ -73,6 +73,7 @@ def make_templates(
             known = " or ".join(map(repr, WITHOUT_LLM))
             raise UserError(f"summariser: expected {known} or a Summariser, found {summariser!r}")
         summariser = WITHOUT_LLM[summariser]()
+    assert not isinstance(summariser, str)
     solved, unsolved = solved_queries(table, summariser, select, top_k, threshold, llms)
     read = len(solved) + sum(unsolved.values())
     drafts, usage = summariser.drafts(solved, **running)
