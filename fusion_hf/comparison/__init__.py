@@ -1,6 +1,7 @@
 """The three levels on the same test queries, next to every anchor, with paired intervals."""
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
 from ..encoders.encoder import TextEncoder
@@ -14,13 +15,13 @@ __all__ = ["LEVELS", "Splits", "System", "gather"]
 
 
 def gather(
-    bench: str | Path | Splits,
+    bench: str | PathLike[str] | Splits,
     routers: Routers | None = None,
     thoughts: Logs | None = None,
     models: Logs | None = None,
     logs: Logs | None = None,
     combine: str | None = None,
-    out: str | Path | None = None,
+    out: str | PathLike[str] | None = None,
     encoder: str | TextEncoder | None = None,
 ) -> tuple[list[System], Splits, list[str]]:
     """Every system of a comparison, the splits that they were measured on, and notes on what was left out.
@@ -41,7 +42,7 @@ def gather_systems(
     routers: Routers | None,
     others: Sequence[AlignedLog],
     combine: str | None = None,
-    out: str | Path | None = None,
+    out: str | PathLike[str] | None = None,
     encoder: str | TextEncoder | None = None,
 ) -> tuple[list[System], list[str]]:
     """The systems and notes of `gather`, from logs that were read already."""

@@ -1,6 +1,7 @@
 """`autofuse`: for every task the configuration to trust, as a fused system; then, once, what it scores on test."""
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,13 @@ from .winners import Winner, choose_by_task
 
 
 def fuse(
-    bench: str | Path,
+    bench: str | PathLike[str],
     gathered: tuple[list[System], Splits, list[str]],
-    out: str | Path,
-    pool: Pool | str | Path,
+    out: str | PathLike[str],
+    pool: Pool | str | PathLike[str],
     sources: Sequence[Source] = (),
     thoughts: Mapping[str, Thoughts] | None = None,
-    adapters: Sequence[str | Path] = (),
+    adapters: Sequence[str | PathLike[str]] = (),
     base: str | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -66,9 +67,12 @@ def fuse(
 
 
 def _all_llms(
-    pool: Pool | str | Path, sources: Sequence[Source], adapters: Sequence[str | Path], base: str | None
+    pool: Pool | str | PathLike[str],
+    sources: Sequence[Source],
+    adapters: Sequence[str | PathLike[str]],
+    base: str | None,
 ) -> Pool:
-    found = dict(load_pool(pool) if isinstance(pool, (str, Path)) else pool)
+    found = dict(load_pool(pool) if isinstance(pool, (str, PathLike)) else pool)
     known = Pool(found.values())
     for folder in adapters:
         llm = student_llm(folder, base, known)
@@ -134,7 +138,7 @@ def _recognised(router: Router, queries: Sequence[str]) -> list[str]:
 
 
 def _config(
-    bench: str | Path, splits: Splits, known: Mapping[str, System], chosen: Mapping[str, Winner], result: dict
+    bench: str | PathLike[str], splits: Splits, known: Mapping[str, System], chosen: Mapping[str, Winner], result: dict
 ) -> dict[str, Any]:
     """The configuration of the fused system; see `fusion_hf.fused.config.read_config`."""
     from .. import __version__

@@ -72,9 +72,9 @@ def write_routerarena(system: System, splits: Splits, sources: Sequence[Source],
     does not hold is null.
     """
     answers = _answers(splits, sources, "test")
-    sources = [answers.source[q] for q in splits.test.query_ids]
-    if len(set(sources)) < len(sources):
-        sources = [f"{task}_{source}" for task, source in zip(splits.test.tasks, sources, strict=True)]
+    names = [answers.source[q] for q in splits.test.query_ids]
+    if len(set(names)) < len(names):
+        names = [f"{task}_{source}" for task, source in zip(splits.test.tasks, names, strict=True)]
     rows, picked = [], system.picked
     assert picked is not None  # `_chosen` sees to it
     for i, query_id in enumerate(splits.test.query_ids):

@@ -179,7 +179,7 @@ def best_per_task(systems: Sequence[System], splits: Splits, by_task: dict[str, 
         result[task] = {
             **asdict(winner),
             "level": systems[i].level,
-            "validation": number(mean(usable[winner.system].validation[rows])),
+            "validation": number(mean(np.asarray(usable[winner.system].validation)[rows])),
             "validation_queries": int(rows.sum()),
             "test": by_task[task][i]["performance"],
             "test_ci95": by_task[task][i]["ci95"],

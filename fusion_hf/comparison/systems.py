@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ class Splits:
     source: Path | None = None
 
     @classmethod
-    def read(cls, bench: str | Path) -> "Splits":
+    def read(cls, bench: str | PathLike[str]) -> "Splits":
         """Read a FusionBench; raises `UserError` when a split is missing or its candidates are not those of train."""
         bench = local_path(bench)
         known = ["train", "test", *(["partial_test"] if "partial_test" in Log(bench).splits else [])]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +29,11 @@ MAX_TOKENS = 1024
 
 
 def student_llm(
-    folder: str | Path,
+    folder: str | PathLike[str],
     base: str | None = None,
     pool: Pool | None = None,
     backend: str = "transformers",
-    merged: str | Path | None = None,
+    merged: str | PathLike[str] | None = None,
 ) -> LLM:
     """The pool's entry for an adapter or model folder; its name is ``<base>+<folder>``.
 
@@ -79,9 +80,9 @@ def _base_of(folder: Path) -> str:
 
 
 def ask_student(
-    bench: str | Path,
+    bench: str | PathLike[str],
     llm: LLM,
-    out: str | Path,
+    out: str | PathLike[str],
     splits: Sequence[str] | None = None,
     modes: Sequence[str] = PLAIN_MODES,
     limit: int | None = None,
@@ -101,7 +102,7 @@ def ask_student(
     return collect(Pool([llm]), list(_requests(rows, llm.name, modes)), out, **options)
 
 
-def _queries(bench: str | Path, splits: Sequence[str], limit: int | None) -> list[dict]:
+def _queries(bench: str | PathLike[str], splits: Sequence[str], limit: int | None) -> list[dict]:
     found: dict[str, dict] = {}
     for split in splits:
         rows = {row["query_id"]: row for row in read_log(bench, split, columns=QUERY).to_pylist()}
@@ -119,7 +120,7 @@ def _requests(rows: list[dict], llm: str, modes: Sequence[str]) -> Iterator[Requ
             yield Request(**row, llm=llm, mode=mode, messages=messages_of(row["query"], mode))
 
 
-def add_to_bench(bench: str | Path, answers: str | Path, llm: LLM, out: str | Path) -> Path:
+def add_to_bench(bench: str | PathLike[str], answers: str | PathLike[str], llm: LLM, out: str | PathLike[str]) -> Path:
     """Write the FusionBench again with the student's answers in it; `out` may be `bench` itself.
 
     Args:
@@ -138,7 +139,7 @@ def add_to_bench(bench: str | Path, answers: str | Path, llm: LLM, out: str | Pa
     return Log(bench).map(with_student).write(out, replace=True, about=about)
 
 
-def measure(bench: str | Path, student: str, base: str, split: str = "test") -> list[dict]:
+def measure(bench: str | PathLike[str], student: str, base: str, split: str = "test") -> list[dict]:
     """What a student scores on a split, beside its base on the same queries, mode by mode.
 
     Returns:

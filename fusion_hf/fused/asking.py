@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ SETTINGS = "thoughts.json"
 """Beside the shards of the collector: what mode ``thought`` put before a query, by LLM."""
 
 
-def remember(folder: str | Path, llm: str, thoughts: Thoughts) -> None:
+def remember(folder: str | PathLike[str], llm: str, thoughts: Thoughts) -> None:
     """Write down beside answers how they were asked for; see `recall`.
 
     Raises `UserError` where that LLM was asked otherwise before: its answers would be of two kinds.
@@ -90,7 +91,7 @@ def remember(folder: str | Path, llm: str, thoughts: Thoughts) -> None:
     (Path(folder) / SETTINGS).write_text(text + "\n", encoding="utf-8")
 
 
-def recall(folder: str | Path) -> dict[str, Thoughts]:
+def recall(folder: str | PathLike[str]) -> dict[str, Thoughts]:
     """What mode ``thought`` put before a query when a folder of answers was collected, by LLM; {} where not known."""
     file = Path(folder) / SETTINGS
     known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
@@ -151,10 +152,10 @@ def _with_text(chat: Chat, place: int, text: str) -> Messages:
 
 
 def collect_candidate(
-    bench: str | Path,
+    bench: str | PathLike[str],
     llm: LLM,
     mode: str,
-    out: str | Path,
+    out: str | PathLike[str],
     splits: Sequence[str] = ("partial_test", "test"),
     thoughts: Thoughts | None = None,
     **options: Any,

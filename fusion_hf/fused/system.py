@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class FusedSystem(Pushable):
             is given needs no such yes.
     """
 
-    def __init__(self, folder: str | Path, pool: Pool | None = None, keys: bool = False):
+    def __init__(self, folder: str | PathLike[str], pool: Pool | None = None, keys: bool = False):
         self.folder = Path(folder)
         self.config = read_config(self.folder)
         self.pool = load_pool(self.folder / POOL_FILE) if pool is None else pool
@@ -51,8 +52,8 @@ class FusedSystem(Pushable):
     @classmethod
     def from_pretrained(
         cls,
-        path: str | Path,
-        pool: Pool | str | Path | None = None,
+        path: str | PathLike[str],
+        pool: Pool | str | PathLike[str] | None = None,
         *,
         keys: bool | None = False,
         revision: str | None = None,
@@ -71,7 +72,7 @@ class FusedSystem(Pushable):
             UserError: Nothing is there, or it is no fused system.
         """
         folder = Path(path) if Path(path).is_dir() else snapshot(str(path), revision, token)
-        pool = load_pool(pool) if isinstance(pool, (str, Path)) else pool
+        pool = load_pool(pool) if isinstance(pool, (str, PathLike)) else pool
         return cls(folder, pool, bool(keys))
 
     @property
@@ -237,7 +238,7 @@ class FusedSystem(Pushable):
         scenario: str | None = None,
         max_cost: float | None = None,
         candidates: Collection[str] | None = None,
-        folder: str | Path | None = None,
+        folder: str | PathLike[str] | None = None,
         fallback: bool = True,
         **running: Any,
     ) -> list[FusedAnswer]:
@@ -274,7 +275,7 @@ class FusedSystem(Pushable):
         self,
         queries: Sequence[str | Chat],
         decisions: list[FusedDecision],
-        out: str | Path,
+        out: str | PathLike[str],
         running: dict[str, Any],
         numbers: list[int],
         answers: dict[int, FusedAnswer],
@@ -329,7 +330,7 @@ class FusedSystem(Pushable):
             )
         return pool
 
-    def save_pretrained(self, save_directory: str | Path) -> None:
+    def save_pretrained(self, save_directory: str | PathLike[str]) -> None:
         """Copy the whole system to a folder."""
         target = Path(save_directory)
         if target.resolve() != self.folder.resolve():

@@ -19,8 +19,10 @@ from ..routers.chats import Chat, as_texts
 from ..tasks import TASKS
 from ..tasks.modes import MODES, PLAIN_MODES, RETRIEVED_MODES
 from ..terminal import say
+from .answer import FusedAnswer
 from .asking import Thoughts, remember
-from .system import FusedAnswer, FusedDecision, FusedSystem
+from .choice import FusedDecision
+from .system import FusedSystem
 
 Place = str | PathLike[str]
 

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ RECOGNISER = "routers/tasks"
 
 
 def write_fused(
-    out: str | Path,
+    out: str | PathLike[str],
     config: Mapping[str, Any],
     pool: Pool,
     recogniser: Router,

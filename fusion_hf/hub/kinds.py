@@ -1,6 +1,7 @@
 """Which kind of thing lies in a folder."""
 
 import json
+from os import PathLike
 from pathlib import Path
 
 from ..errors import UserError
@@ -17,7 +18,7 @@ MARKS = (
 KNOWN = "a FusionBench, training data, router, templates, adapter, trained model, fused system or metric"
 
 
-def kind_of(path: str | Path) -> tuple[str, str]:
+def kind_of(path: str | PathLike[str]) -> tuple[str, str]:
     """(kind, Hub repository type) of a folder that fusion_hf wrote, or of a metric."""
     path = Path(path)
     if not path.is_dir():

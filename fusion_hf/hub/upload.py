@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -28,7 +29,7 @@ STALE = {
 }
 
 
-def planned(path: str | Path) -> dict:
+def planned(path: str | PathLike[str]) -> dict:
     """What `push` would send: ``kind``, ``repo_type``, ``files`` (path, mb), ``mb``, ``links`` (left out)."""
     kind, repo_type = kind_of(path)
     names, links = files_of(Path(path))
@@ -38,7 +39,7 @@ def planned(path: str | Path) -> dict:
 
 
 def push(
-    path: str | Path,
+    path: str | PathLike[str],
     repo_id: str,
     private: bool | None = None,
     message: str | None = None,
@@ -90,7 +91,7 @@ def push(
 
 
 def check_target(
-    path: str | Path, repo_id: str, revision: str | None = None, pull_request: bool = False
+    path: str | PathLike[str], repo_id: str, revision: str | None = None, pull_request: bool = False
 ) -> tuple[str, str]:
     """What `kind_of` says of the folder, if it can be pushed under that name; the Hub is not asked."""
     from huggingface_hub.errors import HFValidationError

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 ENGINES = ("asyncio", "ray")
 
 
-def collect(pool: Pool, requests: Iterable[Request], out: str | Path, **options: Any) -> Summary:
+def collect(pool: Pool, requests: Iterable[Request], out: str | PathLike[str], **options: Any) -> Summary:
     """`collect_async` for callers without an event loop."""
     try:
         return asyncio.run(collect_async(pool, requests, out, **options))
@@ -38,7 +39,7 @@ def collect(pool: Pool, requests: Iterable[Request], out: str | Path, **options:
 async def collect_async(
     pool: Pool,
     requests: Iterable[Request],
-    out: str | Path,
+    out: str | PathLike[str],
     *,
     concurrency: int | None = None,
     retries: int = 5,
@@ -98,7 +99,7 @@ async def collect_async(
     return summary
 
 
-def plan(pool: Pool, requests: Iterable[Request], out: str | Path) -> Plan:
+def plan(pool: Pool, requests: Iterable[Request], out: str | PathLike[str]) -> Plan:
     """The price of a run, without asking anything."""
     return make_plan(pool, requests, already(out, pool, None)[0])
 
@@ -106,7 +107,7 @@ def plan(pool: Pool, requests: Iterable[Request], out: str | Path) -> Plan:
 def collect_examples(
     pool: Pool,
     examples: Mapping[str, Iterable[Example]],
-    out: str | Path,
+    out: str | PathLike[str],
     modes: Sequence[str] = PLAIN_MODES,
     metrics: Mapping[str, str] | None = None,
     dry_run: bool = False,
@@ -144,9 +145,9 @@ def collect_tasks(
     tasks: Sequence[str],
     split: str,
     limit: int | None,
-    out: str | Path,
+    out: str | PathLike[str],
     modes: Sequence[str] = PLAIN_MODES,
-    source: str | Path | None = None,
+    source: str | PathLike[str] | None = None,
     seed: int = 0,
     dry_run: bool = False,
     prompt_version: str = "plain",

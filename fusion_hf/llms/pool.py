@@ -6,6 +6,7 @@ import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,7 @@ class Pool(Mapping[str, LLM]):
         sent, cached, got, reasoning = self.get_llm(name).prices
         if input_tokens is None or output_tokens is None or sent is None or got is None:
             return None
+        assert cached is not None and reasoning is not None  # they are as known as the prices that they stand beside
         usd = input_tokens * sent + output_tokens * got
         return (usd + (cached_tokens or 0) * (cached - sent) + (reasoning_tokens or 0) * (reasoning - got)) / 1e6
 
@@ -245,7 +247,7 @@ def published_pools() -> tuple[str, ...]:
     return tuple(sorted(p.stem for p in PUBLISHED.glob("*.yaml")))
 
 
-def load_pool(path: str | Path) -> Pool:
+def load_pool(path: str | PathLike[str]) -> Pool:
     """Read a pool file, or the shipped pool of that name (see `published_pools`).
 
     Relative model folders are taken from the file's own folder. Raises `UserError` that names the entry and the field.
@@ -312,7 +314,7 @@ def _resolve(model: Any, folder: Path) -> Any:
     return str(local) if model.startswith((".", "/", "~")) else model
 
 
-def save_pool(pool: Pool, path: str | Path) -> Path:
+def save_pool(pool: Pool, path: str | PathLike[str]) -> Path:
     """Write a pool file that `load_pool` reads back; folders below the file's get paths relative to it."""
     path = Path(path)
     base = path.parent.resolve()

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ RUNNING = ("concurrency", "timeout", "batch_size", "token_budget", "device", *EN
 
 
 def prepare(
-    pool: Pool, requests: Iterable[Request], out: str | Path, limits: Limits, done: Callable[[Summary], None]
+    pool: Pool, requests: Iterable[Request], out: str | PathLike[str], limits: Limits, done: Callable[[Summary], None]
 ) -> tuple[Summary, Iterator[Request], Limits, float]:
     """Everything before the first question, for any engine.
 
@@ -71,7 +72,9 @@ def check_paid(llm: LLM, max_usd: float | None) -> None:
         raise UserError(f"{llm.name} {charges}: expected --max-usd USD, what its answers may cost at most, found none")
 
 
-def already(out: str | Path, pool: Pool, max_usd: float | None) -> tuple[KeySet, float, float, dict[str, float]]:
+def already(
+    out: str | PathLike[str], pool: Pool, max_usd: float | None
+) -> tuple[KeySet, float, float, dict[str, float]]:
     """(keys that are answered, the USD they cost, what they may have cost beyond that, see `Limits.dearer`).
 
     The last two are only told under a cap. What answers may have cost beyond their cost is the worst case of those
@@ -97,7 +100,7 @@ def already(out: str | Path, pool: Pool, max_usd: float | None) -> tuple[KeySet,
     return done, spent, feared, dearer
 
 
-def _usd(row: dict[str, Any], name: str, where: str | Path) -> float | None:
+def _usd(row: dict[str, Any], name: str, where: str | PathLike[str]) -> float | None:
     """A sum of a row; one that is no sum would switch a cap off."""
     usd = row.get(name)
     if usd is not None and (isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 <= usd < math.inf):

@@ -12,6 +12,7 @@ import sys
 import time
 from array import array
 from collections.abc import Iterator
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class ShardWriter:
     of the shard's name.
     """
 
-    def __init__(self, folder: str | Path, tag: str = ""):
+    def __init__(self, folder: str | PathLike[str], tag: str = ""):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + f"{time.time_ns() % 10**9:09d}"
@@ -73,12 +74,12 @@ class ShardWriter:
         os.close(self._file)
 
 
-def shard_files(folder: str | Path, tag: str = "") -> list[Path]:
+def shard_files(folder: str | PathLike[str], tag: str = "") -> list[Path]:
     """The shards of a folder, oldest first; only those with the `tag` where one is given."""
     return sorted(Path(folder).glob(f"shard-*-{tag}-*.jsonl" if tag else "shard-*.jsonl"))
 
 
-def repair(folder: str | Path) -> int:
+def repair(folder: str | PathLike[str]) -> int:
     """Cut torn last lines off the shards whose writer is gone; returns how many were cut."""
     cut = 0
     for path in shard_files(folder) if fcntl else ():
@@ -110,7 +111,7 @@ def _last_whole_line(file) -> int:
     return 0
 
 
-def read_rows(folder: str | Path, tag: str = "") -> Iterator[Row]:
+def read_rows(folder: str | PathLike[str], tag: str = "") -> Iterator[Row]:
     """Every whole row of every shard (with the `tag`), oldest first, repeated keys included.
 
     Raises `UserError` that names file and line if a whole line is not a row.
@@ -134,12 +135,12 @@ def _read(files: list[tuple[Path, int]]) -> Iterator[Row]:
                 yield row
 
 
-def latest_rows(folder: str | Path) -> list[Row]:
+def latest_rows(folder: str | PathLike[str]) -> list[Row]:
     """One row a key: its last answer, or its last error where there is no answer."""
     return [row for chunk in latest_chunks(folder) for row in chunk]
 
 
-def latest_chunks(folder: str | Path, size: int = 10_000) -> Iterator[list[Row]]:
+def latest_chunks(folder: str | PathLike[str], size: int = 10_000) -> Iterator[list[Row]]:
     """`latest_rows`, at most `size` at a time, so that a million responses need not be in memory as Python objects.
 
     The shards are read twice: once for the keys, once for the rows that count.

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -79,7 +80,7 @@ class Folder:
     header: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, path: str | Path) -> "Folder":
+    def open(cls, path: str | PathLike[str]) -> "Folder":
         """The state of a folder; without any file where it holds no log."""
         path = Path(path)
         header = read_header(path / "README.md")
@@ -145,8 +146,10 @@ def _configs(header: Mapping[str, Any]) -> Iterator[tuple[str, str, list[str]]]:
     configs = header.get("configs")
     for config in configs if isinstance(configs, list) else []:
         name = config.get("config_name") if isinstance(config, dict) else None
-        entries = config.get("data_files") if isinstance(name, str) else None
-        for entry in entries if isinstance(entries, list) and isinstance(name, str) else []:
+        entries = config.get("data_files") if isinstance(config, dict) else None
+        if not isinstance(name, str):
+            continue
+        for entry in entries if isinstance(entries, list) else []:
             if isinstance(entry, dict) and isinstance(entry.get("split"), str):
                 paths = entry.get("path")
                 paths = [paths] if isinstance(paths, str) else paths
@@ -154,7 +157,7 @@ def _configs(header: Mapping[str, Any]) -> Iterator[tuple[str, str, list[str]]]:
                     yield name, entry["split"], paths
 
 
-def config_files(path: str | Path, config: str | None = None, split: str = "train") -> list[Path]:
+def config_files(path: str | PathLike[str], config: str | None = None, split: str = "train") -> list[Path]:
     """The Parquet files of a split of a local dataset folder: of a config of its README (None: the default one).
 
     Raises `UserError` where it has none.
@@ -200,7 +203,7 @@ def _by_name(path: Path) -> dict[tuple[str, str], Sequence[Path]]:
     return files
 
 
-def local_path(path: str | Path) -> Path:
+def local_path(path: str | PathLike[str]) -> Path:
     """`path` if it exists, else the snapshot of the Hub dataset of that name."""
     local = Path(path)
     if local.exists():

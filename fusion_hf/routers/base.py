@@ -281,7 +281,9 @@ class Router(Pushable, PreTrainedModel):  # type: ignore[misc]  # pushing goes t
         cls, pretrained_model_name_or_path: str | PathLike, *args: Any, **kwargs: Any
     ) -> Self:
         """Load a router with its tokenizer; arguments as in `PreTrainedModel.from_pretrained`."""
-        hub: dict[str, Any] = {k: kwargs[k] for k in ("revision", "token", "cache_dir", "local_files_only", "subfolder") if k in kwargs}
+        hub: dict[str, Any] = {
+            k: kwargs[k] for k in ("revision", "token", "cache_dir", "local_files_only", "subfolder") if k in kwargs
+        }
         result = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         router = result[0] if isinstance(result, tuple) else result
         if router.encoder is not None:

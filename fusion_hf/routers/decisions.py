@@ -5,6 +5,7 @@ This file is copied beside checkpoints (see `remote_code`), so it uses numpy onl
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
