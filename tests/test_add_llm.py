@@ -167,7 +167,7 @@ def test_on_the_command_line(tmp_path, capsys):
     old, new, router, more, less = (str(tmp_path / n) for n in ("old", "new", "router", "more", "less"))
     assert main(["train-router", old, "--encoder", "none", "--out", router]) == 0
     assert main(["add-llm", router, new, "--llm", "dog", "--out", more]) == 0
-    assert "dog joined 2 candidates" in capsys.readouterr().out
+    assert "for 3 candidates from 90 queries; dog joined" in capsys.readouterr().out
     assert load_router(router).candidates == ["bee", "cat"]  # what was there is left as it was
     query = TEST.queries[int(np.flatnonzero(TASKS == "capitals")[0])]
     assert main(["route", more, query, "--json", str(tmp_path / "d.json")]) == 0

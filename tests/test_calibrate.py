@@ -112,5 +112,5 @@ def test_command_saves_a_scenario(router, tmp_path, capsys):
     cost = np.mean([HELD.cost[i, HELD.candidates.index(c)] for i, c in enumerate(named)])
     assert cost == pytest.approx(found["cost_usd"])
     assert main(["route", str(tmp_path / "out"), HELD.queries[0], "--scenario", "cheap"]) == 0
-    assert main(args[:3]) == 2 and "either --max-cost or --min-quality" in capsys.readouterr().err
-    assert main([*args, "--split", "nope"]) == 2 and "found train, test" in capsys.readouterr().err
+    assert main(args[:3]) == 2 and "either a max_cost or a min_quality" in capsys.readouterr().err
+    assert main([*args, "--split", "nope"]) == 2 and "expected one of train, test" in capsys.readouterr().err

@@ -1,6 +1,8 @@
 """How the collector finds out what an endpoint takes, and what it remembers of what it asked."""
 
 import asyncio
+import io
+import sys
 import threading
 import time
 
@@ -116,9 +118,15 @@ def test_the_longest_answer_is_found_wherever_an_option_says_it():
         assert answer_limit(LLM("m", "small", 1, 1, base_url="http://x/v1", options=options)) == most
 
 
-def test_the_bar_shows_rate_price_and_time_left(tmp_path, capsys):
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_the_bar_shows_rate_price_and_time_left_in_a_terminal(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
     with LoopbackLLM(lambda *_: Act(delay=0.05)) as server:
         collect(pool_at(server.url), make_requests(pool_at(server.url), examples(40), ("direct",)), tmp_path,
                 total=40, concurrency=4)  # fmt: skip
-    bar = capsys.readouterr().err
+    bar = sys.stderr.getvalue()
     assert "40/40" in bar and "row/s" in bar and "usd=" in bar and "<" in bar

@@ -135,8 +135,8 @@ def test_without_matplotlib_the_report_says_how_to_get_pictures(tmp_path, monkey
 def test_a_log_without_costs_and_with_one_task_has_the_pictures_that_make_sense(tmp_path):
     rows = {s: make_rows(12, tasks=("squad",), split=s) for s in ("train", "test")}
     tables = {s: validate(rows_to_table([r | {"cost": None} for r in part])) for s, part in rows.items()}
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "report_domains.png").write_bytes(b"of an older report")
+    compare(bench_in(tmp_path / "full"), tmp_path / "out")
+    assert (tmp_path / "out" / "report_domains.png").is_file()  # of an older report
     result = compare(write_bench(tables, tmp_path / "b"), tmp_path / "out").report
     assert sorted(p.name for p in (tmp_path / "out").glob("*.png")) == PICTURES[3:]
     assert result["systems"]["ant"]["cost_usd"] is None and result["best_per_task"] == {}
