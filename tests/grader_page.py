@@ -18,6 +18,7 @@ METRICS = {
     "em_mc": "the chosen option of a multiple-choice question",
     "cem": "a reference answer that stands in the response; for True or False questions the verdict",
     "code_eval": "a program that passes the tests of its task",
+    "exact_match": "the whole answer is a reference answer; for tasks of your own",
 }
 # What the fault was called in the table of cases -> the rule that holds.
 RULES = {

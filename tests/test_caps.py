@@ -88,9 +88,7 @@ def test_a_pool_file_that_refers_to_itself_is_refused(tmp_path):
     path = tmp_path / "pool.yaml"
     entry = "llms:\n- {name: m, size: small, input_price: 1, output_price: 2, base_url: 'http://x/v1', options: %s}\n"
     path.write_text(entry % "&a {metadata: *a}")
-    with pytest.raises(
-        UserError, match=r"pool.yaml: expected YAML, found values that are nested too deep"
-    ):
+    with pytest.raises(UserError, match=r"pool.yaml: expected YAML, found values that are nested too deep"):
         load_pool(path)
     bomb = "&a0 [x, x]"
     for i in range(1, 30):

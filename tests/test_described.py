@@ -7,7 +7,6 @@ import pytest
 from fusion_hf import Log, UserError, grade, import_log
 from fusion_hf.tasks import get_task
 from fusion_hf.tasks.described import described_task, open_task
-from fusion_hf.tasks.graders import grade as grade_one
 from fusion_hf.tasks.load import load_examples
 
 TASK = """name: {name}
@@ -84,18 +83,3 @@ def test_it_is_collected_without_a_line_of_python(task, tmp_path):
     pool = Pool([LLM("m", "small", 1.0, 2.0, base_url="http://127.0.0.1:1/v1")])
     plan = collect_tasks(pool, [str(task)], "train", None, tmp_path / "logs", modes=["direct"], dry_run=True)
     assert sum(row["requests"] for row in plan.to_dict()["by_llm"].values()) == 2
-
-
-@pytest.mark.parametrize(
-    ("response", "strict", "paper"),
-    [
-        ("Paris", 1, 1), (" Paris\n", 1, 1), ("paris.", 1, 0), ("**Paris**", 1, 0), ("“Paris”", 1, 0),
-        ("ＰＡＲＩＳ", 1, 0), ("<think>Rome?</think>Paris", 1, 0), ("<answer>Paris</answer>", 1, 0),
-        ("It is Paris", 0, 0), ("Paris, France", 0, 0), ("", 0, 0), ("Paris Paris", 0, 0), ("New  York", 1, 0),
-        ("New York", 1, 1), ("...", 0, 0),
-    ],
-)  # fmt: skip
-def test_exact_match(response, strict, paper):
-    golds = ["Paris", "New York"]
-    assert grade_one("exact_match", response, golds).score == strict
-    assert grade_one("exact_match", response, golds, version="paper").score == paper

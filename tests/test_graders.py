@@ -47,9 +47,10 @@ def test_case(case, version):
 
 def test_table_covers_the_published_list():
     stated = [c for c in CASES if c["source"].startswith("shared/graders.md")]
-    assert {c["metric"] for c in stated} == set(GRADERS)
+    published = set(GRADERS) - {"exact_match"}  # which is for tasks of one's own
+    assert {c["metric"] for c in stated} == published and {c["metric"] for c in CASES} == set(GRADERS)
     # Every metric has a row of that list on which the two versions disagree: that is why there are two.
-    assert {c["metric"] for c in stated if c["paper"] is not None and c["paper"] != c["strict"]} == set(GRADERS)
+    assert {c["metric"] for c in stated if c["paper"] is not None and c["paper"] != c["strict"]} == published
 
 
 SOURCE_ROWS = {
