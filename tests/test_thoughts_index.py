@@ -304,3 +304,82 @@ def test_without_the_offline_package_the_hub_has_the_same_encoder(index, monkeyp
     )
     assert TemplateIndex(index.table, index.embeddings, "offline")._encoder == 7
     assert asked == ["offline", "sentence-transformers/all-MiniLM-L6-v2"]
+
+
+def test_a_self_contained_index_carries_encoder_and_templates_as_json_lines(index, tmp_path, monkeypatch):
+    from datasets import load_dataset
+
+    from fusion_hf.encoders import encoder as module
+    from fusion_hf.thoughts import files
+    from fusion_hf.thoughts.rows import Rows
+
+    out = index.save_pretrained(tmp_path / "t")
+    assert not (out / "thought_templates" / "encoder").exists()
+    index.save_pretrained(out, self_contained=True)
+    (table,) = (out / "thought_templates").glob("train-*")
+    assert table.suffix == ".jsonl"
+    data = load_dataset(str(out), "thought_templates", split="train", cache_dir=str(tmp_path / "cache"))
+    assert data.to_list() == index.table.to_pylist()
+    monkeypatch.setattr(module, "OFFLINE_PACKAGE", "not_installed_here")
+    whole = TemplateIndex.from_pretrained(out)
+    assert whole.table.equals(index.table)
+    np.testing.assert_array_equal(whole.encode(["What is 2 + 2?"]), index.encode(["What is 2 + 2?"]))
+    # Saved over the folder that its weights are mapped from, and read from a map as a large one.
+    whole.save_pretrained(out, self_contained=True)
+    np.testing.assert_array_equal(whole.encode(["Why?"]), TemplateIndex.from_pretrained(out).encode(["Why?"]))
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "IN_MEMORY_BYTES", 0)
+        assert TemplateIndex.from_pretrained(out).table.equals(index.table)
+    # Without pyarrow: the same hits, the same tasks, and the same folder when it is saved again.
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "pa", None)
+        patch.setattr(files, "pq", None)
+        bare = TemplateIndex.from_pretrained(out)
+        assert isinstance(bare.table, Rows)
+        queries = index.table["query"].to_pylist()[:5]
+        for options in ({}, {"diversity": 0.5}, {"filter_tasks": True}, {"exclude_query_ids": ["id1"] * 5}):
+            found = [i.search(queries, index.embeddings[:5], 4, min_similarity=-1, **options) for i in (index, bare)]
+            assert [[h.as_dict() for h in row] for row in found[0]] == [[h.as_dict() for h in row] for row in found[1]]
+        bare.save_pretrained(tmp_path / "again", card=False, self_contained=True)
+        name = f"thought_templates/{table.name}"
+        assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
+    # Templates alone again: the encoder of before is not taken for theirs.
+    index.save_pretrained(out)
+    assert TemplateIndex.from_pretrained(out)._encoder_folder is None
+    assert len(list((out / "thought_templates").glob("train-*"))) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "pa", None)
+        with pytest.raises(UserError, match="needs pyarrow"):
+            TemplateIndex.from_pretrained(out)
+
+
+@pytest.mark.parametrize("with_arrow", [True, False])
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "expected at least one template"),
+        ("{", "expected JSON lines"),
+        ("[" * 100_000, "expected JSON lines"),
+        ("7", "line 1: expected an object"),
+        ("{}", "line 1: expected an object"),
+        (("query", 7), "line 1: expected a text in query"),
+        (("template", None), "line 1: expected a text in template"),
+        (("candidates", [1]), "line 1: expected texts in candidates"),
+        (b"\xff\xfe", "expected JSON lines"),
+    ],
+)
+def test_json_lines_of_strangers_are_checked(index, tmp_path, monkeypatch, line, message, with_arrow):
+    from fusion_hf.thoughts import files
+
+    if not with_arrow:
+        monkeypatch.setattr(files, "pa", None)
+    one = TemplateIndex(index.table.slice(0, 1), index.embeddings[:1], "offline")
+    files.write_index(tmp_path, one.table, one.embeddings, "offline")
+    path = tmp_path / "thought_templates" / "train-0.jsonl"
+    if isinstance(line, tuple):
+        line = json.dumps(one.table.to_pylist()[0] | dict([line]))
+    path.write_bytes(line if isinstance(line, bytes) else line.encode())
+    config = path.with_name("index_config.json")
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"table": path.name}))
+    with pytest.raises(UserError, match=message):
+        TemplateIndex.from_pretrained(tmp_path)

@@ -58,7 +58,7 @@ def stage(
     Raises:
         UserError: Nothing to push; a file that seems to hold an access token (see `refuse_secrets`); a card whose
             metadata the Hub cannot read, or that promises files that are not there; an adapter whose base model is a
-            folder of this machine, without `base_model`; templates whose encoder is one.
+            folder of this machine, without `base_model`; templates whose encoder is one and not saved with them.
     """
     names, links = files_of(folder)
     if not names:
@@ -69,12 +69,7 @@ def stage(
         _link(folder / name, out / name)
     if kind in ("adapter", "model", "fused"):
         _without_local_names(folder, out, base_model)
-    index = out / "thought_templates" / "index_config.json"
-    if index.exists() and _is_local(json.loads(index.read_text(encoding="utf-8"))["encoder"]):
-        raise UserError(
-            f"{folder}: the encoder of its templates is a folder of this machine, and nobody else could search them: "
-            "make them with  --encoder offline  or a Hub id"
-        )
+    _without_local_encoder(folder, out / "thought_templates" / "index_config.json")
     card = out / "README.md"
     writer = card_writer(kind)
     if writer is not None and (not card.exists() or untouched(card.read_text(encoding="utf-8"))):
@@ -139,6 +134,19 @@ def _without_local_names(folder: Path, out: Path, base_model: str | None) -> Non
                 "only: push the base, and name it with  --base-model user/base"
             )
         _write(config, json.dumps(data | {"base_model_name_or_path": base_model or base}, indent=2) + "\n")
+
+
+def _without_local_encoder(folder: Path, index: Path) -> None:
+    """A template index whose encoder is a folder of this machine: its plain name, if the weights lie beside it."""
+    data = json.loads(index.read_text(encoding="utf-8")) if index.exists() else {}
+    if not _is_local(data.get("encoder", "offline")):
+        return
+    if not data.get("has_encoder"):
+        raise UserError(
+            f"{folder}: the encoder of its templates is a folder of this machine, and nobody else could search them: "
+            "make them with  --encoder offline  or a Hub id"
+        )
+    _write(index, json.dumps(data | {"encoder": Path(data["encoder"]).name}, indent=2) + "\n")
 
 
 def _was_local(out: Path) -> bool:

@@ -90,5 +90,9 @@ def _templates(folder: str | Path | None) -> Path | None:
     folder = Path(folder)
     folder = folder / "thought_templates" if (folder / "thought_templates").is_dir() else folder
     if not any(folder.glob("train-*.parquet")):
-        raise UserError(f"{folder}: expected thought templates (train-*.parquet), found none")
+        found = "those of a pipeline, as JSON lines" if any(folder.glob("train-*.jsonl")) else "none"
+        raise UserError(
+            f"{folder}: expected thought templates (train-*.parquet), found {found}: make a folder of templates with  "
+            "fusion-hf templates BENCH --out DIR,  or TemplateIndex.from_pretrained(FOLDER).save_pretrained(DIR)"
+        )
     return folder

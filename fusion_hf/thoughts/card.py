@@ -16,7 +16,10 @@ def write_pipeline_card(folder: str | Path, repo_id: str = PLACE) -> None:
     header = ModelCardData(
         library_name="fusion_hf", pipeline_tag="text-generation", tags=["fusion_hf", "thought-templates"]
     )
-    text = render_card("pipeline", header, repo_id=repo_id, templates=index["templates"], encoder=index["encoder"])
+    text = render_card(
+        "pipeline", header, repo_id=repo_id, templates=index["templates"], encoder=index["encoder"],
+        has_encoder=bool(index.get("has_encoder")),
+    )  # fmt: skip
     (Path(folder) / "README.md").write_text(text, encoding="utf-8")
 
 

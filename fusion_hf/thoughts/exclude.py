@@ -6,12 +6,13 @@ This file is copied beside pipelines (see `fusion_hf.remote_code`).
 import hashlib
 from collections.abc import Collection, Sequence
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from ..logs.near import NEAR, shingles
 from ..tasks.modes import THINK_SUFFIX
+from .rows import value, values
 
 COMMON = 0.02  # a shingle that stands in a larger share of the templates' queries is the form of the question
 SAMPLE = 2_000  # queries that the form is learned from
@@ -22,10 +23,10 @@ class Exclusion:
     """The templates that come from a query, or from nearly the same one.
 
     Args:
-        table: Templates with the columns ``query_id`` and ``query``.
+        table: Templates (`pyarrow.Table` or `Rows`) with the columns ``query_id`` and ``query``.
     """
 
-    def __init__(self, table: pa.Table):
+    def __init__(self, table: Any):
         self._table = table
 
     def same(self, query: str) -> np.ndarray:
@@ -47,7 +48,7 @@ class Exclusion:
         return np.array([row for row in rows if self._alike(own, int(row))], np.int64)
 
     def _alike(self, own: frozenset[int], row: int) -> bool:
-        other = self._content(_plain(self._table["query"][row].as_py()))
+        other = self._content(_plain(value(self._table, "query", row)))
         both = len(own & other)
         return both > 0 and both >= NEAR * (len(own) + len(other) - both)
 
@@ -60,17 +61,17 @@ class Exclusion:
         """Shingles that more than a share `COMMON` of the queries (and more than 20 of the sample) have."""
         n = self._table.num_rows
         rows = np.unique(np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64))
-        texts = [_plain(text) for text in self._table["query"].take(pa.array(rows)).to_pylist()]
+        texts = [_plain(value(self._table, "query", int(row))) for row in rows]
         every, counts = np.unique(np.concatenate(shingles(texts)), return_counts=True)
         return frozenset(every[counts > max(20, COMMON * len(texts))].tolist())
 
     @cached_property
     def _texts(self) -> tuple[np.ndarray, np.ndarray]:
-        return _sorted_digests(self._table["query"], _plain)
+        return _sorted_digests(self._table, "query", _plain)
 
     @cached_property
     def _ids(self) -> tuple[np.ndarray, np.ndarray]:
-        return _sorted_digests(self._table["query_id"], str)
+        return _sorted_digests(self._table, "query_id", str)
 
 
 @lru_cache(maxsize=16_384)
@@ -82,9 +83,9 @@ def _plain(text: str) -> str:
     return " ".join(text.removesuffix(THINK_SUFFIX).split()).casefold()
 
 
-def _sorted_digests(column: pa.ChunkedArray, plain) -> tuple[np.ndarray, np.ndarray]:
+def _sorted_digests(table: Any, name: str, plain) -> tuple[np.ndarray, np.ndarray]:
     """Sorted digests of a column, and the row of each: 16 bytes a template, however long the texts."""
-    digests = np.fromiter((_digest(plain(text.as_py())) for text in column), np.uint64, len(column))
+    digests = np.fromiter((_digest(plain(text)) for text in values(table, name)), np.uint64, table.num_rows)
     order = np.argsort(digests, kind="stable")
     return digests[order], order
 

@@ -7,20 +7,27 @@ import hashlib
 import json
 import os
 import uuid
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from ..encoders.encoder import cache_folder
-from ..errors import UserError, hub_reason
+from ..encoders.encoder import TextEncoder, cache_folder
+from ..errors import MissingPackage, UserError, hub_reason
+from .rows import COLUMNS, NEEDED, Rows, as_rows, read_rows, values, write_rows
 
-COLUMNS = ("query_id", "task", "query", "template", "answer", "candidates", "rule", "summariser", "prompt_version")
+try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+except ImportError:  # beside a pipeline, whose templates are JSON lines
+    pa = pq = None
+
 _LOOKED_AT = 20_000  # vectors that are looked at for NaN: of more, every second, third, …
-_NEEDED = ("query_id", "task", "query", "template")  # never null
 FOLDER = "thought_templates"
 CONFIG_FILE = "index_config.json"
+ENCODER_FOLDER = "encoder"  # of an index whose configuration says ``has_encoder``
 VECTORS_FILE = "embeddings.safetensors"
 TABLE_FILE = "train-00000.parquet"  # of an index that does not say the name of its table
 FORMAT = 1
@@ -29,11 +36,14 @@ ROW_GROUP = 50_000
 IN_MEMORY_BYTES = 64 << 20
 
 
-def write_index(folder: Path, table: pa.Table, vectors: np.ndarray, encoder: str) -> None:
+def write_index(
+    folder: Path, table: Any, vectors: np.ndarray, encoder_name: str, encoder: TextEncoder | None = None
+) -> None:
     """Write ``folder/thought_templates``: Parquet, embeddings (safetensors), and the encoder's name.
 
-    The Parquet file is named by its content, because `datasets` takes files of one name for the same (see
-    `fusion_hf.logs.files.named_by_content`). `sweep_index` removes the file of an earlier state.
+    With the encoder itself, that is saved too, and the templates are JSON lines. The templates' file is named by its
+    content, because `datasets` takes files of one name for the same (see `fusion_hf.logs.files.named_by_content`).
+    `sweep_index` removes the file of an earlier state.
     """
     target = folder / FOLDER
     target.mkdir(parents=True, exist_ok=True)
@@ -41,33 +51,58 @@ def write_index(folder: Path, table: pa.Table, vectors: np.ndarray, encoder: str
     temporary = target / f"{VECTORS_FILE}.new"
     write_vectors(temporary, vectors)
     temporary.replace(target / VECTORS_FILE)
-    pq.write_table(table, temporary, compression="zstd", row_group_size=ROW_GROUP)
+    plain = encoder is not None or isinstance(table, Rows)
+    if plain:
+        write_rows(temporary, table)
+    else:
+        pq.write_table(table, temporary, compression="zstd", row_group_size=ROW_GROUP)
     with open(temporary, "rb") as file:
-        name = f"train-{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}.parquet"
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    name = f"train-{digest}.{'jsonl' if plain else 'parquet'}"
     temporary.replace(target / name)
-    config = {"format": FORMAT, "encoder": encoder, "templates": len(vectors), "dimension": int(vectors.shape[1])}
-    temporary.write_text(json.dumps(config | {"table": name}, indent=2) + "\n", encoding="utf-8")
+    if encoder is not None:
+        _write_encoder(target, encoder)
+    config = {"format": FORMAT, "encoder": encoder_name, "has_encoder": encoder is not None}
+    config |= {"templates": len(vectors), "dimension": int(vectors.shape[1]), "table": name}
+    temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     temporary.replace(target / CONFIG_FILE)
+
+
+def _write_encoder(target: Path, encoder: TextEncoder) -> None:
+    new, final = target / f"{ENCODER_FOLDER}.new", target / ENCODER_FOLDER
+    encoder.model.save_pretrained(new)
+    encoder.tokenizer.save_pretrained(new)
+    final.mkdir(exist_ok=True)
+    names = {path.name for path in new.iterdir()}
+    for name in names:
+        os.replace(new / name, final / name)
+    new.rmdir()
+    for path in final.glob("*.safetensors*"):  # weights in another number of files would be read before the new ones
+        if path.name not in names:
+            path.unlink()
 
 
 def sweep_index(folder: Path) -> None:
     """Remove the tables of earlier states from ``folder/thought_templates``."""
     target = folder / FOLDER
-    for path in target.glob("train-*.parquet"):
+    for path in [*target.glob("train-*.parquet"), *target.glob("train-*.jsonl")]:
         if path.name != table_name(target):
             path.unlink()
 
 
 def table_name(folder: Path) -> str:
-    """Name of the Parquet file of an index."""
+    """Name of the file with the templates of an index, Parquet or JSON lines."""
     name = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")).get("table", TABLE_FILE)
     if not isinstance(name, str) or Path(name).name != name:
         raise UserError(f"{folder / CONFIG_FILE}: expected the name of a file in 'table', found {name!r}")
     return name
 
 
-def read_index(folder: Path) -> tuple[pa.Table, np.ndarray, str]:
-    """(templates, embeddings mapped from disk, encoder's name) of what `write_index` wrote."""
+def read_index(folder: Path) -> tuple[Any, np.ndarray, str, Path | None]:
+    """(templates, embeddings mapped from disk, encoder's name, encoder's folder or None) of what `write_index` wrote.
+
+    The templates are a `pyarrow.Table`, or `Rows` where pyarrow is missing.
+    """
     try:
         config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -87,15 +122,17 @@ def read_index(folder: Path) -> tuple[pa.Table, np.ndarray, str]:
         raise UserError(f"{folder}: expected a vector for each of {rows.num_rows} templates, found {len(vectors)}")
     if not np.isfinite(vectors[:: len(vectors) // _LOOKED_AT + 1]).all():
         raise UserError(f"{folder}: expected numbers in {VECTORS_FILE}, found NaN: make the templates again")
-    return rows, vectors, config["encoder"]
+    return rows, vectors, config["encoder"], folder / ENCODER_FOLDER if config.get("has_encoder") is True else None
 
 
-def _checked_table(path: Path) -> pa.Table:
+def _checked_table(path: Path) -> Any:
     """The templates, if their columns are texts."""
+    if pa is None:
+        return _plain_table(path)
     try:
         table = _read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path}: expected a Parquet file of templates, found something else: {error}") from error
+    except (OSError, UnicodeError, pa.ArrowException) as error:
+        raise UserError(f"{path}: expected a file of templates, found something else: {error}") from error
     if not table.num_rows:
         raise UserError(f"{path}: expected at least one template, found none")
     for name in COLUMNS:
@@ -103,17 +140,25 @@ def _checked_table(path: Path) -> pa.Table:
             raise UserError(f"{path}: expected columns {', '.join(COLUMNS)}; found no {name!r}")
         kind, nulls = table.schema.field(name).type, table[name].null_count
         texts = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        if name != "candidates" and not (texts and (nulls == 0 or name not in _NEEDED)):
+        if name != "candidates" and not (texts and (nulls == 0 or name not in NEEDED)):
             raise UserError(f"{path}: expected texts in the column {name}, found {kind} with {nulls} nulls")
     return table
 
 
-def _read_table(path: Path) -> pa.Table:
-    """A Parquet file; a large one as a memory map of the Arrow file that the first reading makes of it."""
-    parquet = pq.ParquetFile(path)
-    groups = (parquet.metadata.row_group(i) for i in range(parquet.num_row_groups))
-    if sum(group.total_byte_size for group in groups) <= IN_MEMORY_BYTES:  # uncompressed
-        return pq.read_table(path)
+def _plain_table(path: Path) -> Rows:
+    if path.suffix != ".jsonl":
+        raise MissingPackage(f"{path}: reading it needs pyarrow: pip install pyarrow, or save the pipeline again")
+    rows = as_rows(read_rows(path))
+    if not rows.num_rows:
+        raise UserError(f"{path}: expected at least one template, found none")
+    return rows
+
+
+def _read_table(path: Path) -> Any:
+    """A table of templates; a large one as a memory map of the Arrow file that the first reading makes of it."""
+    size, schema, batches = _batches_of(path)
+    if size <= IN_MEMORY_BYTES:
+        return pa.Table.from_batches(batches, schema)
     state = path.resolve().stat()
     identity = f"{path.resolve()}\x1f{state.st_size}\x1f{state.st_mtime_ns}"
     name = hashlib.blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
@@ -121,11 +166,23 @@ def _read_table(path: Path) -> pa.Table:
     if not cached.exists():
         cached.parent.mkdir(parents=True, exist_ok=True)
         part = cached.with_suffix(f".{uuid.uuid4().hex}.part")
-        with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, parquet.schema_arrow) as arrow:
-            for batch in parquet.iter_batches(ROW_GROUP):
+        with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, schema) as arrow:
+            for batch in batches:
                 arrow.write_batch(batch)
         os.replace(part, cached)
     return pa.ipc.open_file(pa.memory_map(str(cached))).read_all()
+
+
+def _batches_of(path: Path) -> tuple[int, Any, Iterator[Any]]:
+    """(bytes uncompressed, Arrow schema, record batches) of Parquet or JSON lines."""
+    if path.suffix == ".jsonl":
+        schema = pa.schema([(n, pa.list_(pa.string()) if n == "candidates" else pa.string()) for n in COLUMNS])
+        rows = read_rows(path)
+        parts = iter(lambda: list(islice(rows, ROW_GROUP)), [])
+        return path.stat().st_size, schema, (pa.RecordBatch.from_pylist(part, schema) for part in parts)
+    parquet = pq.ParquetFile(path)
+    groups = (parquet.metadata.row_group(i) for i in range(parquet.num_row_groups))
+    return sum(g.total_byte_size for g in groups), parquet.schema_arrow, parquet.iter_batches(ROW_GROUP)
 
 
 def find_index(path: str | Path, revision: str | None = None, repo_type: str = "dataset") -> Path | None:
@@ -182,7 +239,7 @@ def _map_vectors(path: Path) -> np.ndarray:
     return np.memmap(path, np.float32, "c", offset=8 + size + start, shape=(rows, columns))
 
 
-def write_readme(folder: Path, table: pa.Table, encoder: str = "", repo_id: str | None = None) -> None:
+def write_readme(folder: Path, table: Any, encoder: str = "", repo_id: str | None = None) -> None:
     """Name the config in the YAML of an existing card, or write a card where fusion_hf is installed.
 
     Args:
@@ -204,11 +261,11 @@ def write_readme(folder: Path, table: pa.Table, encoder: str = "", repo_id: str 
         others = [c for c in getattr(card.data, "configs", None) or [] if c["config_name"] != FOLDER]
         card.data.configs = [*others, config]
         return card.save(readme)
-    tasks = table["task"].to_pylist()
+    tasks = list(values(table, "task"))
     header = DatasetCardData(pretty_name="Thought templates", tags=["fusion_hf", "thought-templates"], configs=[config])
     text = render_card(
         "templates", header, repo_id=repo_id or PLACE, templates=table.num_rows, encoder=encoder,
         tasks={task: tasks.count(task) for task in sorted(set(tasks))},
-        summarisers=sorted(set(table["summariser"].to_pylist())),
+        summarisers=sorted(set(values(table, "summariser"))),
     )  # fmt: skip
     readme.write_text(text, encoding="utf-8")

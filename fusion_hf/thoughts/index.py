@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from ..encoders.encoder import DEFAULT_ENCODER, TextEncoder, embed_cached, load_encoder
 from ..errors import MissingPackage, UserError
@@ -18,8 +17,9 @@ from ..pushable import Pushable
 from .approximate import Approximate, wanted
 from .diverse import CHOICES, diversify
 from .exclude import Exclusion, merged
-from .files import COLUMNS, CONFIG_FILE, FOLDER, find_index, read_index, sweep_index, write_index, write_readme
+from .files import CONFIG_FILE, FOLDER, find_index, read_index, sweep_index, write_index, write_readme
 from .nearest import nearest
+from .rows import COLUMNS, value, values
 from .task_guess import TaskGuess
 
 
@@ -28,13 +28,13 @@ class Hit:
 
     __slots__ = ("_table", "row", "similarity")
 
-    def __init__(self, table: pa.Table, row: int, similarity: float):
+    def __init__(self, table: Any, row: int, similarity: float):
         self._table, self.row, self.similarity = table, row, similarity
 
     def __getattr__(self, name: str) -> Any:
         if name not in COLUMNS:
             raise AttributeError(f"a Hit has {', '.join(COLUMNS)}, row and similarity; found {name!r}")
-        return self._table[name][self.row].as_py()
+        return value(self._table, name, self.row)
 
     def as_dict(self) -> dict[str, Any]:
         """All columns and the similarity."""
@@ -52,9 +52,12 @@ class TemplateIndex(Pushable):
         embeddings: float32 [n, d], unit length, one row a template; may be a `numpy.memmap`.
         encoder_name: The text encoder that made them (see `fusion_hf.encoders.encoder.resolve_encoder`); queries are
             encoded by the same one, and by no other.
+        encoder_folder: Where that encoder lies, if it was saved with the index.
     """
 
-    def __init__(self, templates: Any, embeddings: np.ndarray, encoder_name: str):
+    def __init__(
+        self, templates: Any, embeddings: np.ndarray, encoder_name: str, encoder_folder: str | Path | None = None
+    ):
         self.table = _table(templates)
         if embeddings.ndim != 2 or len(embeddings) != self.table.num_rows:
             raise UserError(
@@ -64,6 +67,7 @@ class TemplateIndex(Pushable):
             raise UserError(f"embeddings: expected float32, found {embeddings.dtype}")
         self.embeddings = embeddings
         self.encoder_name = check_encoder(encoder_name)
+        self._encoder_folder = encoder_folder
         self._exclusion = Exclusion(self.table)
 
     def __len__(self) -> int:
@@ -74,7 +78,7 @@ class TemplateIndex(Pushable):
         """Encode the queries of a template dataset. `encoder` is a Hub id, a folder, or ``offline``."""
         name = check_encoder(encoder)
         table = _table(dataset)
-        vectors = embed_cached(name, table["query"].to_pylist(), progress=sys.stderr.isatty())
+        vectors = embed_cached(name, list(values(table, "query")), progress=sys.stderr.isatty())
         return cls(table, np.ascontiguousarray(vectors, np.float32), name)
 
     def search(
@@ -177,9 +181,11 @@ class TemplateIndex(Pushable):
 
     @cached_property
     def _encoder(self) -> TextEncoder:
+        if self._encoder_folder is not None:
+            return load_encoder(str(self._encoder_folder))
         try:
             return load_encoder(self.encoder_name)
-        except MissingPackage:  # where only a pipeline was downloaded: the Hub has the same weights
+        except MissingPackage:  # where only the templates were downloaded: the Hub has the same weights
             return load_encoder(DEFAULT_ENCODER)
 
     def _checked(self, embeddings: np.ndarray, queries: Sequence[str] | None) -> np.ndarray:
@@ -215,18 +221,23 @@ class TemplateIndex(Pushable):
     @cached_property
     def _tasks(self) -> tuple[dict[str, int], np.ndarray]:
         """(number of each task name, int64 [N] number of each template's task)."""
-        encoded = self.table["task"].dictionary_encode().unify_dictionaries()
-        codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in encoded.chunks])
-        names = encoded.chunk(0).dictionary.to_pylist()
-        return {name: i for i, name in enumerate(names)}, codes.astype(np.int64)
+        names: dict[str, int] = {}
+        numbers = (names.setdefault(task, len(names)) for task in values(self.table, "task"))
+        codes = np.fromiter(numbers, np.int64, len(self))
+        return names, codes
 
-    def save_pretrained(self, folder: str | Path, card: bool = True) -> Path:
+    def save_pretrained(self, folder: str | Path, card: bool = True, self_contained: bool = False) -> Path:
         """Save to ``folder/thought_templates``: Parquet, embeddings (safetensors) and the encoder's name.
+
+        With ``self_contained=True``, as a pipeline saves it, the encoder's weights and tokenizer lie beside them, and
+        the templates are JSON lines instead of Parquet: searching them needs neither the Hub nor pyarrow. Templates
+        alone stay small: everyone who searches them has fusion_hf, which knows the encoder by its name.
 
         `folder` may be a FusionBench folder: its README gets the config ``thought_templates``; otherwise a README is
         written, so that ``load_dataset(folder, "thought_templates")`` works. ``card=False`` leaves the README alone.
         """
-        write_index(Path(folder), self.table, self.embeddings, self.encoder_name)
+        encoder = self._encoder if self_contained else None
+        write_index(Path(folder), self.table, self.embeddings, self.encoder_name, encoder)
         if card:
             write_readme(Path(folder), self.table, self.encoder_name)
         sweep_index(Path(folder))
@@ -244,8 +255,8 @@ class TemplateIndex(Pushable):
         return cls(*read_index(folder))
 
 
-def _table(templates: Any) -> pa.Table:
-    if not isinstance(templates, pa.Table):
+def _table(templates: Any) -> Any:
+    if hasattr(templates, "_indices"):
         # An indices mapping (after select or shuffle) is not part of the table behind a Dataset.
         templates = templates.flatten_indices().data.table if templates._indices else templates.data.table
     missing = [name for name in COLUMNS if name not in templates.column_names]

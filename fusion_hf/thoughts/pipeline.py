@@ -102,21 +102,22 @@ class ThoughtFusionPipeline(Pushable, TextGenerationPipeline):
         self.worth = None if router is None else Worth(router, scenario, candidate)
 
     def save_pretrained(self, save_directory: str | PathLike, **kwargs: Any) -> None:
-        """Save model, tokenizer and, beside them, index, prompts and code.
+        """Save model, tokenizer and, beside them, index with its text encoder, prompts and code.
 
         ``pipeline("thought-fusion", model=folder)`` finds them after ``import fusion_hf``, and with
-        ``trust_remote_code=True`` where fusion_hf is missing.
+        ``trust_remote_code=True`` where fusion_hf is missing: torch, transformers and their tokenizers are enough,
+        without the Hub.
         """
         if kwargs.get("push_to_hub"):
             raise UserError("push_to_hub=True would leave the index behind: call push_to_hub(ID), or  fusion-hf push")
+        folder = Path(save_directory)
+        if self.index is not None:  # first: where its encoder cannot be had, nothing is written
+            self.index.save_pretrained(folder, card=False, self_contained=True)
+            if self.prompts != PROMPTS:
+                (folder / FOLDER / PROMPTS_FILE).write_text(json.dumps(self.prompts, indent=2), encoding="utf-8")
         self.model.save_pretrained(save_directory, **kwargs)
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(save_directory, **kwargs)
-        folder = Path(save_directory)
-        if self.index is not None:
-            self.index.save_pretrained(folder, card=False)
-            if self.prompts != PROMPTS:
-                (folder / FOLDER / PROMPTS_FILE).write_text(json.dumps(self.prompts, indent=2), encoding="utf-8")
         save_code(type(self), folder)
         name_pipeline(folder)
 

@@ -11,7 +11,7 @@ from ..encoders.encoder import DEFAULT_ENCODER
 from ..errors import UserError
 from ..outputs import atomic_folder
 from .extract import ExtractiveSummariser
-from .files import COLUMNS
+from .rows import COLUMNS
 from .select import candidates_of, select_answers
 from .solved import Draft, Solved, Summariser
 from .summarise import RESPONSE_TOKENS, LLMSummariser
