@@ -15,7 +15,7 @@ def test_a_fused_system_round_trips(writer, parts, tmp_path):  # noqa: F811
     pool.write_text(pool.read_text().replace("name: bee\n", "name: bee\n  api_key_env: A_KEY_OF_MINE\n"))
     code = f"from fusion_hf.fused import FusedSystem\nfused = FusedSystem.from_pretrained({str(folder)!r})\n"
     assert "/commit/" in writer.out(code + "print(fused.push_to_hub('user/fused', private=True))")
-    local = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {MARKER}
+    local = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != MARKER}
     held = set(hub_double.REPOS["models", "user/fused"]["files"])
     assert held - local == {".gitattributes"} and "README.md" in local and local <= held
 

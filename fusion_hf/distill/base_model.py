@@ -1,4 +1,4 @@
-"""The base model that an adapter was trained on: a Hub id, or a folder or file, named relative to the adapter."""
+"""The base model that an adapter was trained on: a Hub id, or a folder or file of this machine."""
 
 import json
 import os
@@ -8,6 +8,9 @@ from ..errors import UserError
 
 CONFIG = "adapter_config.json"
 FIELD = "base_model_name_or_path"
+REPORT = "train_report.json"
+RELATIVE = "base_relative"
+"""Key of the report: the base relative to the adapter, so that both can move together."""
 
 
 def read_base(adapter: str | Path) -> str:
@@ -17,30 +20,38 @@ def read_base(adapter: str | Path) -> str:
     """
     adapter = Path(adapter)
     name = json.loads((adapter / CONFIG).read_text(encoding="utf-8")).get(FIELD) or ""
-    local = not name or name.startswith((".", "/", "~")) or _trained_on_folder(adapter)
+    report = _report(adapter)
+    relative = report.get(RELATIVE)
+    local = not name or name.startswith((".", "/", "~")) or "model" in report.get("local", [])
     if not local and not Path(name).exists():
         return name
-    for place in (adapter / name, Path(name).expanduser()):  # the second for adapters of other tools
+    # Where it moved together with the adapter, where it was, and, for adapters of other tools, as it is written.
+    places = [adapter / relative] if isinstance(relative, str) and relative else []
+    for place in (*places, adapter / name, Path(name).expanduser()):
         if name and place.exists():
             return str(place.resolve())
     raise UserError(f"{adapter}: its base model {name!r} is a folder that is not there: name the base (base, --base)")
 
 
-def name_base(adapter: str | Path) -> None:
-    """Name a base that is a folder of this machine relative to the adapter."""
+def name_base(adapter: str | Path) -> str | None:
+    """Name a base that is a folder of this machine by its whole path; returns the path relative to the adapter.
+
+    The whole path is what peft and transformers read from wherever they are called; a relative one would be looked for
+    in the current folder, and on the Hub after that. None where the base is no folder.
+    """
     file = Path(adapter) / CONFIG
     if not file.is_file():
-        return
+        return None
     config = json.loads(file.read_text(encoding="utf-8"))
     name = config.get(FIELD)
-    if name and Path(name).exists():
-        config[FIELD] = Path(os.path.relpath(Path(name).resolve(), file.parent.resolve())).as_posix()
-        if not config[FIELD].startswith("."):
-            config[FIELD] = f"./{config[FIELD]}"
-        file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    if not name or not Path(name).exists():
+        return None
+    place = Path(name).resolve()
+    config[FIELD] = str(place)
+    file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    return Path(os.path.relpath(place, file.parent.resolve())).as_posix()
 
 
-def _trained_on_folder(adapter: Path) -> bool:
-    """Whether its report says that the base was a folder; from elsewhere a relative one looks like a Hub id."""
-    report = adapter / "train_report.json"
-    return report.is_file() and "model" in json.loads(report.read_text(encoding="utf-8")).get("local", [])
+def _report(adapter: Path) -> dict:
+    file = adapter / REPORT
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}

@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 
 from ..cards import PLACE, render_card
-from .base_model import name_base
+from .base_model import RELATIVE, REPORT, name_base
 
-REPORT = "train_report.json"
 RESULTS = "results.json"
 
 
@@ -75,8 +74,10 @@ def write_report(folder: str | Path, report: dict) -> None:
     (Path(folder) / "training_args.bin").unlink(missing_ok=True)
     (Path(folder) / RESULTS).unlink(missing_ok=True)
     # Said now: from another folder a relative path looks like an id of the Hub.
-    name_base(folder)
     report = {**report, "local": [key for key in ("model", "dataset") if _hub_id(report[key]) is None]}
+    relative = name_base(folder)
+    if relative is not None:
+        report[RELATIVE] = relative
     (Path(folder) / REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     write_adapter_card(folder)
 
