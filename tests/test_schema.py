@@ -30,7 +30,7 @@ def check(rows):
         ({"cost": -1.0}, r"row 3, column 'cost': expected a number of at least 0 or null"),
         ({"cost": float("inf")}, r"row 3, column 'cost'"),
         ({"input_tokens": -5}, r"row 3, column 'input_tokens'"),
-        ({"mode": "loud"}, r"row 3, column 'mode': expected one of direct, think, thought, found loud"),
+        ({"mode": "loud"}, r"row 3, column 'mode': expected one of direct, think, thought, fewshot, found loud"),
         ({"query": None}, r"row 3, column 'query': expected large_string, found null"),
         ({"ground_truth": "5"}, r"row 3, column 'ground_truth': expected list<.*>, found str '5'"),
     ],

@@ -375,7 +375,7 @@ def test_preference_pairs_are_the_best_against_the_worst_answer_to_one_prompt():
     by_judge = preference_dataset(rows_to_table(rows), Choice("judge"))[0]
     pairs = {(r["mode"], r["chosen_llm"], r["rejected_llm"]) for r in by_judge}
     assert pairs == {("think", "cheap", "dear")}  # nobody's right answer is judged above the others in direct mode
-    with pytest.raises(UserError, match="--format preference compares answers of LLMs"):
+    with pytest.raises(UserError, match="format: preference compares answers of LLMs"):
         preference_dataset(rows_to_table(rows), Choice("baseline"))
     with pytest.raises(UserError, match="no pair is left: read 1 prompts, dropped: 1 no_worse_answer"):
         preference_dataset(rows_to_table([row()]))
@@ -422,8 +422,9 @@ def test_the_command_excludes_other_splits_counts_tokens_and_writes_both_forms(t
     pairs = load_dataset(str(tmp_path / "dpo"), split="train", cache_dir=str(tmp_path / "cache"))
     assert len(pairs) == 8 and {"prompt", "chosen", "rejected"} <= set(pairs.column_names)
     assert main([*common, "--small", "--pool", str(tmp_path / "none.yaml")]) == 2
-    assert main([*common, "--weight", "gsm8k"]) == 2
-    assert "--weight: expected NAME=NUMBER such as gsm8k=2, found 'gsm8k'" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main([*common, "--weights", "gsm8k"])
+    assert "--weights: expected NAME=VALUE, found 'gsm8k'" in capsys.readouterr().err
 
 
 def test_a_student_learns_the_answer_not_the_reasoning():

@@ -81,7 +81,7 @@ def write_routerarena(system: System, splits: Splits, sources: Sequence[Source],
         score, cost = system.performance[i], system.cost[i]
         rows.append(
             {
-                "global index": sources[i],
+                "global index": names[i],
                 "prompt": splits.test.queries[i],
                 "prediction": picked[i],
                 "generated_result": _generated(answers.rows.get((query_id, picked[i]))),
