@@ -8,7 +8,12 @@ EXAMPLE = "fusion-hf sft-data bench --select perf --top-k 5 --out sft"
 
 def arguments(add) -> None:
     add("bench", help="FusionBench folder or Hub id, with responses")
-    add("--select", default="perf", choices=("perf", "judge", "hybrid", "baseline"), help="rule; baseline: reference answers")
+    add(
+        "--select",
+        default="perf",
+        choices=("perf", "judge", "hybrid", "baseline"),
+        help="rule; baseline: reference answers",
+    )
     add("--format", default="sft", choices=("sft", "preference"), help="preference: best against worst, for DPO")
     add("--top-k", type=int, default=5, help="answers of one query (default: %(default)s)")
     add("--hybrid-keep", type=int, help="answers that hybrid keeps of the top k (default: three fifths of them)")
