@@ -16,7 +16,7 @@ from fusion_hf.llms.backends._chat import plain_chat
 from fusion_hf.llms.pool import LLM
 from fusion_hf.messages import message_text
 from fusion_hf.routers.chats import as_texts
-from fusion_hf.thoughts.ask import Chat
+from fusion_hf.thoughts.ask import AskedChat
 from fusion_hf.thoughts.pipeline import _query_of, _whole, _with_query
 
 CALL = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 2}'}}
@@ -137,10 +137,10 @@ def test_a_fused_system_keeps_what_is_no_text_and_asks_behind_tools():
 
 
 def test_a_chat_to_a_summariser_has_a_key_whatever_its_form():
-    plain = Chat("t", "a", [user("hi")])
-    others = [Chat("t", "a", list(chat)) for chat, *_ in CHATS if isinstance(chat[0], dict)]
+    plain = AskedChat("t", "a", [user("hi")])
+    others = [AskedChat("t", "a", list(chat)) for chat, *_ in CHATS if isinstance(chat[0], dict)]
     assert len({chat.key for chat in (plain, *others)}) == len(others) + 1
-    assert plain.key == Chat("t", "b", [user("hi")]).key and others[0].request("m").query == "hi\n\n\n\n5"
+    assert plain.key == AskedChat("t", "b", [user("hi")]).key and others[0].request("m").query == "hi\n\n\n\n5"
 
 
 def test_backends_of_servers_send_a_chat_as_it_is():

@@ -14,8 +14,8 @@ from fusion_hf.errors import UserError
 from fusion_hf.llms.collect import Summary, collect, collect_async, collect_examples, collect_tasks
 from fusion_hf.llms.pool import LLM, Pool, load_pool, recost, save_pool
 from fusion_hf.llms.requests import make_requests, worst_case
+from fusion_hf.llms.reserved_spend import reserved_usd
 from fusion_hf.llms.runner import Limits, Runner
-from fusion_hf.llms.unrecorded_spend import held_usd
 from fusion_hf.logs.log import read_log
 from fusion_hf.logs.schema import rows_to_table, validate
 from fusion_hf.logs.shards import latest_rows, row_key
@@ -291,7 +291,7 @@ def test_answers_without_counts_and_tries_without_answers_count_as_dear(tmp_path
         for _ in range(2):  # the second run remembers what the first may have paid for nothing
             run(pool_at(server.url), 9, tmp_path / "b", max_usd=3.5 * most, retries=0, concurrency=1)
             assert len(server.seen) == 3
-        assert held_usd(tmp_path / "b") == pytest.approx(3 * most) and held_usd(tmp_path / "a") == 0
+        assert reserved_usd(tmp_path / "b") == pytest.approx(3 * most) and reserved_usd(tmp_path / "a") == 0
     with pytest.raises(UserError, match="give m0 the option max_tokens"):
         run(pool_at("http://x/v1", options={}), 1, tmp_path / "c", max_usd=1)
 

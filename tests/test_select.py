@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from conftest import make_rows
 
-from fusion_hf.distill import RULES, Choice, hold_out, preference_dataset, save, select_answers, sft_dataset
+from fusion_hf.distill import RULES, Choice, hold_out, preference_dataset, save, select_rows, sft_dataset
 from fusion_hf.distill.dataset import gold_answer
 from fusion_hf.errors import UserError
 from fusion_hf.hub import kind_of
@@ -25,7 +25,7 @@ def row(llm="ant", mode="direct", **values):
 
 def chosen(rows, select="perf", **options):
     """(llms of the chosen rows, best first; what was dropped), and the law of the counts."""
-    table, counts = select_answers(rows_to_table(rows), Choice(select=select, **options))
+    table, counts = select_rows(rows_to_table(rows), Choice(select=select, **options))
     assert counts["read"] == len(rows)
     assert counts["read"] == counts["kept"] + sum(counts["dropped"].values())
     assert counts["kept"] == table.num_rows
@@ -104,11 +104,11 @@ def test_threshold_is_inclusive_also_where_float32_cannot_hold_it():
 @pytest.mark.parametrize("rule", RULES)
 def test_the_order_of_rows_and_a_second_run_change_nothing(rule):
     rows = random_rows()
-    first, counts = select_answers(rows_to_table(rows), Choice(rule, top_k=3, min_agreement=2))
+    first, counts = select_rows(rows_to_table(rows), Choice(rule, top_k=3, min_agreement=2))
     assert first.num_rows > 0
     for seed in range(3):
         shuffled = random.Random(seed).sample(rows, len(rows))
-        again, same = select_answers(rows_to_table(shuffled), Choice(rule, top_k=3, min_agreement=2))
+        again, same = select_rows(rows_to_table(shuffled), Choice(rule, top_k=3, min_agreement=2))
         columns = ["query_id", "rank", "rule", "query"] + (["llm", "mode", "response"] if rule != "baseline" else [])
         assert again.select(columns).equals(first.select(columns))
         assert same == counts
@@ -116,7 +116,7 @@ def test_the_order_of_rows_and_a_second_run_change_nothing(rule):
 
 @pytest.mark.parametrize("rule", ["perf", "judge", "hybrid"])
 def test_every_chosen_answer_is_good_unique_and_in_order(rule):
-    table, counts = select_answers(rows_to_table(random_rows(1)), Choice(rule, top_k=4))
+    table, counts = select_rows(rows_to_table(random_rows(1)), Choice(rule, top_k=4))
     rows = table.to_pylist()
     assert counts["read"] == counts["kept"] + sum(counts["dropped"].values())
     texts = [(r["query_id"], r["mode"], r["response"].strip()) for r in rows]
@@ -151,14 +151,14 @@ def test_rules_that_need_a_judge_say_so():
     rows = [row("a", judge=None)]
     for rule in ("judge", "hybrid"):
         with pytest.raises(UserError, match="needs judge scores, the log has none: run fusion-hf judge"):
-            select_answers(rows_to_table(rows), Choice(rule))
+            select_rows(rows_to_table(rows), Choice(rule))
     assert chosen([row("a", judge=None), row("b")], "judge") == (["b"], {"not_judged": 1})
 
 
 def test_excluded_queries_go_by_id_and_by_text():
     rows = [row("a", query_id="1", query="one"), row("a", query_id="2", query="two"), row("a", query_id="3", query="x")]
     test = rows_to_table([row("b", query_id="1", query="uno"), row("b", query_id="9", query="two")])
-    table, counts = select_answers(rows_to_table(rows), exclude=test)
+    table, counts = select_rows(rows_to_table(rows), exclude=test)
     assert table["query_id"].to_pylist() == ["3"]
     assert counts["dropped"] == {"in_excluded_split": 2}
 
@@ -234,7 +234,7 @@ def test_baseline_is_the_gold_label_once_a_query_and_never_code():
 )
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(UserError, match=message):
-        select_answers(rows_to_table([row()]), Choice(**options))
+        select_rows(rows_to_table([row()]), Choice(**options))
 
 
 def test_nothing_left_and_missing_columns_are_one_clear_line():
@@ -296,7 +296,7 @@ def test_code_is_learned_only_if_it_passed_every_test():
         row("a", performance=0.9, response="def f(x): return 1", **code),
         row("b", response="def f(x): return x", **code),
     ]
-    table, counts = select_answers(rows_to_table(rows))
+    table, counts = select_rows(rows_to_table(rows))
     assert table["llm"].to_pylist() == ["b"] and counts["dropped"] == {"wrong": 1}
     assert "assert" not in table["response"][0].as_py()
 
@@ -305,10 +305,10 @@ def test_queries_nearly_in_the_test_split_are_out_and_counted():
     asked = "Ana has 12 apples and buys 30 more at the market. How many apples does Ana have now in her big basket?"
     rows = [row("a", query_id="1", query=asked), row("a", query_id="2", query="What is the capital of the moon?")]
     test = rows_to_table([row("b", query_id="9", query=f"{asked.upper()} Please.")])
-    table, counts = select_answers(rows_to_table(rows), exclude=test)
+    table, counts = select_rows(rows_to_table(rows), exclude=test)
     assert table["query_id"].to_pylist() == ["2"]
     assert counts["dropped"] == {"nearly_in_excluded_split": 1}
-    assert select_answers(rows_to_table(rows), Choice(near=1.0), test)[1]["kept"] == 2
+    assert select_rows(rows_to_table(rows), Choice(near=1.0), test)[1]["kept"] == 2
 
 
 def many(tasks):
@@ -321,7 +321,7 @@ def many(tasks):
 
 
 def by_task(rows, **options):
-    table, counts = select_answers(rows_to_table(rows), Choice(**options))
+    table, counts = select_rows(rows_to_table(rows), Choice(**options))
     assert counts["read"] == counts["kept"] + sum(counts["dropped"].values())
     tasks = table["task"].to_pylist()
     return {task: tasks.count(task) for task in sorted(set(tasks))}, table

@@ -6,8 +6,8 @@ asks what was trained the queries of the log and adds it there.
 """
 
 from .dataset import hold_out, preference_dataset, save, sft_dataset
-from .select import RULES, Choice, select_answers
+from .select import RULES, Choice, select_rows
 
 __all__ = [
-    "RULES", "Choice", "hold_out", "preference_dataset", "save", "select_answers", "sft_dataset",
+    "RULES", "Choice", "hold_out", "preference_dataset", "save", "select_rows", "sft_dataset",
 ]  # fmt: skip

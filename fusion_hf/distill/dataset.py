@@ -22,7 +22,7 @@ from .select import (
     drop_wrong,
     query_and_mode,
     read_columns,
-    select_answers,
+    select_rows,
 )
 
 FORMATS = ("sft", "preference")
@@ -50,16 +50,16 @@ def sft_dataset(
     rule, rank.
 
     Args:
-        table, choice, exclude: See `select_answers`.
+        table, choice, exclude: See `select_rows`.
         count_tokens: Texts -> their numbers of tokens; None takes what the log says (null where it says nothing).
 
     Returns:
         (dataset, counts); counts hold ``read``, ``kept``, ``dropped``, ``by_task`` and ``by_teacher`` (rows).
 
     Raises:
-        UserError: As `select_answers`, and when no answer is left.
+        UserError: As `select_rows`, and when no answer is left.
     """
-    chosen, counts = select_answers(table, choice, exclude)
+    chosen, counts = select_rows(table, choice, exclude)
     if not counts["kept"]:
         raise UserError(f"no answer is left to learn from: read {counts['read']} rows, dropped: {_reasons(counts)}")
     columns = {name: chosen[name].to_pylist() for name in chosen.column_names}
@@ -90,7 +90,7 @@ def preference_dataset(table: pa.Table, choice: Choice | None = None, exclude: p
         (dataset, counts); here ``read``, ``kept`` and ``dropped`` count prompts (a query in a mode).
 
     Raises:
-        UserError: As `select_answers`, when the rule is ``baseline``, and when no pair is left.
+        UserError: As `select_rows`, when the rule is ``baseline``, and when no pair is left.
     """
     choice = choice or Choice()
     if choice.select == "baseline":

@@ -102,7 +102,7 @@ class Drops:
         self(reason, mask)
 
 
-def select_answers(table: pa.Table, choice: Choice | None = None, exclude: pa.Table | None = None):
+def select_rows(table: pa.Table, choice: Choice | None = None, exclude: pa.Table | None = None):
     """Pick the answers of a log that a student should learn from. The order of the log's rows never matters.
 
     Args:

@@ -21,7 +21,7 @@ from ..outputs import atomic_folder
 from ..pushable import Pushable
 from ..routers import Router, load_router
 from ..routers.chats import Chat, as_texts
-from ..thoughts.ask import Chat as Sent
+from ..thoughts.ask import AskedChat
 from .answer import FusedAnswer, answer_of
 from .asking import Thoughts, chats, in_mode
 from .choice import FusedDecision, decision, from_log
@@ -306,15 +306,15 @@ class FusedSystem(Pushable):
         if opened is not None:
             opened.close()
 
-    def _asked(self, queries: Sequence[str | Chat], decisions: list[FusedDecision]) -> list[tuple[Sent, str]]:
+    def _asked(self, queries: Sequence[str | Chat], decisions: list[FusedDecision]) -> list[tuple[AskedChat, str]]:
         """(chat, LLM) of every query."""
-        result: dict[int, tuple[Sent, str]] = {}
+        result: dict[int, tuple[AskedChat, str]] = {}
         for candidate in dict.fromkeys(d.candidate for d in decisions):
             llm, mode = split_candidate(candidate)
             rows = [i for i, d in enumerate(decisions) if d.candidate == candidate]
             sent = chats([queries[i] for i in rows], mode, self._thoughts.get(llm))
             for row, messages in zip(rows, sent, strict=True):
-                result[row] = (Sent(decisions[row].task, "", messages), llm)
+                result[row] = (AskedChat(decisions[row].task, "", messages), llm)
         return [result[i] for i in range(len(decisions))]
 
     def _needed(self, llms: set[str]) -> Pool:

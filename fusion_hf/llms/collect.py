@@ -21,8 +21,8 @@ from .prepare import already, check_limits, prepare
 from .ray_engine import collect_ray
 from .record import Progress, Recorder, Summary
 from .requests import Plan, Prompts, Request, make_plan, make_requests
+from .reserved_spend import ReservedSpend
 from .runner import Budget, Limits, Runner, stop_on_signal
-from .unrecorded_spend import Held
 
 logger = logging.getLogger(__name__)
 ENGINES = ("asyncio", "ray")
@@ -74,7 +74,7 @@ async def collect_async(
     check_limits(limits, pool)
     with locked(out), Progress(requests, total, progress) as bar:
         summary, new, limits, spent = prepare(pool, requests, out, limits, bar.update)
-        writer, held = ShardWriter(out), None if max_usd is None else Held(out)
+        writer, held = ShardWriter(out), None if max_usd is None else ReservedSpend(out)
         recorder = Recorder(writer, summary, bar.update)
         budget = Budget(max_usd, spent, held.write) if held else None
         runner = Runner(pool, limits, recorder.answer, recorder.error, recorder.drop, budget, backends)

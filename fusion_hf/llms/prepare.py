@@ -15,9 +15,9 @@ from .options import check_capped
 from .pool import LLM, Pool, load_pool, save_pool
 from .record import Summary
 from .requests import Request, messages_of, worst_case
+from .reserved_spend import reserved_usd
 from .runner import TOLERATED, Limits, charged
 from .token_limits import answer_limit
-from .unrecorded_spend import held_usd
 
 # Options that do not change an answer.
 RUNNING = ("concurrency", "timeout", "batch_size", "token_budget", "device", *ENGINE_OPTIONS)
@@ -34,12 +34,12 @@ def prepare(
     """
     repair(out)
     _remember_pool(pool, Path(out))
-    known, spent, feared, dearer = already(out, pool, limits.max_usd)
+    known, spent, reserved, dearer = already(out, pool, limits.max_usd)
     if limits.max_usd is not None:
-        feared += held_usd(out)
+        reserved += reserved_usd(out)
     summary = Summary(usd_total=spent)
     new = _new_requests(requests, pool, known, summary, done)
-    return summary, new, replace(limits, dearer=dearer), spent + feared
+    return summary, new, replace(limits, dearer=dearer), spent + reserved
 
 
 def check_limits(limits: Limits, pool: Pool) -> None:
@@ -80,7 +80,7 @@ def already(
     The last two are only told under a cap. What answers may have cost beyond their cost is the worst case of those
     without the server's count, and what a server itself says that it charged.
     """
-    done, spent, feared = KeySet(), 0.0, 0.0
+    done, spent, reserved = KeySet(), 0.0, 0.0
     dearer: dict[str, float] = {}
     for row in read_rows(out):
         if row.get("error") is None:
@@ -94,10 +94,10 @@ def already(
                 llm, chat = pool[row["llm"]], messages_of(row["query"], row["mode"])
                 most = worst_case(llm, chat, row.get("input_tokens"), answer_limit(llm, row["task"], row["mode"]))
             real = charged(cost, row.get("usage_source"), reported, most)
-            feared += max(0.0, real - (cost or 0.0))
+            reserved += max(0.0, real - (cost or 0.0))
             if most and real > TOLERATED * most:
                 dearer[row["llm"]] = max(dearer.get(row["llm"], 1.0), real / most)
-    return done, spent, feared, dearer
+    return done, spent, reserved, dearer
 
 
 def _usd(row: dict[str, Any], name: str, where: str | PathLike[str]) -> float | None:

@@ -3,15 +3,15 @@
 from collections import Counter
 from typing import Any
 
+from .reserved_spend import ReservedSpend
 from .runner import Budget
-from .unrecorded_spend import Held
 
 
 class ClusterBudget:
     """`Budget` in an actor. It knows which block of requests holds what, because an actor that asks may die."""
 
     def __init__(self, cap: float, spent: float, out: str):
-        self._file = Held(out)
+        self._file = ReservedSpend(out)
         self._budget = Budget(cap, spent, self._file.write)
         self._held: dict[str, Counter[float]] = {}
 

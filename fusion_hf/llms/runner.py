@@ -23,7 +23,7 @@ from .token_limits import limit_option
 logger = logging.getLogger(__name__)
 DEFAULT_CONCURRENCY = 32
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 300.0
-TOLERATED = 1.1  # times its worst case that an answer may cost before the next ones are feared to cost that much too
+TOLERATED = 1.1  # times its worst case that an answer may cost before the next ones are reserved that much too
 ENDPOINT_KINDS = ("connection", "auth", "server")  # failures that are the endpoint's rather than the request's
 
 
@@ -74,7 +74,7 @@ class Budget:
         self._changed = asyncio.Condition()
 
     async def reserve(self, usd: float) -> bool:
-        """Set `usd` aside; False if the cap forbids it. Waits for requests in flight: most cost less than feared."""
+        """Set `usd` aside; False if the cap forbids it. Waits for requests in flight: most cost less than that."""
         async with self._changed:
             # Written so that a sum that is no number is no leave to spend.
             while self.cap is not None and not self.spent + self.reserved + usd <= self.cap:

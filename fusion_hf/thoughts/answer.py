@@ -10,7 +10,7 @@ from ..errors import UserError
 from ..llms.gguf import load_causal_lm, load_tokenizer, split_gguf
 from ..llms.pool import LLM, Pool, load_pool
 from ..llms.prepare import check_paid
-from .ask import Chat, ask
+from .ask import AskedChat, ask
 from .index import Hit, TemplateIndex
 from .prompt import Prompts, check_style, fit_prompt, load_prompts
 
@@ -111,7 +111,7 @@ def think(
     todo = thoughts
     with tempfile.TemporaryDirectory() as temporary:
         while todo:
-            chats = [Chat("", t.query, [{"role": "user", "content": t.prompt}]) for t in todo]
+            chats = [AskedChat("", t.query, [{"role": "user", "content": t.prompt}]) for t in todo]
             rows, _ = ask(llm, chats, folder or temporary, **running)
             for thought, chat in zip(todo, chats, strict=True):
                 _fill(thought, rows.get(chat.key))

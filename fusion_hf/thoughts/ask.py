@@ -17,7 +17,7 @@ from ..messages import message_text
 
 
 @dataclass(frozen=True)
-class Chat:
+class AskedChat:
     """A chat, and the query that it is about."""
 
     task: str
@@ -43,7 +43,7 @@ def _written(message: dict) -> str:
     return json.dumps(message, sort_keys=True, default=str)
 
 
-def ask(llm: LLM, chats: Iterable[Chat], folder: str | Path, **running: Any) -> tuple[dict[str, dict], Summary]:
+def ask(llm: LLM, chats: Iterable[AskedChat], folder: str | Path, **running: Any) -> tuple[dict[str, dict], Summary]:
     """Ask what `folder` does not answer yet.
 
     Args:
@@ -53,7 +53,7 @@ def ask(llm: LLM, chats: Iterable[Chat], folder: str | Path, **running: Any) -> 
         **running: Options of `fusion_hf.llms.collect.collect_async`.
 
     Returns:
-        (row of the collector by `Chat.key`: an answer, or an ``error``; chats that were not asked have none;
+        (row of the collector by `AskedChat.key`: an answer, or an ``error``; chats that were not asked have none;
         what the run did).
 
     Raises:
@@ -68,12 +68,12 @@ def ask(llm: LLM, chats: Iterable[Chat], folder: str | Path, **running: Any) -> 
     return rows, summary
 
 
-def price(llm: LLM, chats: Iterable[Chat], folder: str | Path) -> Plan:
+def price(llm: LLM, chats: Iterable[AskedChat], folder: str | Path) -> Plan:
     """What `ask` would cost; asks nothing."""
     return plan(Pool([llm]), _requests(llm, chats), folder)
 
 
-def _requests(llm: LLM, chats: Iterable[Chat]) -> list[Request]:
+def _requests(llm: LLM, chats: Iterable[AskedChat]) -> list[Request]:
     return [chat.request(llm.name) for chat in {chat.key: chat for chat in chats}.values()]
 
 

@@ -10,7 +10,7 @@ from ..llms.backends._usage import own_tokenizer
 from ..llms.pool import LLM
 from ..llms.requests import with_defaults
 from ..reasoning import split_reasoning
-from .ask import Chat, ask, price
+from .ask import AskedChat, ask, price
 from .check import check
 from .cut import cut_middle, spans_of
 from .solved import Draft, Drafts, Solved
@@ -83,14 +83,14 @@ class LLMSummariser:
         with tempfile.TemporaryDirectory() as temporary:
             return price(self.llm, [self.chat(item) for item in solved], self.folder or temporary).to_dict()
 
-    def chat(self, solved: Solved) -> Chat:
+    def chat(self, solved: Solved) -> AskedChat:
         """What is asked about one solved query."""
         answers = [cut_middle(_worked(a), self.response_tokens, self._spans) for a in solved.answers]
         shown = "\n\n".join(f"Answer {i}:\n{a}" for i, a in enumerate(answers, 1))
         count = "an answer" if len(answers) == 1 else f"{len(answers)} answers"
         question = cut_middle(solved.query.strip(), QUESTION_TOKENS, self._spans)
         prompt = _PROMPT.format(count=count, question=question, answers=shown)
-        return Chat(solved.task, solved.key, [{"role": "user", "content": prompt}])
+        return AskedChat(solved.task, solved.key, [{"role": "user", "content": prompt}])
 
     def _usage(self, rows, first, second) -> dict[str, Any]:
         runs = [run for run in (first, second) if run is not None]
@@ -123,13 +123,13 @@ def _draft(row: dict | None, solved: Solved) -> Draft:
     return Draft(text, reason)
 
 
-def _retry(chat: Chat, reply: str, reason: str) -> Chat:
+def _retry(chat: AskedChat, reply: str, reason: str) -> AskedChat:
     said = _SAID.get(reason, f"it is {reason}")
     more = [
         {"role": "assistant", "content": reply or "(nothing)"},
         {"role": "user", "content": _AGAIN.format(reason=said)},
     ]
-    return Chat(chat.task, chat.about, [*chat.messages, *more])
+    return AskedChat(chat.task, chat.about, [*chat.messages, *more])
 
 
 def _sum(values: list) -> float | int | None:

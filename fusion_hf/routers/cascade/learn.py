@@ -39,7 +39,7 @@ def learn_plans(x: np.ndarray, targets: Targets, share: np.ndarray, seed: int = 
         share: How much each query belongs to each group, float64 [n, G].
         seed: Of the folds.
     """
-    log = Log(x, targets, share, seed)
+    log = AnswerArrays(x, targets, share, seed)
     groups = [Group(log, g) for g in range(share.shape[1])]
     plans = [plan for group in groups for plan in _plans_of(group)]
     belief, gain = _belief(groups, plans)
@@ -73,7 +73,7 @@ def learn_plans(x: np.ndarray, targets: Targets, share: np.ndarray, seed: int = 
     return options, {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in buffers.items()}
 
 
-class Log:
+class AnswerArrays:
     """The arrays of the log, and what the query alone says about being right, on held-out folds (``query``, [n, m])."""
 
     def __init__(self, x: np.ndarray, targets: Targets, share: np.ndarray, seed: int):
@@ -99,7 +99,7 @@ class Log:
 class Group:
     """The queries of a log that belong to one group (or, with `every`, all of them), with their ``weight`` in it."""
 
-    def __init__(self, log: Log, number: int, every: bool = False):
+    def __init__(self, log: AnswerArrays, number: int, every: bool = False):
         self.number = number
         self.rows = np.arange(len(log.share)) if every else np.flatnonzero(log.share[:, number] > LEAST)
         self.weight, self.spread = log.share[self.rows, number], log.spread[number]

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...errors import UserError
 from ...logs.arrays import RoutingData
-from ..kinds.cascade import CascadeRouter, Choice, Outlook
+from ..kinds.cascade import CascadeRouter, Outlook, PlanChoice
 from .chains import answer_codes, walk
 from .replies import apply_replies, reply_features
 
@@ -48,7 +48,7 @@ class AnsweredLog:
         return len(self.data)
 
 
-def replay(router: CascadeRouter, outlook: Outlook, choice: Choice, log: AnsweredLog) -> Replay:
+def replay(router: CascadeRouter, outlook: Outlook, choice: PlanChoice, log: AnsweredLog) -> Replay:
     """Follow what was chosen for every query, one call after the other, seeing only the answers that were paid for.
 
     It comes to the same as `CascadePlan.next` step by step.

@@ -48,7 +48,7 @@ class Outlook:
 
 
 @dataclass
-class Choice:
+class PlanChoice:
     """What n queries get.
 
     Attributes:
@@ -146,7 +146,7 @@ class CascadeRouter(FusionRouter):
         cost_weight: float | None = None,
         max_cost: float | None = None,
         candidates: Sequence[str] | None = None,
-    ) -> Choice:
+    ) -> PlanChoice:
         """The best plan, or single candidate, for every query.
 
         Args:
@@ -184,10 +184,10 @@ class CascadeRouter(FusionRouter):
         best = rank(reward, cost, names)[:, 0]
         single = reward[line, best]
         if not plans.shape[1]:
-            return Choice(np.full(len(line), -1), np.array(columns)[best], single)
+            return PlanChoice(np.full(len(line), -1), np.array(columns)[best], single)
         chain = plans.argmax(1)
         better = plans[line, chain] > single + TIE
-        return Choice(
+        return PlanChoice(
             np.where(better, chain, -1), np.array(columns)[best], np.where(better, plans[line, chain], single)
         )
 
@@ -213,7 +213,7 @@ class CascadeRouter(FusionRouter):
             tables[:, 2] *= believed[1] * spread[chain, None]
         return believed[0] * spread[chain] * outlook.query_shift[:, chain], tables
 
-    def plans(self, outlook: Outlook, choice: Choice) -> list[CascadePlan]:
+    def plans(self, outlook: Outlook, choice: PlanChoice) -> list[CascadePlan]:
         """The chosen plans, ready to be followed."""
         known = {int(p): (*self.rules(p), *self.shifts(p, outlook)) for p in np.unique(choice.plan) if p >= 0}
         predictions, result = outlook.predictions, []

@@ -17,7 +17,7 @@ from ...errors import UserError, require
 from .gradient import Parameters, Whitened
 
 Loss = Callable[[Parameters, torch.Tensor, torch.Tensor, torch.Generator | None], torch.Tensor]
-"""(parameters, whitened features [b, d], places of their rows [b], generator) -> scalar."""
+"""(parameters, standardised features [b, d], places of their rows [b], generator) -> scalar."""
 
 
 def tune(
@@ -50,7 +50,7 @@ def tune(
         seed: Of dropout and the order of the texts.
 
     Returns:
-        The trained encoder, its vectors of the texts (float32 [n, size]), and the parameters for whitened features.
+        The trained encoder, its vectors of the texts (float32 [n, size]), and the parameters for standardised features.
     """
     require("accelerate", "train")
     model = copy.deepcopy(encoder.model)

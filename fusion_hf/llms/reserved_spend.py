@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import UserError
 
 
-class Held:
+class ReservedSpend:
     """A file in `folder` with the USD that no row accounts for just now. It goes at the end if there are none."""
 
     def __init__(self, folder: str | Path):
@@ -31,7 +31,7 @@ class Held:
             self._path.unlink()
 
 
-def held_usd(folder: str | Path) -> float:
+def reserved_usd(folder: str | Path) -> float:
     """USD that earlier runs may have spent beyond their rows, and that others at work have set aside."""
     total = 0.0
     for path in Path(folder).glob("held-*.usd"):
