@@ -41,7 +41,10 @@ def scores(log: Path) -> pa.Table:
         kind = where[0] if where[0] not in ("thoughts", "students") else "/".join(where[:2])
         shown = [EXAMPLE.get(task) for task in table["task"].to_pylist()]
         read, gold = table["extracted"].to_pylist(), table["ground_truth"].to_pylist()
-        copied = [s is not None and r == s and s not in g for s, r, g in zip(shown, read, gold, strict=True)]
+        copied = [
+            s is not None and r is not None and r.strip("()") == s.strip("()") and s not in g
+            for s, r, g in zip(shown, read, gold, strict=True)
+        ]
         part = table.select(list(KEPT)).append_column("copied", pa.array(copied, pa.bool_()))
         parts.append(part.add_column(0, "of", pa.array([kind] * len(part))))
     if not parts:
