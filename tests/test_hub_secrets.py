@@ -51,7 +51,7 @@ LOOK = {
 HARMLESS = (
     "the value of hf_hub_download and hf_transfer, hf_", "sk-learn-is-a-library-with-many-words",
     "risk-averse-a1b2c3d4e5f6g7h8i9",
-    "task-a1B2a1B2a1B2a1B2a1B2a1B2", "AIza", "ghp_short", "AKIA in words", "npm_config_cache", "xoxb-",
+    "task-" + "a1B2" * 6, "AIza", "ghp_short", "AKIA in words", "npm_config_cache", "xoxb-",
     "-----BEGIN PUBLIC KEY-----", "-----BEGIN CERTIFICATE-----", "https://host:8080/x@y", "http://user@host/",
     "postgres://user:password@db.host.org/x", "mysql://root:hunter22@localhost/x", "redis://a:b@127.0.0.1",
     "https://u:p@h",
