@@ -12,16 +12,16 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 from fusion_hf.llms.collect import collect_examples
 from fusion_hf.llms.pool import LLM, Pool, save_pool
 from fusion_hf.logs.log import Log, write_bench
-from fusion_hf.tasks import TASKS, Example, get_task
+from fusion_hf.tasks import Example, get_task
 
-from .generators import Item, make
+from .generators import MAKERS, Item, make
 from .mixtures import FLEET
 from .world import World
 
 SEED = 11
 QUERIES = {"train": 100, "partial_test": 50, "test": 150}
 MAX_TOKENS = 64
-SOURCES = dict.fromkeys(TASKS, ("examples/tiny_fleet", "apache-2.0"))
+SOURCES = dict.fromkeys(MAKERS, ("examples/tiny_fleet", "apache-2.0"))
 """Where the queries come from: not from the sources that the tasks name."""
 SHIPPED = "small"
 """The member whose weights are part of the sample (the others can be trained again)."""
@@ -42,7 +42,7 @@ def log_items(task: str, split: str, count: int | None = None) -> list[Item]:
 def log_examples(split: str, count: int | None = None) -> dict[str, list[Example]]:
     """The queries of every task, as the real task files write them."""
     result = {}
-    for task in TASKS:
+    for task in MAKERS:
         items = log_items(task, split, count)
         result[task] = [get_task(task).example(item.row, index) for index, item in enumerate(items)]
     return result
