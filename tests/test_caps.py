@@ -191,6 +191,24 @@ def test_a_server_that_charges_for_more_than_it_was_asked_for_is_found_out_by_it
         assert len(server.seen) == 2 and summary.usd <= 0.002 and summary.dropped["budget"] == 198
 
 
+def test_servers_that_charge_too_much_pass_the_cap_by_one_answer_at_most_however_many_they_are(tmp_path):
+    usage = {"prompt_tokens": 10, "completion_tokens": 4000}  # asked for 20
+    bill = (10 * 1.0 + 4000 * 2.0) / 1e6
+    with LoopbackLLM(lambda *_: Act(usage=usage, delay=0.02)) as server:
+        pool = Pool(LLM(f"m{i}", "small", 1.0, 2.0, base_url=server.url, options={"max_tokens": 20}) for i in range(8))
+        cap = 0.5 * bill
+        summary = run(pool, 20, tmp_path, max_usd=cap, concurrency=32)
+        assert len(server.seen) == 1 and summary.usd == pytest.approx(bill) and summary.dropped["budget"] == 159
+
+
+def test_servers_that_keep_to_their_limits_are_asked_at_the_same_time_at_once(tmp_path):
+    with LoopbackLLM(lambda *_: Act(delay=0.2)) as server:
+        pool = Pool(LLM(f"m{i}", "small", 1.0, 2.0, base_url=server.url, options={"max_tokens": 20}) for i in range(8))
+        began = time.monotonic()
+        assert run(pool, 1, tmp_path, max_usd=1.0).kept == 8
+        assert time.monotonic() - began < 1.2, "one after the other takes 1.6 s"
+
+
 def test_what_a_server_says_that_it_charged_counts_where_it_is_more(tmp_path):
     usage = {"prompt_tokens": 10, "completion_tokens": 5, "cost": 0.3}
     with LoopbackLLM(lambda *_: Act(usage=usage)) as server:

@@ -15,12 +15,14 @@ from toy_fused import toy_bench, toy_pool, toy_splits
 from toy_log import FORMS
 
 from fusion_hf.cards import check_metadata
+from fusion_hf.cli import main
 from fusion_hf.errors import UserError
 from fusion_hf.fused import FusedSystem, Thoughts, collect_candidate, write_fused
 from fusion_hf.fused.asking import recall
 from fusion_hf.fused.card import write_fused_card
+from fusion_hf.fused.keys import key_and_host
 from fusion_hf.fused.ranking import Asked
-from fusion_hf.llms.pool import save_pool
+from fusion_hf.llms.pool import LLM, save_pool
 from fusion_hf.logs.log import Log
 from fusion_hf.routers import fit_router
 from fusion_hf.thoughts import TemplateIndex
@@ -243,11 +245,38 @@ def test_keys_go_nowhere_unless_the_user_says_so(folder, tmp_path, monkeypatch):
     with LoopbackLLM() as server:
         text = text.replace("base_url: http://127.0.0.1:9/v1", f"base_url: {server.url}\n  api_key_env: A_KEY_OF_MINE")
         (copy / "pool.yaml").write_text(text)
-        with pytest.raises(UserError, match=r"bee: the pool .* sent: the key in A_KEY_OF_MINE to http://127.*--keys"):
+        host = server.url.removesuffix("/v1")
+        with pytest.raises(UserError, match=rf"bee: this system's own pool .*--keys A_KEY_OF_MINE={host} "):
             FusedSystem.from_pretrained(copy)(QUERIES[:1], candidates=["bee"])
-        assert not server.seen
-        assert FusedSystem.from_pretrained(copy, keys=True)(QUERIES[:1], candidates=["bee"])[0].text == "It is 42."
+        for wrong in ("A_KEY_OF_MINE", "A_KEY_OF_MINE=api.openai.com", "OTHER_KEY=" + host):
+            with pytest.raises(UserError, match=rf"expected one of A_KEY_OF_MINE={host}, .* found '{wrong}'"):
+                FusedSystem.from_pretrained(copy, keys=[wrong])
+        for wrong in (True, f"A_KEY_OF_MINE={host}", [1]):
+            with pytest.raises(UserError, match="keys: expected a list of VARIABLE=HOST, found"):
+                FusedSystem.from_pretrained(copy, keys=wrong)
+        mine = save_pool(toy_pool(server.url), tmp_path / "mine.yaml")
+        with pytest.raises(UserError, match="keys: expected none where a pool is given"):
+            FusedSystem.from_pretrained(copy, mine, keys=[f"A_KEY_OF_MINE={host}"])
+        assert main(["ask", str(copy), QUERIES[0], "--candidates", "bee"]) == 2 and not server.seen
+        fused = FusedSystem.from_pretrained(copy, keys=[f"A_KEY_OF_MINE={host}"])
+        assert fused(QUERIES[:1], candidates=["bee"])[0].text == "It is 42."
         assert server.seen[0].headers["Authorization"] == "Bearer abc123"
+        typed = ["ask", str(copy), QUERIES[0], "--candidates", "bee", "--keys", f"A_KEY_OF_MINE={host}"]
+        assert main(typed) == 0 and len(server.seen) == 2
+
+
+def test_a_yes_names_the_variable_and_the_host():
+    def llm(backend="openai", **more):
+        return LLM("m", "small", 0, 0, backend=backend, **more)
+
+    assert key_and_host(llm(base_url="https://api.example.com/v1", api_key_env="K")) == "K=api.example.com"
+    assert key_and_host(llm(base_url="https://a.example:8443/v1", api_key_env="K")) == "K=a.example:8443"
+    assert key_and_host(llm(base_url="http://api.example.com/v1", api_key_env="K")) == "K=http://api.example.com"
+    assert key_and_host(llm(base_url="https://api.example.com/v1")) is None
+    assert key_and_host(llm("inference_client", model="a/b")) == "HF_TOKEN=provider:auto"
+    assert key_and_host(llm("inference_client", model="a/b", api_key_env="K", options={"provider": "x"})) == (
+        "K=provider:x"
+    )
 
 
 def test_weights_that_are_code_are_left_out(parts, tmp_path):

@@ -17,7 +17,8 @@ def arguments(add) -> None:
     add("--max-cost", type=float, help="USD that one answer may be expected to cost")
     add("--candidates", type=names, metavar="NAME,…", help="candidates to choose from")
     add("--pool", help="pool file of your own, in place of the system's")
-    add("--keys", action="store_true", help="let the system's own pool have your API keys sent as it says")
+    add("--keys", action="append", metavar="VARIABLE=HOST",
+        help="a key that the system's own pool may have sent, and where to; repeat for more")  # fmt: skip
     add("--max-usd", type=float, help="stop before this much is spent")
 
 

@@ -16,7 +16,8 @@ def arguments(add) -> None:
     add("--out", default="served", help="folder of the log (default: %(default)s)")
     add("--clients", help="YAML file of clients with their keys and USD a day; else FUSION_HF_SERVE_KEYS is read")
     add("--explore", type=float, default=0.0, help="share of requests that a random affordable candidate answers")
-    add("--keys", action="store_true", default=None, help="let the system's own pool file have your API keys sent")
+    add("--keys", action="append", metavar="VARIABLE=HOST",
+        help="a key that the system's own pool may have sent, and where to; repeat for more")  # fmt: skip
     add("--timeout", type=float, help="seconds for an answer that is not streamed (default: the LLM's own)")
     add("--first-token-timeout", type=float, default=60.0, help="seconds to a stream's first token (default: 60)")
     add("--stall-timeout", type=float, default=60.0, help="seconds between two chunks of a stream (default: 60)")

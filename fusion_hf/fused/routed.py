@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import UserError
-from ..llms.pool import Pool
+from ..llms.pool import LLM, Pool
 from ..logs.schema import split_candidate
 from ..routers import Router
 from ..tasks.modes import RETRIEVED_MODES
@@ -22,8 +22,6 @@ class RoutedSystem:
         pool: How its LLMs are reached; candidates whose LLM it lacks are never chosen.
         scenario: The trade-off of queries that name none.
     """
-
-    keys = True
 
     def __init__(self, router: Router, pool: Pool, scenario: str = "performance"):
         router.trade_off(scenario)
@@ -54,6 +52,10 @@ class RoutedSystem:
             for name, trade in (config.scenarios or {}).items()
             if (config.has_cost or not trade["beta"]) and (config.has_judge or trade["score"] != "judge")
         ]
+
+    def may_send_key(self, llm: LLM) -> bool:
+        """The pool is the user's own: always."""
+        return True
 
     def rank(self, asked: Sequence[Asked], explain: bool = False) -> list[Ranking | UserError]:
         """See `FusedSystem.rank`."""

@@ -26,6 +26,7 @@ from .answer import FusedAnswer, answer_of
 from .asking import Thoughts, chats, in_mode
 from .choice import FusedDecision, decision, from_log
 from .config import POOL_FILE, inside, read_config, snapshot
+from .keys import allowed_keys, key_and_host, refusal
 from .loop import OpenPool
 from .ranking import Asked, Ranking, may_pass_on, rank_by_router
 
@@ -38,15 +39,18 @@ class FusedSystem(Pushable):
     Args:
         folder: What `fusion_hf.fused.write_fused` wrote.
         pool: How its LLMs are reached; None takes the folder's own ``pool.yaml``.
-        keys: Whether the folder's own pool may have API keys of the environment sent to its addresses; a `pool` that
-            is given needs no such yes.
+        keys: API keys of the environment that the folder's own pool may have sent, each as ``VARIABLE=HOST``; a `pool`
+            that is given may have all sent.
     """
 
-    def __init__(self, folder: str | PathLike[str], pool: Pool | None = None, keys: bool = False):
+    def __init__(self, folder: str | PathLike[str], pool: Pool | None = None, keys: Collection[str] | None = None):
         self.folder = Path(folder)
         self.config = read_config(self.folder)
         self.pool = load_pool(self.folder / POOL_FILE) if pool is None else pool
-        self.keys = keys or pool is not None
+        self._own_pool = pool is None
+        if keys and not self._own_pool:
+            raise UserError("keys: expected none where a pool is given, which may have all of its keys sent")
+        self.keys = allowed_keys(self.pool, keys or ())
         self._routers: dict[str, Router] = {}
 
     @classmethod
@@ -55,7 +59,7 @@ class FusedSystem(Pushable):
         path: str | PathLike[str],
         pool: Pool | str | PathLike[str] | None = None,
         *,
-        keys: bool | None = False,
+        keys: Collection[str] | None = None,
         revision: str | None = None,
         token: str | bool | None = None,
     ) -> "FusedSystem":
@@ -64,16 +68,16 @@ class FusedSystem(Pushable):
         Args:
             path: Folder or Hub id.
             pool: Your own pool, or its file: another way to reach the LLMs that the system names.
-            keys: Whether the system's own pool file may have API keys of your environment sent to the addresses in it.
+            keys: API keys of your environment that the system's own pool file may have sent, each as ``VARIABLE=HOST``.
                 Somebody else may have written those, also in a folder: it may come from a download.
             revision, token: As in ``huggingface_hub.snapshot_download``.
 
         Raises:
-            UserError: Nothing is there, or it is no fused system.
+            UserError: Nothing is there, it is no fused system, or its pool uses none of `keys`.
         """
         folder = Path(path) if Path(path).is_dir() else snapshot(str(path), revision, token)
         pool = load_pool(pool) if isinstance(pool, (str, PathLike)) else pool
-        return cls(folder, pool, bool(keys))
+        return cls(folder, pool, keys)
 
     @property
     def tasks(self) -> list[str]:
@@ -291,10 +295,15 @@ class FusedSystem(Pushable):
         for number, chosen, (chat, llm) in zip(numbers, decisions, asked, strict=True):
             answers[number] = answer_of(chosen, rows.get((chat.key, llm)), lost)
 
+    def may_send_key(self, llm: LLM) -> bool:
+        """Whether an LLM of the pool may be asked: without a key, or with one that it may be sent."""
+        key = key_and_host(llm)
+        return key is None or not self._own_pool or key in self.keys
+
     def _stands_in(self, option: FusedDecision) -> bool:
         """Whether an LLM may be asked in place of another one: it is reached, without a key that it may not get."""
         llm = self.pool.get(split_candidate(option.candidate)[0])
-        return llm is not None and (self.keys or key_and_host(llm) is None)
+        return llm is not None and self.may_send_key(llm)
 
     @cached_property
     def _open(self) -> OpenPool:
@@ -319,15 +328,9 @@ class FusedSystem(Pushable):
 
     def _needed(self, llms: set[str]) -> Pool:
         pool = self.pool.select(sorted(llms))
-        asked = {name: key_and_host(llm) for name, llm in pool.items()}
-        named = [name for name, key in asked.items() if key is not None]
-        if named and not self.keys:
-            every = sorted({key for key in map(key_and_host, self.pool.values()) if key is not None})
-            sent = "; ".join(f"the key in {variable} to {host}" for variable, host in every)
-            raise UserError(
-                f"{named[0]}: the pool of this system would have sent: {sent}. If you trust whoever wrote it, say so "
-                "with --keys (keys=True), or name a pool file of your own with --pool (pool=)"
-            )
+        for name, llm in pool.items():
+            if not self.may_send_key(llm):
+                raise UserError(refusal(self.pool, name))
         return pool
 
     def save_pretrained(self, save_directory: str | PathLike[str]) -> None:
@@ -337,15 +340,6 @@ class FusedSystem(Pushable):
             ignored = shutil.ignore_patterns(".cache", ".git*")
             with atomic_folder(target, "fused", overwrite=True) as new:
                 shutil.copytree(self.folder, new, dirs_exist_ok=True, ignore=ignored)
-
-
-def key_and_host(llm: LLM) -> tuple[str, str] | None:
-    """The variable whose key an LLM of a pool is sent, and where to; None for none."""
-    if llm.api_key_env:
-        return llm.api_key_env, llm.base_url or f"the backend {llm.backend}"
-    if llm.backend == "inference_client" and llm.base_url is None:
-        return "HF_TOKEN", f"the inference provider {llm.options.get('provider', 'that the Hub chooses')}"
-    return None
 
 
 def _kept(router: Router, one: Asked) -> list[str]:

@@ -91,7 +91,7 @@ def ask(
     max_cost: float | None = None,
     candidates: Collection[str] | None = None,
     pool: Pool | Place | None = None,
-    keys: bool = False,
+    keys: Collection[str] | None = None,
     max_usd: float | None = None,
 ) -> Answers:
     """Answer queries by a fused system: each by the configuration that won on its task.
@@ -105,14 +105,14 @@ def ask(
         max_cost: USD that one answer may be expected to cost.
         candidates: Choose among these only.
         pool: A pool of your own, in place of the system's.
-        keys: Let the system's own pool have your API keys sent as it says.
+        keys: API keys that the system's own pool may have sent, each as ``VARIABLE=HOST``.
         max_usd: Stop before this much is spent.
     """
     check_amount("max_cost", max_cost)
     check_amount("max_usd", max_usd)
     queries = [queries] if isinstance(queries, str) else list(queries)
     if not isinstance(fused, FusedSystem):
-        fused = FusedSystem.from_pretrained(fused, pool=pool, keys=keys or None)
+        fused = FusedSystem.from_pretrained(fused, pool=pool, keys=keys)
     elif pool is not None:
         fused = FusedSystem(fused.folder, load_pool(pool) if isinstance(pool, (str, PathLike)) else pool)
     how: dict[str, Any] = {"scenario": scenario, "max_cost": max_cost, "candidates": candidates}

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_CONCURRENCY = 32
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 300.0
 TOLERATED = 1.1  # times its worst case that an answer may cost before the next ones are reserved that much too
+UNTRIED = 30  # times what it reserves that the answer of a server not known to keep to its limits may cost
 ENDPOINT_KINDS = ("connection", "auth", "server")  # failures that are the endpoint's rather than the request's
 
 
@@ -69,27 +70,36 @@ class Budget:
         self.cap = cap
         self.spent = spent
         self.reserved = self.lost = 0.0
+        self._room = 0.0
         self._note = note
         self._in_flight = 0
         self._changed = asyncio.Condition()
 
-    async def reserve(self, usd: float) -> bool:
-        """Set `usd` aside; False if the cap forbids it. Waits for requests in flight: most cost less than that."""
+    async def reserve(self, usd: float, room: float = 0.0) -> bool:
+        """Set `usd` aside; False if the cap forbids it. Waits for requests in flight: most cost less than that.
+
+        `room` is what the answer may cost beyond that, if its server does not keep to limits. Where the cap has not so
+        much left, the request waits until it is alone in flight, so that no two answers together pass the cap.
+        """
         async with self._changed:
             # Written so that a sum that is no number is no leave to spend.
-            while self.cap is not None and not self.spent + self.reserved + usd <= self.cap:
+            while self.cap is not None and not self.spent + self.reserved + self._room + usd + room <= self.cap:
                 if not self._in_flight:
-                    return False
+                    if not self.spent + usd <= self.cap:
+                        return False
+                    break
                 await self._changed.wait()
             self.reserved += usd
+            self._room += room
             self._in_flight += 1
             self._note(self.lost + self.reserved)
             return True
 
-    async def settle(self, reserved: float, spent: float, lost: bool = False) -> None:
+    async def settle(self, reserved: float, spent: float, lost: bool = False, room: float = 0.0) -> None:
         """Turn a reservation into what was spent; `lost`: for nothing."""
         self._in_flight -= 1
         self.reserved = self.reserved - reserved if self._in_flight else 0.0
+        self._room = self._room - room if self._in_flight else 0.0
         self.spent += spent
         self.lost += spent if lost else 0.0
         self._note(self.lost + self.reserved)
@@ -210,27 +220,29 @@ class Runner:
     async def _answer(self, endpoint: Endpoint, request: Request) -> None:
         """One request to its end: an answer, an error, or dropped."""
         llm = self.pool[request.llm]
-        most = 0.0
+        most = room = 0.0
         if self.budget.cap is not None:
-            most = worst_case(llm, request.messages, limit=request.max_tokens) * self._dearer.get(llm.name, 1.0)
+            dearer = self._dearer.get(llm.name)
+            most = worst_case(llm, request.messages, limit=request.max_tokens) * (dearer or 1.0)
+            room = 0.0 if dearer == 1.0 else (UNTRIED - 1) * most
         attempt = 0
         while True:
             if not await self._may_ask(endpoint):
                 return self.on_drop(request, "interrupted" if self.stop.is_set() else "endpoint_down")
-            if not await self.budget.reserve(most):
+            if not await self.budget.reserve(most, room):
                 return self.on_drop(request, "budget")
             entered, refused = await endpoint.limit.enter(), None
             try:
                 reply = await self._chat(llm, request)
             except Abandoned:
-                await self.budget.settle(most, most, lost=True)
+                await self.budget.settle(most, most, True, room)
                 return self.on_drop(request, "interrupted")
             except BackendError as error:
                 # A server that cannot answer in time gets fewer at once, as one that says so does.
                 refused = error.kind in ("rate_limit", "timeout")
                 # A try that was cut off may be on the bill all the same.
                 billed = error.kind in ("timeout", "bad_reply") or (error.kind == "connection" and not _refused(error))
-                await self.budget.settle(most, most if billed else 0.0, lost=True)
+                await self.budget.settle(most, most if billed else 0.0, True, room)
                 wait = self._wait(error, attempt)
                 if wait is None or self.stop.is_set():
                     self._count_failure(endpoint, error)
@@ -246,7 +258,7 @@ class Runner:
                 if endpoint.down or self.stop.is_set():
                     return self.on_error(request, error)
             except BaseException:
-                await self.budget.settle(most, most, lost=True)
+                await self.budget.settle(most, most, True, room)
                 raise
             else:
                 refused, endpoint.failures = False, 0
@@ -256,7 +268,7 @@ class Runner:
                 real = charged(usd, reply.usage_source, reply.reported_cost, most)
                 if most and real > TOLERATED * most:
                     self._dearer[llm.name] = self._dearer.get(llm.name, 1.0) * real / most
-                return await self.budget.settle(most, real)
+                return await self.budget.settle(most, real, False, room)
             finally:
                 if entered is not None:
                     endpoint.limit.leave(entered, refused)

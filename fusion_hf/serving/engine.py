@@ -14,8 +14,8 @@ from typing import Any
 
 from ..errors import UserError
 from ..fused.choice import FusedDecision
+from ..fused.keys import refusal
 from ..fused.ranking import OTHER, PASSED_ON, Asked, Ranking
-from ..fused.system import key_and_host
 from ..llms.backends import BackendError, Reply
 from ..llms.opened import OpenBackends
 from ..logs.schema import split_candidate
@@ -185,8 +185,8 @@ class Engine:
         return await self.chooser.call(self.system.messages, option.candidate, chat)
 
     async def _backend(self, llm: str) -> Any:
-        if key_and_host(self.system.pool[llm]) is not None and not self.system.keys:
-            raise BackendError("auth", f"{llm}: its key may not be sent to an address that somebody else wrote: --keys")
+        if not self.system.may_send_key(self.system.pool[llm]):
+            raise BackendError("auth", refusal(self.system.pool, llm))
         try:
             return await self.backends.get(llm)
         except UserError as error:  # a missing key, model or package

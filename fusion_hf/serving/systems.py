@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,17 @@ LOOKS_S = 2.0
 
 
 def open_system(
-    path: str | Path, pool: str | Path | Pool | None = None, keys: bool | None = None, scenario: str | None = None
+    path: str | Path,
+    pool: str | Path | Pool | None = None,
+    keys: Collection[str] | None = None,
+    scenario: str | None = None,
 ) -> FusedSystem | RoutedSystem:
     """A fused system or a router with its pool.
 
     Args:
         path: Folder or Hub id.
         pool: File of the pool, or a pool; a fused system has its own.
-        keys: Whether a fused system's own pool may have API keys sent (see `FusedSystem.from_pretrained`).
+        keys: API keys that a fused system's own pool may have sent (see `FusedSystem.from_pretrained`).
         scenario: The trade-off of requests that name none; a fused system has chosen its own.
 
     Raises:

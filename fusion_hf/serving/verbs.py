@@ -1,5 +1,6 @@
 """The verb `serve`: an OpenAI-compatible endpoint over a fused system or a router."""
 
+from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +47,7 @@ def serve(
     out: str | Path = "served",
     clients: str | Path | None = None,
     explore: float = 0.0,
-    keys: bool | None = None,
+    keys: Collection[str] | None = None,
     timeout: float | None = None,
     first_token_timeout: float = 60.0,
     stall_timeout: float = 60.0,
@@ -64,7 +65,7 @@ def serve(
         out: Folder of the log and of what clients have spent today.
         clients: YAML file of clients (see `read_clients`); None reads ``FUSION_HF_SERVE_KEYS``.
         explore: Probability with which a random affordable candidate is asked in place of the best.
-        keys: Let a system of the Hub have your API keys sent as its pool file says.
+        keys: API keys that a fused system's own pool may have sent, each as ``VARIABLE=HOST``.
         timeout: Seconds for an answer that is not streamed; None leaves it to each LLM.
         first_token_timeout: Seconds to the first token of a stream, before the next LLM is asked.
         stall_timeout: Seconds between two chunks of a stream.
