@@ -6,8 +6,8 @@ from tiny_llm import TEMPLATE, make_tiny_llm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fusion_hf.errors import UserError
+from fusion_hf.gguf import load_causal_lm, load_tokenizer, split_gguf
 from fusion_hf.llms.backends import open_backend
-from fusion_hf.llms.gguf import load_causal_lm, load_tokenizer, split_gguf
 from fusion_hf.llms.pool import LLM, load_pool
 
 gguf = pytest.importorskip("gguf", reason="needs the extra gguf")

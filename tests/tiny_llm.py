@@ -9,7 +9,7 @@ TEMPLATE = (
 )
 
 
-def make_tiny_llm(folder, template=TEMPLATE, ends=(1,), context=256, seed=0, head_dim=16):
+def make_tiny_llm(folder, template=TEMPLATE, ends=(1,), context=256, seed=0, head_dim=16, layers=2):
     """Save model and tokenizer in `folder`; `ends` are the ids of the tokens that end an answer."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {"<pad>": 0, "<eos>": 1} | {c: i + 2 for i, c in enumerate(letters)}
@@ -25,7 +25,7 @@ def make_tiny_llm(folder, template=TEMPLATE, ends=(1,), context=256, seed=0, hea
         hidden_size=32,
         head_dim=head_dim,
         intermediate_size=64,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         num_key_value_heads=1,
         max_position_embeddings=context,

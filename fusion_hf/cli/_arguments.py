@@ -11,6 +11,11 @@ DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 SPLITS = ("train", "partial_test", "test")
 OVERWRITE = "write there though it holds something else: files of the same names are replaced"
 ENCODER_HELP = "text encoder: a Hub id or folder, offline (extra `offline`), or none (default: %(default)s)"
+ROUTER_ENCODER_HELP = (
+    "text encoder: a Hub id or folder, offline (extra `offline`), or none; a causal language model (folder, Hub id or "
+    ".gguf file) is read inside, where NAME@layer=12@pooling=last@tokens=128 says, or after the layer that predicts "
+    "scores best; several between commas stand side by side (default: %(default)s)"
+)
 
 KIND_HELP = "router kind: a name, or the path of a Python file with a line ROUTER = …"
 TRUST_HELP = "let the code beside the checkpoint run where its kind is not known here"

@@ -1,6 +1,6 @@
 """`fusion-hf cv-router`: compare router kinds by cross-validation."""
 
-from ._arguments import DEFAULT_ENCODER, ENCODER_HELP, KIND_HELP, Pairs, value_pair
+from ._arguments import DEFAULT_ENCODER, KIND_HELP, ROUTER_ENCODER_HELP, Pairs, value_pair
 
 HELP = "compare router kinds by cross-validation"
 EXAMPLE = "fusion-hf cv-router bench --kind knn --kind fusion --folds 5"
@@ -9,7 +9,7 @@ EXAMPLE = "fusion-hf cv-router bench --kind knn --kind fusion --folds 5"
 def arguments(add) -> None:
     add("log", help="FusionBench folder or Hub id")
     add("--kind", action="append", required=True, help=f"{KIND_HELP}; repeat to compare")
-    add("--encoder", default=DEFAULT_ENCODER, help=ENCODER_HELP)
+    add("--encoder", default=DEFAULT_ENCODER, help=ROUTER_ENCODER_HELP)
     add("--split", default="train", help="split that is cut into folds (default: %(default)s)")
     add("--folds", type=int, default=5, help="number of folds (default: %(default)s)")
     add("--scenario", default="performance", help="performance, balance, cost or judge (default: %(default)s)")

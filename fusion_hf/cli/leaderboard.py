@@ -1,6 +1,6 @@
 """`fusion-hf leaderboard`: every router kind under one protocol, as a table for a paper."""
 
-from ._arguments import DEFAULT_ENCODER, ENCODER_HELP, KIND_HELP, OVERWRITE
+from ._arguments import DEFAULT_ENCODER, KIND_HELP, OVERWRITE, ROUTER_ENCODER_HELP
 
 HELP = "every router kind under one protocol, as a table for a paper"
 EXAMPLE = "fusion-hf leaderboard bench --encoder none --seeds 3 --out leaderboard"
@@ -10,7 +10,7 @@ def arguments(add) -> None:
     add("log", help="FusionBench folder or Hub id")
     add("--kind", action="append", help=f"{KIND_HELP}; repeat for more (default: every kind)")
     add("--reference", default="fusion", help="kind that the others are compared with (default: %(default)s)")
-    add("--encoder", default=DEFAULT_ENCODER, help=ENCODER_HELP)
+    add("--encoder", default=DEFAULT_ENCODER, help=ROUTER_ENCODER_HELP)
     add("--split", default="train", help="split that is cut into folds (default: %(default)s)")
     add("--folds", type=int, default=5, help="number of folds (default: %(default)s)")
     add("--seeds", type=int, default=3, help="number of seeds, each with folds of its own (default: %(default)s)")

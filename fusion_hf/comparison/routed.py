@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..encoders.encoder import DEFAULT_ENCODER, NONE, TextEncoder, embed_cached
+from ..encoders.opened import open_encoder
 from ..errors import UserError
 from ..logs.arrays import RoutingData
 from ..logs.log import read_log
@@ -139,13 +140,13 @@ def combination(
     if get_kind(kind).needs_answers:
         raise UserError(f"combine: {kind!r}: expected a kind that needs no answers, such as fusion")
     data, fold = _training(splits)
-    vectors = None
-    if encoder != NONE:
-        vectors = embed_cached(encoder, data.queries)
+    opened = encoder if isinstance(encoder, TextEncoder) else open_encoder(encoder)
 
     def train(rows: np.ndarray) -> Router:
-        part = None if vectors is None else vectors[rows]
-        return fit_router(kind, data.subset(rows), encoder, embeddings=part, progress=False)
+        router = fit_router(kind, data.subset(rows), NONE if opened is None else opened, progress=False)
+        if isinstance(encoder, str):
+            router.config.encoder_name = router.config.training["settings"]["encoder"] = encoder
+        return router
 
     router = train(np.ones(len(data), bool))
     router.save_pretrained(out)

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from ..errors import UserError, require
-from ..llms.gguf import load_causal_lm, load_tokenizer
+from ..gguf import load_causal_lm, load_tokenizer
 from ..outputs import atomic_folder, check_folder
 from .base_model import read_base
 from .report import REPORT, RESULTS

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UserError, require
-from ..llms.gguf import load_causal_lm, split_gguf
+from ..gguf import load_causal_lm, split_gguf
 from ..tasks import TASKS
 from . import training
 from .report import REPORT, train_report, write_report

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UserError
-from ..llms.gguf import load_tokenizer as pretrained_tokenizer
-from ..llms.gguf import split_gguf
+from ..gguf import load_tokenizer as pretrained_tokenizer
+from ..gguf import split_gguf
 from ..logs.store import config_files
 
 

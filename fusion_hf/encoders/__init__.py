@@ -1,1 +1,1 @@
-"""Text encoders: any Hugging Face model, or a static table of token embeddings."""
+"""Text encoders: any Hugging Face model, a language model read inside, or a static table of token embeddings."""

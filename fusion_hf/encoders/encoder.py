@@ -38,7 +38,7 @@ class TextEncoder:
             read: long few-shot prompts end with the question itself.
     """
 
-    def __init__(self, model: "PreTrainedModel", tokenizer: Any, max_length: int = MAX_LENGTH):
+    def __init__(self, model: Any, tokenizer: Any, max_length: int = MAX_LENGTH):
         self.model = model
         self.tokenizer = tokenizer
         self.max_length = max_length
@@ -91,7 +91,24 @@ class TextEncoder:
         for start in starts:
             rows = order[start : start + batch_size]
             tokens, mask = padded([ids[r] for r in rows], self.tokenizer.pad_token_id)
-            yield rows, pooled(self.model, tokens.to(device), mask.to(device)).cpu().numpy()
+            yield rows, self.pool(tokens.to(device), mask.to(device)).cpu().numpy()
+
+    def pool(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Vectors of a batch of token ids [n, longest]: float32 [n, size]."""
+        return pooled(self.model, tokens, mask)
+
+    @property
+    def parts(self) -> "list[TextEncoder]":
+        """The encoders whose vectors `combine` makes into this one's."""
+        return [self]
+
+    def combine(self, vectors: list[np.ndarray]) -> np.ndarray:
+        """Vectors [n, size] from those of the `parts`."""
+        return vectors[0]
+
+    def identities(self) -> list[str]:
+        """`identity` of every block of equal width that a vector consists of: what is kept apart in the cache."""
+        return [self.identity()]
 
     def identity(self) -> str:
         """Hash of everything that a vector depends on: weights, vocabulary and the number of tokens read."""
@@ -99,9 +116,14 @@ class TextEncoder:
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        for token, index in sorted(self.tokenizer.get_vocab().items()):
-            digest.update(f"{token}\x1f{index}\x1e".encode("utf-8", "surrogatepass"))
+        add_vocabulary(digest, self.tokenizer)
         return digest.hexdigest()
+
+
+def add_vocabulary(digest: Any, tokenizer: Any) -> None:
+    """Add the vocabulary of a tokenizer to a hash."""
+    for token, index in sorted(tokenizer.get_vocab().items()):
+        digest.update(f"{token}\x1f{index}\x1e".encode("utf-8", "surrogatepass"))
 
 
 def padded(ids: Sequence[list[int]], pad: int | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -185,7 +207,7 @@ def cache_folder() -> Path:
 def embed_cached(
     encoder: str | TextEncoder, texts: Sequence[str], batch_size: int = 64, progress: bool = False
 ) -> np.ndarray:
-    """`encode` with a cache on disk, keyed by the encoder's `identity` and each text: float32 [n, size].
+    """`encode` with a cache on disk, keyed by the encoder's `identities` and each text: float32 [n, size].
 
     New texts are added as new files; a crash leaves no half-written one. A file whose checksum does not fit is thrown
     away, and its texts are encoded again. Deleting the cache is safe.
@@ -195,24 +217,34 @@ def embed_cached(
     """
     if isinstance(encoder, str):
         encoder = load_encoder(encoder)
-    folder = cache_folder() / "embeddings" / encoder.identity()
     keys = [hashlib.blake2b(t.encode("utf-8", "surrogatepass"), digest_size=16).digest() for t in texts]
-    known = _read_cache(folder, set(keys))
-    new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
+    by_key = dict(zip(keys, texts, strict=True))
+    return encoder.combine([_part_cached(part, keys, by_key, batch_size, progress) for part in encoder.parts])
+
+
+def _part_cached(
+    encoder: TextEncoder, keys: list[bytes], texts: dict[bytes, str], batch_size: int, progress: bool
+) -> np.ndarray:
+    folders = [cache_folder() / "embeddings" / name for name in encoder.identities()]
+    known = [_read_cache(folder, set(keys)) for folder in folders]
+    new = [key for key in texts if any(key not in block for block in known)]
     # In slices of like length, so that an interrupted run keeps what it has done and no batch is padded in vain.
-    todo = sorted(new, key=lambda key: (len(new[key]), key))
+    todo = sorted(new, key=lambda key: (len(texts[key]), key))
     for start in range(0, len(todo), 1024):
         part = todo[start : start + 1024]
-        vectors = encoder.encode([new[key] for key in part], batch_size, progress)
+        vectors = encoder.encode([texts[key] for key in part], batch_size, progress)
         wrong = np.flatnonzero(~np.isfinite(vectors).all(1))
         if len(wrong):
             raise UserError(
                 f"the text encoder gives no finite vector for {len(wrong)} of {len(part)} texts, the first of which "
-                f"begins {new[part[wrong[0]]][:60]!r}: its weights may be damaged, or its precision too low"
+                f"begins {texts[part[wrong[0]]][:60]!r}: its weights may be damaged, or its precision too low"
             )
-        _write_cache(folder, part, vectors)
-        known.update(zip(part, vectors, strict=True))
-    return np.stack([known[key] for key in keys]) if keys else np.zeros((0, encoder.size), np.float32)
+        for folder, block, values in zip(folders, known, np.split(vectors, len(folders), 1), strict=True):
+            _write_cache(folder, part, np.ascontiguousarray(values))
+            block.update(zip(part, values, strict=True))
+    if not keys:
+        return np.zeros((0, encoder.size), np.float32)
+    return np.concatenate([np.stack([block[key] for key in keys]) for block in known], 1)
 
 
 def _read_cache(folder: Path, wanted: set[bytes]) -> dict[bytes, np.ndarray]:

@@ -17,6 +17,7 @@ import torch
 from transformers import AutoModel, PreTrainedModel
 
 from ..encoders.encoder import TextEncoder
+from ..encoders.joint import JointEncoder, empty_models
 from ..errors import UserError
 from ..outputs import atomic_folder
 from ..pushable import Pushable
@@ -43,6 +44,8 @@ class Router(Pushable, PreTrainedModel):  # type: ignore[misc]  # pushing goes t
     def __init__(self, config: RouterConfig):
         super().__init__(config)
         self.encoder = None if config.encoder_config is None else AutoModel.from_config(config.encoder_config)
+        if config.encoders:
+            self.encoder = empty_models(config.encoders)
         for name, (dtype, shape) in (config.buffers or {}).items():
             # An explicit dtype, so that `dtype=` of from_pretrained casts the encoder only.
             self.register_buffer(name, torch.zeros(shape, dtype=getattr(torch, dtype)))
@@ -111,6 +114,9 @@ class Router(Pushable, PreTrainedModel):  # type: ignore[misc]  # pushing goes t
         """The encoder as a function from texts to vectors."""
         if self.encoder is None or self.tokenizer is None:
             raise UserError("this router has no tokenizer: load it with from_pretrained, or set router.tokenizer")
+        if self.config.encoders:
+            state = (b.float().cpu().numpy() for b in (self.encoder_middle, self.encoder_axes))
+            return JointEncoder.of(self.config.encoders, self.encoder, self.tokenizer, *state)
         return TextEncoder(self.encoder, self.tokenizer, self.config.max_length)
 
     def forward(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -251,14 +257,14 @@ class Router(Pushable, PreTrainedModel):  # type: ignore[misc]  # pushing goes t
         self.config.auto_map = auto_map(type(self), self.config_class)
         if files is None:
             del self.config.auto_map
-        if self.encoder is not None:
+        if self.config.encoder_config is not None:
             # Not the folder that it was read from: what is saved may be published.
             self.config.encoder_config._name_or_path = self.config.encoder_name
         # Whole or not at all: a kill must not leave a new config beside old weights.
         with atomic_folder(save_directory, "router", overwrite=True) as folder:
             super().save_pretrained(folder, **kwargs)
-            if self.tokenizer is not None:
-                self.tokenizer.save_pretrained(folder)
+            for place, tokenizer in _places(self.tokenizer):
+                tokenizer.save_pretrained(folder / place)
             if files is not None:
                 save_code(type(self), folder)
         if push_to_hub:
@@ -289,10 +295,19 @@ class Router(Pushable, PreTrainedModel):  # type: ignore[misc]  # pushing goes t
         if router.encoder is not None:
             from transformers import AutoTokenizer
 
-            config = router.config.encoder_config
             hub["trust_remote_code"] = False  # a tokenizer is data here: it never asks whether it may run code
-            router.tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, config=config, **hub)
+            inside, found = hub.pop("subfolder", ""), []
+            for place, model in _places(list(router.encoder) if router.config.encoders else router.encoder):
+                where = hub | {"subfolder": "/".join(p for p in (inside, place) if p)}
+                found.append(AutoTokenizer.from_pretrained(pretrained_model_name_or_path, config=model.config, **where))
+            router.tokenizer = found if router.config.encoders else found[0]
         return result
+
+
+def _places(parts: Any) -> list[tuple[str, Any]]:
+    """(folder in a checkpoint, part) of the tokenizer, or of each: the first lies beside the weights."""
+    parts = parts if isinstance(parts, list) else [parts]
+    return [(f"encoder_{i}" if i else "", part) for i, part in enumerate(parts) if part is not None]
 
 
 def _percent(share: dict[str, float]) -> str:

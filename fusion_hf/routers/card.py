@@ -8,6 +8,7 @@ from typing import Any
 
 from ..cards import PLACE, render_card
 from ..encoders.encoder import DEFAULT_ENCODER, NONE, OFFLINE
+from ..encoders.opened import base_names, is_local, public_name
 from .measuring.evaluate import fingerprint
 
 EVALUATION = "eval.json"
@@ -31,16 +32,16 @@ def write_router_card(folder: str | Path, repo_id: str = PLACE, evaluation: dict
         text = json.dumps(evaluation, indent=1, ensure_ascii=False)
         (folder / EVALUATION).write_text(text + "\n", encoding="utf-8")
     encoder = config["encoder_name"]
-    local = _local(encoder)
+    bases = [] if encoder == NONE else [name for name in base_names(encoder) if not is_local(name)]
     text = render_card(
         "router",
-        _router_header(config, kind, evaluation, None if local else encoder),
+        _router_header(config, kind, evaluation, bases),
         title=f"{kind} router",
         kind=kind,
         repo_id=repo_id,
         candidates=config["candidates"],
         scenarios=[name for name, s in config["scenarios"].items() if _possible(s, config)],
-        encoder=Path(encoder).name if local else encoder,
+        encoder=public_name(encoder),
         queries=config["trained_on"],
         tasks=config["tasks"] or [],
         evaluation=evaluation,
@@ -55,18 +56,13 @@ def _training(config: dict) -> dict | None:
     if not made:
         return None
     settings = made["settings"]
-    encoder = settings["encoder"]
-    words = ["--kind", settings["kind"], "--encoder", Path(encoder).name if _local(encoder) else encoder]
+    words = ["--kind", settings["kind"], "--encoder", public_name(settings["encoder"])]
     words += ["--split", settings.get("split", "train"), "--seed", str(settings["seed"])]
     words += [] if settings["task_labels"] else ["--no-task-labels"]
     for name, value in settings["option"].items():
         if value is not None:  # None is the default of an option that has no value
             words += ["--option", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
     return made | {"command": shlex.join(words)}
-
-
-def _local(encoder: str) -> bool:
-    return Path(encoder).exists() or encoder.startswith((".", "/", "~"))
 
 
 def _possible(scenario: dict, config: dict) -> bool:
@@ -85,15 +81,16 @@ def _kept_evaluation(folder: Path) -> dict | None:
     return kept
 
 
-def _router_header(config: dict, kind: str, evaluation: dict | None, encoder: str | None) -> Any:
+def _router_header(config: dict, kind: str, evaluation: dict | None, bases: list[str]) -> Any:
     from huggingface_hub import ModelCardData
 
     results = _results(evaluation)
-    bases = {None: None, NONE: None, OFFLINE: DEFAULT_ENCODER}  # `offline` is the same weights, by checksum
+    bases = [DEFAULT_ENCODER if name == OFFLINE else name for name in bases]  # the same weights, by checksum
+    base = bases if len(bases) > 1 else next(iter(bases), None)
     log = config.get("trained_from")
     return ModelCardData(
         library_name="fusion_hf", license="apache-2.0", tags=["fusion_hf", "llm-routing"],
-        pipeline_tag="text-classification", base_model=bases.get(encoder, encoder), datasets=[log] if log else None,
+        pipeline_tag="text-classification", base_model=base, datasets=[log] if log else None,
         model_name=f"{kind} router" if results else None, eval_results=results or None,
     )  # fmt: skip
 

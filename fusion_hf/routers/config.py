@@ -12,7 +12,8 @@ class RouterConfig(PreTrainedConfig):
     """Configuration of a router.
 
     Attributes:
-        encoder_config: Configuration of the text encoder; None for a router without one.
+        encoder_config: Configuration of the text encoder; None for a router without one, or with `encoders`.
+        encoders: Several text encoders, or language models read inside: what `JointEncoder.to_config` says of each.
         encoder_name: Name under which the encoder was asked for.
         max_length: Tokens that the encoder reads of a query.
         candidates: Candidate ids, in the order of the columns of predictions; sorted unless some were added.
@@ -35,6 +36,7 @@ class RouterConfig(PreTrainedConfig):
     sub_configs: ClassVar[dict[str, Any]] = {"encoder_config": AutoConfig}
 
     encoder_config: dict | PreTrainedConfig | None = None
+    encoders: list | None = None
     encoder_name: str = "none"
     max_length: int = 256
     candidates: list | None = None

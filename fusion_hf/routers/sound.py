@@ -10,6 +10,7 @@ from ..errors import UserError
 
 DTYPES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "int8": 1, "uint8": 1, "int16": 2, "int32": 4,
           "int64": 8, "bool": 1}  # fmt: skip
+FLOATS = ("float16", "bfloat16", "float32")
 MOST_LAYERS, LONGEST = 1000, 1_000_000  # of an encoder, tokens of a query
 SLACK = 1 << 20  # bytes
 
@@ -28,7 +29,7 @@ def check_config(config: Any, weights: int | None) -> None:
         weights: Bytes of the weights; None where they are not known.
     """
     length = config.max_length
-    least = 0 if config.encoder_config is None else 1
+    least = 0 if config.encoder_config is None and not config.encoders else 1
     _expect(_whole(length, least) and length <= LONGEST, "max_length", f"{least} to {LONGEST} tokens", length)
     names = config.candidates
     _expect(_texts(names) and names and len(set(names)) == len(names), "candidates", "different names", names)
@@ -44,6 +45,24 @@ def check_config(config: Any, weights: int | None) -> None:
     _check_buffers(config.buffers, weights)
     if config.encoder_config is not None:
         _check_encoder(config.encoder_config, weights)
+    _expect(isinstance(config.encoders or [], list), "encoders", "a list", config.encoders)
+    for entry in config.encoders or []:
+        _check_part(entry, weights)
+
+
+def _check_part(entry: Any, weights: int | None) -> None:
+    """One of several encoders; see `JointEncoder.to_config`."""
+    from transformers import AutoConfig
+
+    sound = isinstance(entry, dict) and isinstance(entry.get("config"), dict)
+    _expect(sound, "encoders", "the configuration of each", entry)
+    length, dtype, block = (entry.get(word) for word in ("max_length", "dtype", "block"))
+    _expect(_whole(length, 1) and length <= LONGEST, "encoders: max_length", f"1 to {LONGEST} tokens", length)
+    _expect(dtype in FLOATS, "encoders: dtype", f"one of {', '.join(FLOATS)}", dtype)
+    sound = block is None or (isinstance(block, list) and len(block) == 2 and _whole(block[0], 1))
+    _expect(sound, "encoders: block", "a layer and a pooling", block)
+    settings = dict(entry["config"])
+    _check_encoder(AutoConfig.for_model(settings.pop("model_type", ""), **settings), weights)
 
 
 def _check_buffers(buffers: Any, weights: int | None) -> None:

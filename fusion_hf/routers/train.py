@@ -9,7 +9,9 @@ import numpy as np
 import torch
 import transformers
 
-from ..encoders.encoder import DEFAULT_ENCODER, NONE, TextEncoder, embed_cached, load_encoder
+from ..encoders.encoder import DEFAULT_ENCODER, TextEncoder, embed_cached
+from ..encoders.joint import JointEncoder
+from ..encoders.opened import open_encoder
 from ..errors import UserError
 from ..logs.arrays import RoutingData
 from ..logs.rewards import SCENARIOS, Scaling, available_scenarios
@@ -17,6 +19,7 @@ from ..logs.schema import split_candidate
 from .base import Router
 from .examples import MOST, remember
 from .features import fit_features, text_features
+from .fit_encoder import fit_encoder
 from .kind import get_kind, kind_name
 from .targets import Targets
 
@@ -42,7 +45,7 @@ def fit_router(
     Args:
         kind: One of `KINDS`, the path of a Python file with a line ``ROUTER = …``, or a class of routers.
         data: The training split: at least two queries and one candidate. Missing cells (NaN) are fine.
-        encoder: Name of the text encoder, ``none``, or one that is loaded already.
+        encoder: Name of the text encoder (see `fusion_hf.train_router`), ``none``, or one that is loaded already.
         task_labels: Whether the router may see which task a query belongs to. Without, scores and costs are scaled over
             the whole log.
         seed: Of every random choice.
@@ -76,11 +79,9 @@ def fit_router(
         },
         "versions": _versions(),
     }  # fmt: skip
-    text_encoder = None
-    if isinstance(encoder, TextEncoder):
-        text_encoder = encoder
-    elif encoder != NONE:
-        text_encoder = load_encoder(encoder)
+    text_encoder = encoder if isinstance(encoder, TextEncoder) else open_encoder(encoder)
+    if isinstance(text_encoder, JointEncoder) and text_encoder.axes is None:
+        text_encoder, embeddings = fit_encoder(text_encoder, data, seed, progress), None
     if text_encoder is not None and embeddings is None and features is None:
         embeddings = embed_cached(text_encoder, data.queries, progress=progress)
     order = canonical(data)
@@ -102,8 +103,12 @@ def fit_router(
         text_encoder, vectors = targets.tuned
         x = torch.cat([torch.from_numpy(vectors), x[:, targets.embedding :]], 1)
     buffers = state | buffers | remember(x.numpy(), targets.texts, data.performance, targets.embedding, examples)
+    joint = text_encoder if isinstance(text_encoder, JointEncoder) else None
+    if joint is not None:
+        buffers |= {f"encoder_{n}": torch.from_numpy(getattr(joint, n)) for n in ("middle", "axes")}
     config = cls.config_class(
-        encoder_config=None if text_encoder is None else text_encoder.model.config.to_dict(),
+        encoder_config=None if text_encoder is None or joint else text_encoder.model.config.to_dict(),
+        encoders=joint.to_config() if joint else None,
         encoder_name=_encoder_name(encoder),
         max_length=text_encoder.max_length if text_encoder else 0,
         candidates=data.candidates,
@@ -162,7 +167,7 @@ def _all_options(cls: type[Router], given: dict) -> dict:
 
 
 def _encoder_name(encoder: str | TextEncoder) -> str:
-    return encoder if isinstance(encoder, str) else encoder.model.name_or_path or ""
+    return encoder if isinstance(encoder, str) else getattr(encoder.model, "name_or_path", None) or ""
 
 
 def _versions() -> dict[str, str]:

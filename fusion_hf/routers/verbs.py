@@ -96,7 +96,12 @@ def train_router(
     Args:
         log: FusionBench folder or Hub id; or rows or arrays of one split, or a dict of these by split.
         kind: A name of `KINDS`, the path of a Python file with a line ``ROUTER = …``, or a class of routers.
-        encoder: Text encoder: a Hub id or folder, ``offline``, ``none``, or a loaded one.
+        encoder: Text encoder: a Hub id or folder, ``offline``, ``none``, or a loaded one. A causal language model (a
+            folder, a Hub id, or a ``.gguf`` file with the extra `gguf`) is read inside: after the layer and with the
+            pooling that predict scores best in cross-validation on the training queries, or that its name gives, as in
+            ``models/qwen.gguf@layer=12@pooling=last`` (or ``mean``); ``@tokens=128`` limits what is read of a text,
+            head and tail. Names between commas stand side by side. Except for one plain encoder, vectors are reduced
+            to 384 principal components.
         split: The split that is learned from.
         task_labels: Whether the router may see the log's task names.
         seed: Of every random choice.

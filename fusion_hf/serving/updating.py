@@ -181,7 +181,7 @@ def _learn(old: Router, table: pa.Table, seed: int) -> Router:
     kind = old.config.model_type.removeprefix(PREFIX)
     new = fit_router(kind, data, encoder=encoder, task_labels=bool(old.config.tasks), seed=seed, answers=answers,
                      progress=False)  # fmt: skip
-    new.config.encoder_name = old.config.encoder_name
+    new.config.encoder_name = new.config.training["settings"]["encoder"] = old.config.encoder_name
     new.config.scenarios = {**(new.config.scenarios or {}), **(old.config.scenarios or {})}
     return new
 

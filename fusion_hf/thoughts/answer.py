@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..llms.gguf import load_causal_lm, load_tokenizer, split_gguf
+from ..gguf import load_causal_lm, load_tokenizer, split_gguf
 from ..llms.pool import LLM, Pool, load_pool
 from ..llms.prepare import check_paid
 from .ask import AskedChat, ask

@@ -5,7 +5,7 @@ import os
 import torch
 
 from ...errors import UserError, require
-from ..gguf import load_causal_lm, load_tokenizer
+from ...gguf import load_causal_lm, load_tokenizer
 
 CPU_CACHE_BYTES = 1 << 30
 GPU_CACHE_SHARE = 0.4  # of the memory that is free once the model is loaded

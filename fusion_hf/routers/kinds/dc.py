@@ -4,13 +4,12 @@ import numpy as np
 import torch
 from torch.nn.functional import logsigmoid, normalize
 
-from ...errors import UserError
 from ..base import Router
 from ..config import RouterConfig
 from ..learning.clusters import kmeans
 from ..learning.gradient import Parameters, Whitened, descend, drop, uniform
 from ..learning.ridge import Ridge
-from ..learning.train_encoder import tune
+from ..learning.train_encoder import check_plain, tune
 from ..targets import Targets
 from ._costs import cost_outputs, learn_costs
 from ._score_table import score_outputs, score_table
@@ -66,8 +65,8 @@ class DcRouter(Router):
             layers: Of the encoder that learn: 0 for none, None for all.
             epochs, tuning_rate, batch, max_length: See `train_encoder.tune`.
         """
-        if layers != 0 and targets.text_encoder is None:
-            raise UserError("layers: expected 0 without a text encoder, or the name of an encoder to train")
+        if layers != 0:
+            check_plain(targets.text_encoder, "layers other than 0")
         inputs, score = Whitened(x), torch.from_numpy(targets.scaled["performance"]).float()
         group = torch.from_numpy(kmeans(x * block_weights(x.shape[1], targets.embedding), min(CLUSTERS, len(x)), seed))
 

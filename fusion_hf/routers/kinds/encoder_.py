@@ -3,11 +3,10 @@
 import numpy as np
 import torch
 
-from ...errors import UserError
 from ..base import Router
 from ..config import RouterConfig
 from ..learning.gradient import Parameters, Whitened, descend
-from ..learning.train_encoder import tune
+from ..learning.train_encoder import check_plain, tune
 from ..targets import Targets
 from ._costs import cost_outputs, learn_costs
 from ._score_table import score_outputs, score_table
@@ -41,8 +40,7 @@ class EncoderRouter(Router):
 
         `policy` is the weight of the expected reward against the cross-entropy. Raises `UserError` without an encoder.
         """
-        if targets.text_encoder is None:
-            raise UserError("kind 'encoder' trains a text encoder: expected the name of one, found none")
+        check_plain(targets.text_encoder, "kind 'encoder'")
         places, y = score_table(targets)
         inputs, scores = Whitened(x), torch.from_numpy(y).float()
 

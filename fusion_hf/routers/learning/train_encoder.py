@@ -20,6 +20,16 @@ Loss = Callable[[Parameters, torch.Tensor, torch.Tensor, torch.Generator | None]
 """(parameters, standardised features [b, d], places of their rows [b], generator) -> scalar."""
 
 
+def check_plain(encoder: TextEncoder | None, who: str) -> None:
+    """Refuse to train anything but one plain text encoder; before what comes first has cost time."""
+    if encoder is None:
+        raise UserError(f"{who}: expected the name of a text encoder to train, found none")
+    if encoder.parts != [encoder]:
+        raise UserError(
+            f"{who}: expected one plain text encoder to train, found several, or a language model read inside"
+        )
+
+
 def tune(
     encoder: TextEncoder,
     texts: Sequence[str],

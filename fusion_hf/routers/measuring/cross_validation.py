@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...encoders.encoder import DEFAULT_ENCODER, NONE, embed_cached, load_encoder
+from ...encoders.encoder import DEFAULT_ENCODER, NONE, embed_cached
+from ...encoders.opened import open_encoder
 from ...errors import UserError
 from ...logs.arrays import RoutingData
 from ...logs.rewards import Scaling, available_scenarios, get_scenario, pick
 from ...logs.stats import bootstrap_ci, mean, number, paired
 from ..base import Router
 from ..decisions import TIE
+from ..fit_encoder import fit_encoder
 from ..kind import get_kind, kind_name
 from ..train import fit_router, prepare
 from .anchors import ANCHORS, choices, shared
@@ -117,8 +119,8 @@ def held_out(
         raise UserError(f"scenario {scenario!r} cannot be measured on this log: it lacks costs or judge scores")
     if not 2 <= folds <= len(data):
         raise UserError(f"folds: expected 2 to {len(data)} (the number of queries), found {folds}")
-    text_encoder = None if encoder == NONE else load_encoder(encoder)
-    embeddings = None if text_encoder is None else embed_cached(text_encoder, data.queries, progress=progress)
+    opened = text_encoder = open_encoder(encoder)
+    embeddings = None if opened is None else embed_cached(opened, data.queries, progress=progress)
     fold = fold_of(data, folds, seed)
     classes = {kind_name(kind): get_kind(kind) for kind in kinds}
     names = list(classes)
@@ -132,6 +134,8 @@ def held_out(
         got["random"][outside] = mean(rewards, 1)
         for name, picks in anchors.items():
             got[name][outside] = rewards[line, picks]
+        if opened is not None and (text_encoder := fit_encoder(opened, train, seed)) is not opened:
+            embeddings = embed_cached(text_encoder, data.queries)
         start = time.perf_counter()
         part = None if embeddings is None else embeddings[inside]
         features = prepare(train, part, seed)

@@ -132,7 +132,7 @@ def leaderboard(
         kind: A kind or several; None takes every kind and every plug-in kind. One that cannot be trained on this log
             is left out, and the result says why.
         reference: The kind that the others are compared with; it is added to `kind` where it is missing.
-        encoder: Text encoder: a Hub id or folder, ``offline`` or ``none``.
+        encoder: Text encoder, see `fusion_hf.train_router`; of a language model each fold chooses the layer.
         split: The split that is cut into folds.
         folds: Number of folds.
         seeds: Number of seeds; each has folds of its own.

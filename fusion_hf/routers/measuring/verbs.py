@@ -207,7 +207,7 @@ def cv_router(
     Args:
         log: See `fusion_hf.train_router`.
         kind: A kind or several; see `fusion_hf.train_router`.
-        encoder: Text encoder: a Hub id or folder, ``offline`` or ``none``.
+        encoder: Text encoder, see `fusion_hf.train_router`; of a language model each fold chooses the layer.
         split: The split that is cut into folds.
         folds: Number of folds.
         scenario: ``performance``, ``balance``, ``cost`` or ``judge``.

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError, require
+from .errors import UserError, require
 
 
 def split_gguf(model_id: str, gguf_file: str | None = None) -> tuple[str, str | None]:
