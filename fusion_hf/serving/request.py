@@ -70,6 +70,11 @@ def read_request(content: bytes, candidates: Sequence[str], scenarios: Collectio
         raise ServeError(400, f"expected a JSON body, found something else: {str(error)[:200]}") from None
     if not isinstance(body, dict):
         raise ServeError(400, f"expected a JSON object, found {type(body).__name__}")
+    return request_of(body, candidates, scenarios)
+
+
+def request_of(body: dict[str, Any], candidates: Sequence[str], scenarios: Collection[str]) -> ChatRequest:
+    """The same from a body that has been read; ``model`` and ``fusion`` are taken out of it."""
     model, fusion, messages = body.pop("model", AUTO), body.pop("fusion", None) or {}, body.get("messages")
     text = _text(messages)
     if not isinstance(fusion, dict):

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..fused.routed import RoutedSystem
 from ..fused.system import FusedSystem
 from ..llms.pool import Pool, load_pool
 from ..routers import load_router
-from .engine import Engine
+from .choosing import Chooser
 
 logger = logging.getLogger(__name__)
 LOOKS_S = 2.0
@@ -38,7 +38,7 @@ def open_system(
         UserError: Nothing that can be served.
     """
     pool = load_pool(pool) if isinstance(pool, (str, Path)) else pool
-    if not _is_router(path):
+    if not is_router(path):
         if scenario is not None:
             raise UserError("scenario: a fused system has chosen its own; requests may name another one")
         return FusedSystem.from_pretrained(path, pool, keys=keys)
@@ -47,7 +47,8 @@ def open_system(
     return RoutedSystem(load_router(str(path)), pool, scenario or "performance")
 
 
-def _is_router(path: str | Path) -> bool:
+def is_router(path: str | Path) -> bool:
+    """Whether a folder or a repository of the Hub is a router, rather than a fused system."""
     folder = Path(path)
     if folder.is_dir():
         return not (folder / CONFIG_FILE).is_file()
@@ -64,11 +65,17 @@ class Reload:
     """Takes over a new version of the folder that is served; no request is dropped: those in flight keep the old one.
 
     Used as an asynchronous context manager while the server runs.
+
+    Args:
+        chooser: Decides; its system is replaced.
+        path: The folder.
+        load: Opens what is in the folder.
+        looks_s: Seconds between two looks.
     """
 
-    def __init__(self, engine: Engine, path: str | Path, opened: Any, looks_s: float = LOOKS_S):
-        self.engine, self.path, self.looks_s = engine, Path(path), looks_s
-        self._open = opened
+    def __init__(self, chooser: Chooser, path: str | Path, load: Callable[[], Any], looks_s: float = LOOKS_S):
+        self.chooser, self.path, self.looks_s = chooser, Path(path), looks_s
+        self._open = load
         self._seen = self._stamp()
         self._task: asyncio.Task[None] | None = None
 
@@ -101,7 +108,7 @@ class Reload:
             if now and now == settled and now != self._seen:
                 self._seen = now
                 try:
-                    self.engine.chooser.system = await asyncio.to_thread(self._open)
+                    self.chooser.system = await asyncio.to_thread(self._open)
                     logger.warning("%s: took over the new version", self.path)
                 except Exception as error:
                     logger.warning("%s: kept the old version, the new one cannot be loaded: %s", self.path, error)

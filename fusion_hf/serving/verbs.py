@@ -97,7 +97,7 @@ def serve(
             _remember_pool(opened.pool, Path(out))
         traffic = TrafficLog(out, log)
         engine = Engine(opened, settings, traffic, Ledger(out if keeps else None))
-        watch = Reload(engine, system, load) if Path(system).is_dir() else None
+        watch = Reload(engine.chooser, system, load) if Path(system).is_dir() else None
         run(create_app(engine, Access(known, (*LOOPBACK, host)), watch), host, port, drain)
     stats = engine.metrics.stats()
     return Served(traffic.rows, stats["llms"], stats["routed"], stats["usd_routed"], stats["best_single"])
