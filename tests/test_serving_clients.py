@@ -12,6 +12,7 @@ from served import two
 
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
+from fusion_hf.serving.access import Access
 from fusion_hf.serving.clients import Client, Ledger, digest, read_clients
 from fusion_hf.serving.errors import ServeError
 from fusion_hf.serving.server import check_address
@@ -67,10 +68,10 @@ def test_the_ledger_of_a_day_ends_with_it_and_survives_a_torn_line(tmp_path):
         asyncio.run(spend(0.0))
     with open(tmp_path / "spent-2026-01-01.txt", "a") as file:
         file.write("torn")
-    assert Ledger(tmp_path, lambda: day[0]).spent("alice") == 2.0
+    assert asyncio.run(Ledger(tmp_path, lambda: day[0]).spent("alice")) == 2.0
     day[0] = "2026-01-02"
     asyncio.run(spend(0.5))
-    assert Ledger(tmp_path, lambda: day[0]).spent("alice") == 0.5
+    assert asyncio.run(Ledger(tmp_path, lambda: day[0]).spent("alice")) == 0.5
 
 
 def test_clients_come_from_a_file_or_the_environment(tmp_path, monkeypatch):
@@ -112,6 +113,16 @@ def test_an_open_address_needs_a_key(tmp_path, capsys):
             check_address(host, 8000, False)
     assert main(["serve", str(tmp_path), "--host", "0.0.0.0"]) == 2
     assert "clients need keys" in capsys.readouterr().err
+
+
+def test_without_keys_no_other_machine_may_ask():
+    """Also where something else listens, on an open address: Ray Serve, say."""
+    scope = {"headers": [(b"host", b"localhost:8000")]}
+    for peer in (("10.0.0.7", 4000), ("2001:db8::1", 4000)):
+        with pytest.raises(ServeError) as refused:
+            Access({}).client(scope | {"client": peer})
+        assert refused.value.status == 403
+    assert Access({}).client(scope | {"client": ("127.0.0.1", 4000)}).name == "anybody"
 
 
 def test_without_keys_no_page_of_another_site_may_ask():

@@ -12,6 +12,26 @@ def row(i, **fields):
     return {"query_id": str(i), "llm": "ä", "mode": "direct", "response": "é\n\u2028" * i, **fields}
 
 
+def test_a_shard_that_another_process_repairs_as_it_is_made_is_made_anew(tmp_path, monkeypatch):
+    """The other one comes between the making of the file and its lock, and takes it for one that is over."""
+    from fusion_hf.logs import shards
+
+    real, removed = os.open, []
+
+    def opened(path, *more, **how):
+        file = real(path, *more, **how)
+        if not removed:
+            removed.append(path)
+            assert repair(tmp_path) == 0 and not os.path.exists(path)
+        return file
+
+    monkeypatch.setattr(shards.os, "open", opened)
+    writer = ShardWriter(tmp_path)
+    writer.write(row(1))
+    writer.close()
+    assert removed != [writer.path] and list(read_rows(tmp_path)) == [row(1)]
+
+
 def test_a_shard_cut_at_any_byte_gives_its_whole_rows(tmp_path):
     writer = ShardWriter(tmp_path)
     for i in range(4):

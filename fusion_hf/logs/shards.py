@@ -45,11 +45,15 @@ class ShardWriter:
     def __init__(self, folder: str | PathLike[str], tag: str = ""):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + f"{time.time_ns() % 10**9:09d}"
-        self.path = folder / f"shard-{stamp}-{tag or 0}-{os.getpid()}-{secrets.token_hex(2)}.jsonl"
-        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
-        if fcntl:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+        while True:
+            stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + f"{time.time_ns() % 10**9:09d}"
+            self.path = folder / f"shard-{stamp}-{tag or 0}-{os.getpid()}-{secrets.token_hex(2)}.jsonl"
+            self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+            if fcntl:
+                fcntl.flock(self._file, fcntl.LOCK_EX)
+            if os.fstat(self._file).st_nlink:
+                break
+            os.close(self._file)  # another process took it for one that is over, and has removed it
 
     def write(self, row: Row) -> None:
         """Append one row."""

@@ -1,5 +1,6 @@
 """Whose request it is: bearer tokens, and the rules for a server that asks for none."""
 
+import ipaddress
 import urllib.parse
 from collections.abc import Mapping
 from typing import Any
@@ -36,6 +37,9 @@ class Access:
                     401, "expected a known key as  Authorization: Bearer …", "authentication_error", "invalid_api_key"
                 )
             return found
+        peer = (scope.get("client") or ("127.0.0.1",))[0]
+        if not is_loopback(peer):
+            raise ServeError(403, "without keys this server answers its own machine only", code="peer")
         host = headers.get(b"host", b"").decode("latin-1")
         if _name(f"//{host}") not in self.names:
             raise ServeError(403, "without keys this server answers to its own name only", code="host")
@@ -43,6 +47,16 @@ class Access:
         if origin and urllib.parse.urlsplit(origin).netloc != host:
             raise ServeError(403, "this server has no keys and answers no pages of other sites", code="origin")
         return self.anybody
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _name(address: str) -> str | None:

@@ -132,7 +132,7 @@ class Pages:
         client = self.access.client(request.scope)
         told = self.engine.metrics.stats() | {
             "client": client.name,
-            "usd_today": self.engine.ledger.spent(client.name),
+            "usd_today": await self.engine.ledger.spent(client.name),
             "usd_a_day": client.usd_a_day,
         }
         return JSONResponse(jsonable(told))

@@ -143,7 +143,7 @@ class Ledger:
             self._spent[client.name] = self._spent.get(client.name, 0.0) + spent
             self._write(client.name)
 
-    def spent(self, client: str) -> float:
+    async def spent(self, client: str) -> float:
         """USD of today."""
         self._turn()
         return self._spent.get(client, 0.0)

@@ -29,6 +29,7 @@ from .fitting import fitting
 from .metrics import Metrics
 from .request import ChatRequest
 from .sessions import Sessions
+from .shared_ledger import SharedLedger
 from .stream import Answer, opened
 from .traffic import GONE, TrafficLog, error_text
 from .upstream import complete
@@ -38,7 +39,12 @@ class Engine:
     """Answers requests. Belongs to one event loop; `system` may be replaced while requests are in flight."""
 
     def __init__(
-        self, system: System, settings: Settings, log: TrafficLog, ledger: Ledger, metrics: Metrics | None = None
+        self,
+        system: System,
+        settings: Settings,
+        log: TrafficLog,
+        ledger: Ledger | SharedLedger,
+        metrics: Metrics | None = None,
     ):
         self.settings, self.log, self.ledger = settings, log, ledger
         self.metrics = metrics or Metrics()

@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..errors import UserError
 from ..fused.choice import FusedDecision
@@ -47,6 +48,7 @@ class Exchange:
         decision: Who was asked last.
         cost: USD of all calls so far; None where no price is known.
         tried: LLMs that failed.
+        held: What the ledger has set aside, for `settle`.
         done: Whether the answer is in the log.
     """
 
@@ -57,7 +59,7 @@ class Exchange:
     options: list[FusedDecision]
     propensity: float | None
     explored: bool
-    held: float
+    held: Any
     began: float = field(default_factory=time.perf_counter)
     decision: FusedDecision | None = None
     attempts: int = 0

@@ -1,6 +1,5 @@
 """The process that listens: its address, its limits, and how it ends."""
 
-import ipaddress
 import logging
 from typing import Any
 
@@ -8,6 +7,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..errors import UserError
+from .access import is_loopback
 
 logger = logging.getLogger(__name__)
 MOST_HEADERS = 64 << 10
@@ -74,16 +74,6 @@ class Server(uvicorn.Server):
         """Finish what is in flight."""
         await super().shutdown(sockets)
         self._captured_signals.clear()  # uvicorn would send them to the process again
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def check_address(host: str, port: int, has_clients: bool) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..fused.config import CONFIG_FILE
+from ..fused.config import CONFIG_FILE, POOL_FILE
 from ..fused.routed import RoutedSystem
 from ..fused.system import FusedSystem
-from ..llms.pool import Pool, load_pool
+from ..llms.pool import Pool, load_pool, save_pool
 from ..routers import load_router
 from .choosing import Chooser
 
@@ -59,6 +59,12 @@ def is_router(path: str | Path) -> bool:
         return not file_exists(str(path), CONFIG_FILE)
     except (HfHubHTTPError, HFValidationError, OSError):
         return False  # loading says what is wrong
+
+
+def remember_pool(pool: Pool, out: Path) -> None:
+    """Keep the pool beside the shards: its prices and names are what the log is read with."""
+    known = dict(load_pool(out / POOL_FILE)) if (out / POOL_FILE).is_file() else {}
+    save_pool(Pool((known | dict(pool)).values()), out / POOL_FILE)
 
 
 class Reload:

@@ -57,8 +57,7 @@ class TrafficLog:
     """
 
     def __init__(self, folder: str | Path | None, level: str):
-        if level not in LEVELS:
-            raise UserError(f"log: expected one of {', '.join(LEVELS)}, found {level!r}")
+        check_level(level)
         self.folder = None if folder is None or level == "none" else Path(folder)
         self.level = level
         self.rows = 0
@@ -132,6 +131,12 @@ class TrafficLog:
             "explored": call.explored,
         }
         return {name: value for name, value in row.items() if value is not None}
+
+
+def check_level(level: str) -> None:
+    """Raise `UserError` for what is none of `LEVELS`."""
+    if level not in LEVELS:
+        raise UserError(f"log: expected one of {', '.join(LEVELS)}, found {level!r}")
 
 
 def error_text(error: BackendError) -> str:

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import require
-from ..fused.config import POOL_FILE
 from ..llms.folder_lock import locked
-from ..llms.pool import Pool, load_pool, save_pool
+from ..llms.pool import Pool
 from ..results import Result
 from .clients import Ledger, read_clients
 from .exchange import Settings
@@ -80,7 +79,7 @@ def serve(
     from .app import create_app
     from .engine import Engine
     from .server import check_address, run
-    from .systems import Reload, open_system
+    from .systems import Reload, open_system, remember_pool
 
     known = read_clients(clients)
     check_address(host, port, bool(known))
@@ -94,16 +93,10 @@ def serve(
         keeps = log != "none" or bool(known)
         if keeps:
             stack.enter_context(locked(out))
-            _remember_pool(opened.pool, Path(out))
+            remember_pool(opened.pool, Path(out))
         traffic = TrafficLog(out, log)
         engine = Engine(opened, settings, traffic, Ledger(out if keeps else None))
         watch = Reload(engine.chooser, system, load) if Path(system).is_dir() else None
         run(create_app(engine, Access(known, (*LOOPBACK, host)), watch), host, port, drain)
     stats = engine.metrics.stats()
     return Served(traffic.rows, stats["llms"], stats["routed"], stats["usd_routed"], stats["best_single"])
-
-
-def _remember_pool(pool: Pool, out: Path) -> None:
-    """Keep the pool beside the shards: its prices and names are what the log is read with."""
-    known = dict(load_pool(out / POOL_FILE)) if (out / POOL_FILE).is_file() else {}
-    save_pool(Pool((known | dict(pool)).values()), out / POOL_FILE)
