@@ -9,10 +9,11 @@ import sys
 import time
 from contextlib import contextmanager
 
+import contract_inputs
 import pytest
 from backend_contract import MANY_ENDS, answer, ask, chat_all, check_answers, check_long_and_short
+from contract_inputs import TOO_LONG
 from loopback_llm import Act, LoopbackLLM, free_port
-from tgi_double import TGI
 from tiny_llm import make_tiny_llm
 
 from fusion_hf import plugins
@@ -20,8 +21,6 @@ from fusion_hf.errors import MissingPackage, UserError
 from fusion_hf.llms.backends import KINDS, BackendError, open_backend
 from fusion_hf.llms.backends._usage import count_usage
 from fusion_hf.llms.pool import LLM
-
-TOO_LONG = '{"error": {"code": "context_length_exceeded", "message": "no room"}}'
 
 
 @pytest.fixture(scope="module")
@@ -35,41 +34,21 @@ def online(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
 
 
-def behave(prompt, times):
-    return Act(status=400, body=TOO_LONG) if len(prompt) > 1000 else Act(text=f"I read {prompt}")
-
-
 @contextmanager
-def chatting(kind, behave=behave, **options):
+def chatting(kind, behave, **options):
     """An LLM behind a server that behaves as told."""
     with LoopbackLLM(behave) as server:
         yield LLM("far", "small", 0, 0, backend=kind, base_url=server.url, options=options), server
 
 
-TGI_APIS = {
-    "openai:tgi": ("openai", "/v1", {}),
-    "inference_client:tgi": ("inference_client", "", {}),
-    "inference_client:text_generation": ("inference_client", "", {"api": "text_generation"}),
-}
-
-
-@pytest.fixture(params=(*plugins.names("backends"), *TGI_APIS))
+@pytest.fixture(params=sorted({*contract_inputs.LLMS, *plugins.names("backends")}))
 def any_llm(request, tiny, online):
-    """An LLM of each backend. A new backend needs a line here."""
-    if request.param == "transformers":
-        yield LLM("near", "small", 0, 0, backend="transformers", model=str(tiny), options={"max_tokens": 8})
-    elif request.param in ("openai", "inference_client"):
-        with chatting(request.param, max_tokens=8) as (llm, _):
-            yield llm
-    elif request.param in TGI_APIS:
-        backend, path, options = TGI_APIS[request.param]
-        with TGI() as server:
-            url, options = server.url + path, {"max_tokens": 8} | options
-            yield LLM("tgi", "small", 0, 0, backend=backend, base_url=url, options=options)
-    elif request.param == "vllm":
-        pytest.skip("vLLM keeps the contract in test_vllm.py: it takes a minute to start")
-    else:
-        pytest.fail(f"no LLM to test the backend {request.param!r} with")
+    """An LLM of each backend; see `contract_inputs.LLMS`."""
+    if request.param in contract_inputs.LATER:
+        pytest.skip(contract_inputs.LATER[request.param])
+    assert request.param in contract_inputs.LLMS, f"no LLM to test the backend {request.param!r} with"
+    with contract_inputs.LLMS[request.param](tiny) as llm:
+        yield llm
 
 
 def test_contract_of_answers(any_llm):
@@ -89,8 +68,9 @@ def test_contract_of_errors_and_attributes(any_llm):
 def test_contract_of_options(name, tiny, online):
     options = {"max_token": 3}
     llm = LLM("ant", "small", 0, 0, backend=name, model=str(tiny), base_url="http://127.0.0.1:1/v1", options=options)
-    with pytest.raises(UserError, match=r"ant: unknown option 'max_token' .did you mean 'max_tokens'"):
+    with pytest.raises(UserError, match="ant: unknown option 'max_token'") as error:
         open_backend(llm)
+    assert not plugins.ours("backends", name) or "(did you mean 'max_tokens'?)" in str(error.value)
 
 
 @pytest.mark.parametrize("kind", ["openai", "inference_client"])

@@ -137,54 +137,48 @@ def installed(tmp_path_factory):
     return site
 
 
-CONTRACT = r"""
-import json
-from pathlib import Path
-import fusion_hf
-from backend_contract import ask, chat_all
-from fusion_hf import plugins
-from fusion_hf.llms.backends import Reply, open_backend
-from fusion_hf.llms.pool import load_pool
-from fusion_hf.logs.importers import FORMATS, read
-from fusion_hf.logs.schema import validate
-from fusion_hf.tasks import TASKS
-from fusion_hf.tasks.graders import GRADERS, Grade, grade, grader_name
-from fusion_hf.tasks.load import load_examples
-
-assert "centroid" in fusion_hf.KINDS and "wide-csv" in FORMATS and "capitals" in TASKS and "within_ten" in GRADERS
-# a task: examples with answers, a grader that is known, the same ids again
-Path("test.jsonl").write_text('{"country": "Italy", "capital": "Rome"}')
-one, two = (load_examples("capitals", "test", source="test.jsonl") for _ in range(2))
-assert one == two and one[0].ground_truth == ["Rome"] and TASKS["capitals"].metric in GRADERS
-# a grader: a score in 0..1 for anything, in both versions, and a name for the log
-for response in ("95", "", "no", "1e999", "9" * 10000):
-    for version in ("strict", "paper"):
-        found = grade("within_ten", response, ["100"], version=version)
-        assert isinstance(found, Grade) and 0 <= found.score <= 1
-assert grader_name("within_ten").startswith("within_ten/strict@")
-# an importer: every cell is kept or dropped with a reason, and the rows are log rows
-Path("sums.csv").write_text("prompt,small,large\nWhat is 3 + 4?,1,\nWhat is 345 * 678?,0,1\n")
-result = read("wide-csv", "sums.csv")
-assert result.read == result.kept + sum(result.dropped.values()) and validate(result.table).num_rows == result.kept
-# a backend: each chat gets its own answer; what pool files name is known
-pool = load_pool("pool.yaml")
-replies = chat_all(open_backend(pool["parrot"]), ["one", "two", "three"])
-assert all(isinstance(r, Reply) for r in replies) and [r.text for r in replies] == ["one", "two", "three"]
-print("kept")
-"""
+SUITES = ("test_task_contract", "test_grader_contract", "test_importer_contract", "test_backends",
+          "test_router_contract")  # fmt: skip
 
 
-def test_the_contracts_hold_for_an_installed_package(installed, tmp_path):
-    (tmp_path / "pool.yaml").write_text(files_of("backend.md")["pool.yaml"], encoding="utf-8")
-    assert python(tmp_path, CONTRACT, installed, ROOT / "tests").endswith("kept\n")
+def run_contracts(folder, files, *paths):
+    """The whole contract of every group, on what is from outside the package; how many tests passed."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "contract_outside"]
+    done = subprocess.run(
+        [*command, *(str(ROOT / "tests" / f"{suite}.py") for suite in SUITES)],
+        cwd=folder, env=environment(folder, *paths, ROOT / "tests") | {"CONTRACT_FILES": " ".join(files)},
+        capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    assert " skipped" not in done.stdout, done.stdout[-2000:]
+    return int(re.search(r"(\d+) passed", done.stdout)[1])
 
 
 @pytest.mark.slow
-def test_the_contract_of_router_kinds_holds_for_an_installed_package(installed, tmp_path):
-    """But for a log without task names: the page's kind then knows one group, as it says."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "centroid and not without_task_labels",
-         str(ROOT / "tests" / "test_router_contract.py")],
-        cwd=tmp_path, env=environment(tmp_path, installed), capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
-    assert done.returncode == 0 and re.search(r"\b1\d passed", done.stdout), done.stdout[-3000:]
+def test_the_contracts_hold_in_full_for_an_installed_package(installed, tmp_path):
+    assert run_contracts(tmp_path, [], installed) > 30
+
+
+@pytest.mark.slow
+def test_the_contracts_hold_in_full_for_files_on_a_path(tmp_path):
+    for page in PLUGINS:
+        for title, text in files_of(page).items():
+            if title.endswith(".py"):
+                (tmp_path / title).write_text(text, encoding="utf-8")
+    files = sorted(map(str, tmp_path.glob("*.py")))
+    assert run_contracts(tmp_path, files) > 30
+
+
+NAMES = """
+import fusion_hf
+from fusion_hf.logs.importers import FORMATS
+from fusion_hf.tasks import TASKS
+from fusion_hf.tasks.graders import GRADERS
+assert "centroid" in fusion_hf.KINDS and "wide-csv" in FORMATS and "capitals" in TASKS and "within_ten" in GRADERS
+assert "command" in fusion_hf.plugins.names("backends")
+print("known")
+"""
+
+
+def test_what_is_installed_is_known_by_its_name(installed, tmp_path):
+    assert python(tmp_path, NAMES, installed) == "known\n"

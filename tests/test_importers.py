@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from test_importer_contract import law
 
 from fusion_hf.errors import UserError
 from fusion_hf.logs.arrays import RoutingData
 from fusion_hf.logs.importers import FORMATS, read
-from fusion_hf.logs.schema import validate
 from fusion_hf.logs.verbs import import_log
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -53,21 +53,10 @@ def bench_csv(path, rows=3, **more):
     return path
 
 
-def law(result):
-    """What holds for every import."""
-    assert result.read == result.kept + sum(result.dropped.values())
-    assert result.kept == result.table.num_rows == sum(t.num_rows for t in result.tables.values())
-    for split, table in result.tables.items():
-        validate(table, where=split)
-
-
 def test_formats_are_found_and_described():
     names = "fusionbench routerdc llmrouter routerbench routellm alpaca-eval gsm8k-solutions llmrouterbench jsonl"
     names += " csv openai-log litellm langfuse"
     assert set(names.split()) == set(FORMATS)
-    for module in FORMATS.values():
-        assert isinstance(module.DESCRIPTION, str) and module.DESCRIPTION
-        assert module.SOURCE is None or len(module.SOURCE) == 2
 
 
 @pytest.mark.parametrize("gz", [False, True])
@@ -195,14 +184,6 @@ def test_wrong_input_gives_one_line(tmp_path, format, name, content, says):
     with pytest.raises(UserError, match=says) as error:
         read(format, tmp_path if name == "llms.json" else tmp_path / name)
     assert "\n" not in str(error.value).strip()
-
-
-@pytest.mark.parametrize("format", ["llmrouter", "routerdc", "routerbench", "jsonl"])
-def test_a_missing_path_or_an_empty_folder_gives_one_line(tmp_path, format):
-    with pytest.raises(UserError, match="found nothing there"):
-        read(format, tmp_path / "none")
-    with pytest.raises(UserError, match=r"expected files that end in .* found nothing"):
-        read(format, tmp_path)
 
 
 @pytest.mark.parametrize("value", [None, float("nan")])

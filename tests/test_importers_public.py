@@ -6,14 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import hub_double
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from test_importers import law, needs, put
+from test_importer_contract import law
+from test_importers import needs, put
 
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
@@ -371,11 +371,3 @@ def test_wrong_input_gives_one_line(tmp_path, format, name, content, says):
     with pytest.raises(UserError, match=says) as error:
         read(format, tmp_path / name)
     assert "\n" not in str(error.value).strip()
-
-
-def test_every_format_reports_a_missing_path(tmp_path):
-    for format in ("fusionbench", "gsm8k-solutions", "routellm", "alpaca-eval", "llmrouterbench"):
-        with pytest.raises(UserError, match="found nothing there"):
-            read(format, Path("/nowhere/at/all"))
-        with pytest.raises(UserError, match=r"expected files that end in .* found nothing"):
-            read(format, tmp_path)

@@ -8,7 +8,7 @@ import fusion_hf
 ROOT = Path(fusion_hf.__file__).parent
 LAYERS = {
     "errors": 0, "messages": 0.5, "after_import": 0, "terminal": 0, "checks": 0.5, "outputs": 0.5, "yaml_file": 0.5,
-    "reasoning": 0, "results": 0, "plugins": 0.5, "cards": 0.5, "gguf": 0.5,
+    "reasoning": 0, "results": 0, "made": 0, "plugins": 0.5, "cards": 0.5, "gguf": 0.5,
     "hub": 0.6, "pushable": 0.7, "remote_code": 0.7,
     "tasks": 1, "logs": 2, "encoders": 2, "llms": 3,
     "routers": 4, "thoughts": 4, "distill": 4,

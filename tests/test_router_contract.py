@@ -9,30 +9,18 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from contract_inputs import AVERAGE_COST, BLIND, FIXED, NEEDS_LABELS, QUICK, TRAINS_ENCODER
 from tiny_bert import tiny_bert
 from toy_log import CANDIDATES, GOOD, toy_data
 from transformers import AutoConfig, AutoModel
 
+from fusion_hf import plugins
 from fusion_hf.encoders.encoder import load_encoder
 from fusion_hf.errors import UserError
 from fusion_hf.routers import KINDS, fit_router, get_kind, load_router, register
 
 TRAIN, TEST = toy_data(150, judge=True, missing=0.1), toy_data(45, split="test", judge=True)
 BEST = [CANDIDATES[GOOD[t]] for t in TEST.tasks]
-BLIND = {
-    "random": "it draws",
-    "cheapest": "it takes the same candidate for every query",
-    "best-single": "it takes the same candidate for every query",
-    "oracle": "it knows queries of the log only",
-}
-"""Anchors that cannot learn which candidate suits a query, and why."""
-WINNER = ("random", "cheapest", "paper-knn", "paper-mlp", "paper-svm")  # kinds that vote instead of predicting scores
-FIXED = ("paper-knn", "paper-mlp", "paper-svm")  # of these, the ones that know fixed trade-offs only
-TRAINS_ENCODER = ("encoder",)
-QUICK = {
-    "mlp": {"steps": 120}, "mf": {"steps": 150}, "irt": {"steps": 150}, "graph": {"steps": 80}, "dc": {"steps": 120},
-    "paper-mlp": {"steps": 200, "rate": 0.01}, "encoder": {"epochs": 1},
-}  # fmt: skip
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -105,7 +93,7 @@ def test_what_can_be_learned_is_learned(kind):
     assert ((predictions.performance >= 0) & (predictions.performance <= 1))[known].all()
     # Costs are in USD, and except for the averages of anchors and published kinds known to the length of the query.
     error = np.abs(np.log(predictions.cost / TEST.cost)).mean()
-    assert error < (0.6 if kind in {*BLIND, *WINNER, "best-per-task"} else 0.1)
+    assert error < (0.6 if kind in AVERAGE_COST else 0.1)
     for scenario in ("performance", "judge"):
         assert_learned(kind, picks(router, scenario=scenario))
 
@@ -177,7 +165,7 @@ def test_log_without_costs(kind):
 @every_kind
 def test_without_task_labels(kind):
     router = learn(kind, TRAIN, task_labels=False)
-    if kind != "best-per-task":  # without tasks there is one
+    if kind not in NEEDS_LABELS:
         assert_learned(kind, picks(router))
     assert router.config.tasks is None
     renamed = type(TRAIN)(**{**TRAIN.__dict__, "tasks": ["x"] * len(TRAIN)})
@@ -261,40 +249,47 @@ def test_loads_in_half_precision(kind, tmp_path):
 
 SCRIPT = """
 import json, sys
+files, kinds = json.loads(sys.argv[1]), sys.argv[2:]
 class Hidden:  # an installed package is found in other ways than by sys.path
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "fusion_hf":
+        if name.split(".")[0] in ("fusion_hf", *(kind.replace("-", "_") for kind in kinds)):
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Hidden())
 from transformers import AutoModel
 queries, found = json.load(open("queries.json")), {"alone": {}, "with us": {}}
-for kind in sys.argv[1:]:
+for kind in kinds:
     router = AutoModel.from_pretrained(kind, trust_remote_code=True)
     found["alone"][kind] = [d.to_dict() for d in router.route(queries, scenario="balance")]
     router.save_pretrained(kind + "-again")
 assert "fusion_hf" not in sys.modules
 sys.meta_path.pop(0)
 import fusion_hf
-for kind in sys.argv[1:]:
+for file in files:
+    fusion_hf.plugins.add(file)
+for kind in kinds:
     router = AutoModel.from_pretrained(kind)
-    assert type(router).__module__.startswith("fusion_hf.routers.")
+    assert type(router).__module__ in ("fusion_hf.routers.kinds." + kind.replace("-", "_"), kind.replace("-", "_"))
     found["with us"][kind] = [d.to_dict() for d in router.route(queries, scenario="balance")]
 json.dump(found, open("found.json", "w"))
 """
+OURS = [kind for kind in KINDS if plugins.ours("routers", kind)]
+OTHERS = [[kind] for kind in KINDS if kind not in OURS]
 
 
-def test_fresh_process_with_and_without_our_package(tmp_path):
-    for kind in KINDS:
+@pytest.mark.parametrize("kinds", [OURS, *OTHERS], ids=lambda kinds: "ours" if kinds == OURS else kinds[0])
+def test_fresh_process_with_and_without_our_package(kinds, tmp_path):
+    for kind in kinds:
         trained(kind).save_pretrained(tmp_path / kind)
     (tmp_path / "queries.json").write_text(json.dumps(TEST.queries))
     (tmp_path / "run.py").write_text(SCRIPT)
-    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"HF_HOME": str(tmp_path / "hf")}
+    files = json.dumps(os.environ.get("CONTRACT_FILES", "").split())
     done = subprocess.run(
-        [sys.executable, "-I", "run.py", *KINDS], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300
-    )
+        [sys.executable, "run.py", files, *kinds], cwd=tmp_path, env=os.environ | {"HF_HOME": str(tmp_path / "hf")},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads((tmp_path / "found.json").read_text())
-    for kind in KINDS:
+    for kind in kinds:
         expected = trained(kind).route(TEST.queries, scenario="balance")
         for where in ("alone", "with us"):
             decisions = found[where][kind]

@@ -12,9 +12,11 @@ from ..errors import UserError
 from ..fused import FusedSystem, Thoughts, write_fused
 from ..fused.asking import recall
 from ..llms.pool import Pool, load_pool
+from ..logs.arrays import RoutingData
 from ..logs.rewards import Scaling
 from ..logs.schema import split_candidate
 from ..logs.stats import mean, number
+from ..made import made
 from ..routers import Router, load_router
 from ..routers.train import fit_router
 from ..tasks.modes import RETRIEVED_MODES
@@ -34,6 +36,7 @@ def fuse(
     adapters: Sequence[str | PathLike[str]] = (),
     base: str | None = None,
     overwrite: bool = False,
+    settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Choose among systems on train and validation, write the fused system, and measure it on test.
 
@@ -44,6 +47,7 @@ def fuse(
         thoughts: What mode ``thought`` puts before a query, by LLM; "" stands for every LLM of which the folder of its
             log does not say how it was asked.
         out, pool, adapters, base, overwrite: See `fusion_hf.autofuse`.
+        settings: Its arguments, which the fused system tells.
 
     Returns:
         The fields of `fusion_hf.comparison.verbs.Fused`.
@@ -61,7 +65,10 @@ def fuse(
     chosen = choose_by_task(splits, known)
     recogniser = fit_router("best-per-task", splits.train, encoder="none", progress=False)
     result = measure_on_test(splits, systems, known, chosen, _recognised(recogniser, splits.test.queries))
-    write_fused(out, _config(bench, splits, known, chosen, result), llms, recogniser, shown, overwrite)
+    log = {split: data.fingerprint() for split, data in vars(splits).items() if isinstance(data, RoutingData)}
+    training = made(settings or {}, log, "numpy", "torch", "transformers")
+    config = _config(bench, splits, known, chosen, result) | {"training": training}
+    write_fused(out, config, llms, recogniser, shown, overwrite)
     FusedSystem.from_pretrained(out)  # what cannot be read back was not made
     return result | {"notes": notes}
 
@@ -141,8 +148,6 @@ def _config(
     bench: str | PathLike[str], splits: Splits, known: Mapping[str, System], chosen: Mapping[str, Winner], result: dict
 ) -> dict[str, Any]:
     """The configuration of the fused system; see `fusion_hf.fused.config.read_config`."""
-    from .. import __version__
-
     scaling = Scaling.fit(splits.train)
     seen = _seen(splits, known)
     tasks = {}
@@ -154,7 +159,6 @@ def _config(
         tasks[task] = {**named, "candidates": seen[task], "span": span, "evidence": evidence}
     return {
         "bench": Path(bench).name if Path(bench).exists() else str(bench),
-        "made_by": f"fusion_hf {__version__}",
         "best_single": result["best_single"],
         "systems": {name: known[name].spec for name in dict.fromkeys(w.system for w in chosen.values())},
         "tasks": tasks,

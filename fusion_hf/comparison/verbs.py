@@ -15,7 +15,7 @@ from ..results import Result, jsonable
 from . import gather
 from .autofuse import fuse
 from .export import export_file
-from .given import Logs, Routers, stated_logs
+from .given import Logs, Routers, named_routers, stated_logs
 from .measure import measure
 from .render import terminal, write_report
 from .report import build_report, draw_report
@@ -203,9 +203,15 @@ def autofuse(
     given = templates if isinstance(templates, Mapping) else {} if templates is None else {"": templates}
     shown = {llm: t if isinstance(t, Thoughts) else Thoughts(str(t), k) for llm, t in given.items()}
     sources = stated_logs(thoughts, models, logs)
+    settings = {
+        "routers": named_routers(routers), "thoughts": thoughts, "models": models, "logs": logs,
+        "pool": pool if isinstance(pool, (str, PathLike)) else None,
+        "templates": {llm: t.templates for llm, t in shown.items()}, "k": k, "adapters": list(map(str, adapters)),
+        "base": base, "combine": combine, "encoder": encoder if isinstance(encoder, str) else None,
+    }  # fmt: skip
     with tempfile.TemporaryDirectory() as temporary:
         gathered = gather(bench, routers, thoughts, models, logs, combine, temporary, encoder)
-        choice = fuse(bench, gathered, out, pool, sources, shown, list(map(str, adapters)), base, overwrite)
+        choice = fuse(bench, gathered, out, pool, sources, shown, list(map(str, adapters)), base, overwrite, settings)
     return Fused(str(out), choice)
 
 

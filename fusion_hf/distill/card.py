@@ -3,6 +3,7 @@
 import pandas as pd
 
 from ..cards import PLACE, render_card
+from ..made import shown
 from .report import write_model_card
 
 _HEAD = {
@@ -11,7 +12,14 @@ _HEAD = {
 }
 
 
-def data_card(dataset, counts: dict, files: dict[str, str], validation=None, tokenizer: str | None = None) -> str:
+def data_card(
+    dataset,
+    counts: dict,
+    files: dict[str, str],
+    validation=None,
+    tokenizer: str | None = None,
+    training: dict | None = None,
+) -> str:
     """README.md with the YAML that `datasets` reads and small tables; every figure is counted from the data.
 
     Args:
@@ -20,6 +28,7 @@ def data_card(dataset, counts: dict, files: dict[str, str], validation=None, tok
         files: Parquet file of each split.
         validation: The split ``validation`` or None.
         tokenizer: Who counted the column ``tokens``; None means the log did.
+        training: How the rows were chosen; see `fusion_hf.made`.
     """
     from huggingface_hub import DatasetCardData
 
@@ -42,6 +51,7 @@ def data_card(dataset, counts: dict, files: dict[str, str], validation=None, tok
         rule=", ".join(sorted(set(dataset["rule"]))),
         sizes=" and ".join(f"{len(part)} of `{name}`" for name, part in parts),
         tables=_tables(parts, form, tokenizer).strip(),
+        training=shown(training, "fusion-hf sft-data LOG {} --out SFT"),
     )
 
 

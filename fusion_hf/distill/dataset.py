@@ -1,5 +1,6 @@
 """The chosen answers as a `datasets.Dataset` in TRL's conversational forms, and as a folder with a card."""
 
+import json
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 from ..errors import UserError
 from ..logs.files import named_by_content
 from ..logs.select import Answers, rank_answers
+from ..made import FILE
 from ..outputs import atomic_folder
 from ..tasks import with_mode
 from .select import (
@@ -170,7 +172,13 @@ def hold_out(dataset, share: float):
 
 
 def save(
-    dataset, counts: dict, out: str | Path, validation=None, tokenizer: str | None = None, overwrite: bool = False
+    dataset,
+    counts: dict,
+    out: str | Path,
+    validation=None,
+    tokenizer: str | None = None,
+    overwrite: bool = False,
+    training: dict | None = None,
 ) -> Path:
     """Write a dataset as a folder that ``load_dataset(out)`` reads (Parquet and a card); returns the folder.
 
@@ -178,6 +186,7 @@ def save(
         validation: Becomes the split ``validation``.
         tokenizer: Who counted the column ``tokens``; None means the log did.
         overwrite: Also where the folder holds something else; see `fusion_hf.outputs`.
+        training: How the rows were chosen (see `fusion_hf.made`), where that is known; it is saved with them.
     """
     from .card import data_card
 
@@ -188,7 +197,10 @@ def save(
                 with named_by_content(new / "data", split) as (path, written):
                     rows.to_parquet(str(path))
                 files[split] = written[0].relative_to(new).as_posix()
-        (new / "README.md").write_text(data_card(dataset, counts, files, validation, tokenizer), encoding="utf-8")
+        if training is not None:
+            (new / FILE).write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")
+        card = data_card(dataset, counts, files, validation, tokenizer, training)
+        (new / "README.md").write_text(card, encoding="utf-8")
     return Path(out)
 
 

@@ -14,7 +14,7 @@ import sys
 
 from ..errors import UserError, require
 from . import training
-from .sft import describe, fit, some_rows, with_report
+from .sft import data_of, describe, fit, some_rows, with_report
 from .training import first_line
 
 
@@ -49,11 +49,12 @@ def main(script_args, training_args, model_args, our_args=None) -> dict:
     checkpoint = training.checkpoint_of(training_args)
     rows = some_rows(_distinct(rows), our_args.max_rows, training_args.seed)
     about = {"kind": "on-policy", "dataset": script_args.dataset_name, **describe(rows), "teachers": [teacher]}
+    about |= data_of(script_args.dataset_name, rows)
     training.model_options(training_args, model_args)
     student = training_args.model_init_kwargs
     options = {k: v for k, v in student.items() if k != "revision"} | {"revision": training_args.teacher_model_revision}
     training_args.teacher_model_init_kwargs = options | (training_args.teacher_model_init_kwargs or {})
-    trainer = with_report(trl.DistillationTrainer, about, model_args)(
+    trainer = with_report(trl.DistillationTrainer, about, (script_args, training_args, model_args, our_args))(
         model=model_args.model_name_or_path,
         teacher_model=teacher,
         args=training_args,

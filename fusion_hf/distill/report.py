@@ -1,16 +1,19 @@
 """``train_report.json`` and the model's card: what was trained, on what, how, and what it then scored."""
 
 import json
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 from ..cards import PLACE, render_card
+from ..made import local_name, shown, versions
 from .base_model import RELATIVE, REPORT, name_base
 
 RESULTS = "results.json"
 
 
-def train_report(trainer, model_args, seconds: float | None) -> dict:
-    """Figures of a training run so far; `seconds` is None while it runs."""
+def train_report(trainer, arguments, seconds: float | None) -> dict:
+    """Figures of a training run so far; `seconds` is None while it runs. `arguments`: see `settings_of`."""
+    model_args = next(each for each in arguments if hasattr(each, "model_name_or_path"))
     history = trainer.state.log_history
     losses = [[log["step"], log["loss"]] for log in history if "loss" in log]
     parameters = [(p.numel(), p.requires_grad) for p in trainer.model.parameters()]
@@ -32,7 +35,8 @@ def train_report(trainer, model_args, seconds: float | None) -> dict:
         "eval_losses": [[log["step"], log["eval_loss"]] for log in history if "eval_loss" in log],
         "eval_losses_by_domain": _by_domain(history),
         "seconds": None if seconds is None else round(seconds, 3),
-        "settings": _settings(trainer.args, model_args),
+        "settings": settings_of(*arguments),
+        "versions": versions("trl", "peft", "transformers", "torch"),
     }
 
 
@@ -56,16 +60,45 @@ def _by_domain(history: list[dict]) -> dict[str, list]:
     return curves
 
 
-def _settings(training_args, model_args) -> dict:
-    """What another run needs to repeat this one."""
-    names = ["learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "num_train_epochs", "max_steps"]
-    names += ["per_device_train_batch_size", "gradient_accumulation_steps", "max_length", "packing", "bf16"]
-    names += ["gradient_checkpointing", "teacher_model_name_or_path", "beta", "temperature", "seed"]
-    settings = {name: getattr(training_args, name) for name in names if hasattr(training_args, name)}
-    settings = {name: getattr(value, "value", value) for name, value in settings.items()}
-    if model_args.use_peft:
-        settings |= {name: getattr(model_args, name) for name in ("lora_r", "lora_alpha", "lora_target_modules")}
-    return settings
+SHOWN = (
+    "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "num_train_epochs", "max_steps",
+    "per_device_train_batch_size", "gradient_accumulation_steps", "max_length", "packing", "bf16",
+    "gradient_checkpointing", "teacher_model_name_or_path", "beta", "temperature", "seed", "lora_r", "lora_alpha",
+    "lora_target_modules",
+)  # fmt: skip
+"""Settings that are told although they are the default."""
+_PLACES = (  # where things are read, written and reported to, and what is reported as ``model`` and ``dataset``
+    "output_dir", "logging_dir", "run_name", "project", "report_to", "disable_tqdm", "log_level", "push_to_hub",
+    "resume_from_checkpoint", "model_name_or_path", "dataset_name", "gguf_file", "model_init_kwargs",
+    "teacher_model_init_kwargs",
+)  # fmt: skip
+
+
+def settings_of(*arguments) -> dict:
+    """What another run needs to repeat this one, as lines of a ``--config`` file beside the model and the dataset.
+
+    Args:
+        arguments: Dataclasses of arguments (trl's and ours), as they were parsed.
+    """
+    found = {}
+    peft = any(getattr(each, "use_peft", False) for each in arguments)
+    for field in (field for each in arguments for field in fields(each) if field.init):
+        value = next(getattr(each, field.name) for each in arguments if hasattr(each, field.name))
+        value = getattr(value, "value", value)
+        default = field.default_factory() if field.default_factory is not MISSING else field.default
+        told = field.name in SHOWN and (peft or not field.name.startswith("lora_"))
+        if field.name in _PLACES or field.name.startswith("hub_") or not (told or value != default):
+            continue
+        if value is not None and _is_json(value):
+            found[field.name] = value
+    return found
+
+
+def _is_json(value) -> bool:
+    try:
+        return json.loads(json.dumps(value)) == value
+    except (TypeError, ValueError):
+        return False
 
 
 def write_report(folder: str | Path, report: dict) -> None:
@@ -88,7 +121,7 @@ def write_adapter_card(folder: str | Path, repo_id: str = PLACE) -> None:
     `RESULTS` is what `fusion_hf.distill.student.measure` returns.
     """
     folder = Path(folder)
-    report = {"rows_by_task": {}, "eval_losses_by_domain": {}, "local": []}
+    report = {"rows_by_task": {}, "eval_losses_by_domain": {}, "local": [], "data_fingerprint": None, "versions": {}}
     report |= json.loads((folder / REPORT).read_text(encoding="utf-8"))
     results = json.loads((folder / RESULTS).read_text(encoding="utf-8")) if (folder / RESULTS).exists() else []
     hub = {key: None if key in report["local"] else _hub_id(report[key]) for key in ("model", "dataset")}
@@ -99,7 +132,8 @@ def write_adapter_card(folder: str | Path, repo_id: str = PLACE) -> None:
         repo_id=repo_id,
         base_model=hub["model"] or Path(report["model"]).name,
         dataset=hub["dataset"] or Path(report["dataset"]).name,
-        report=report,
+        report=report | {"settings": {k: _named(v) for k, v in report.get("settings", {}).items()}},
+        training=shown(report.get("data_made"), "fusion-hf sft-data LOG {} --out SFT"),
         results=results,
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
@@ -109,6 +143,10 @@ def write_model_card(folder: str | Path, repo_id: str = PLACE) -> None:
     """README.md of a model that `fusion_hf.distill` trained; nothing is known of any other, so it gets none."""
     if (Path(folder) / REPORT).is_file():
         write_adapter_card(folder, repo_id)
+
+
+def _named(value):
+    return local_name(value) if isinstance(value, str) else value
 
 
 def _title(report: dict) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ..errors import UserError, require
 from ..gguf import load_causal_lm, split_gguf
+from ..made import log_record, read_made
 from ..tasks import TASKS
 from . import training
 from .report import REPORT, train_report, write_report
@@ -98,6 +99,8 @@ def main(script_args, training_args, model_args, distill_args=None, **trainer_op
         rows, too_long = _drop_long(rows, tokenizer, limit)
         test = test and by_domain(_drop_long(test, tokenizer, limit)[0])
     about = {"kind": "sft", "dataset": script_args.dataset_name, **describe(rows), "rows_too_long": too_long}
+    about |= data_of(script_args.dataset_name, rows)
+    chosen = (script_args, training_args, model_args, distill_args)
     training.model_options(training_args, model_args)
     training_args.completion_only_loss = True
     if split_gguf(model_args.model_name_or_path)[1] and "model" not in trainer_options:
@@ -107,7 +110,7 @@ def main(script_args, training_args, model_args, distill_args=None, **trainer_op
     else:
         trainer_options["model"] = model_args.model_name_or_path
         trainer_options["quantization_config"] = trl.get_quantization_config(model_args)
-    trainer = with_report(trl.SFTTrainer, about, model_args)(
+    trainer = with_report(trl.SFTTrainer, about, chosen)(
         args=training_args,
         train_dataset=rows.select_columns(["prompt", "completion"]),
         eval_dataset=test,
@@ -132,14 +135,14 @@ def fit(trainer, checkpoint: str | None) -> dict:
     return report
 
 
-def with_report(trainer_class, about: dict, model_args):
+def with_report(trainer_class, about: dict, arguments):
     """A trl trainer whose card is ours, and that evaluates to one ``eval_loss`` over all domains as well."""
 
     class Trainer(trainer_class):
         seconds = None
 
         def report(self) -> dict:
-            return about | train_report(self, model_args, self.seconds)
+            return about | train_report(self, arguments, self.seconds)
 
         def create_model_card(self, *args, **options):
             if self.is_world_process_zero():
@@ -170,6 +173,12 @@ def describe(rows) -> dict:
         "rows": len(rows),
         "rows_by_task": dict(sorted(Counter(rows["task"]).items())) if "task" in known else {},
     }
+
+
+def data_of(dataset: str, rows) -> dict:
+    """The hash of the rows, and how their folder says that it was made."""
+    record = log_record(rows.with_format("arrow")[:])
+    return {"data_fingerprint": record["fingerprint"], "data_made": read_made(dataset)}
 
 
 def by_domain(rows):

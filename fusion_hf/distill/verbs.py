@@ -17,6 +17,7 @@ from ..llms.pool import Pool, load_pool
 from ..llms.record import outcome
 from ..logs.log import Log, read_log
 from ..logs.store import local_path
+from ..made import log_record, made
 from ..outputs import check_folder, mark_folder, write_text
 from ..results import Result, jsonable
 from ..tasks.modes import PLAIN_MODES
@@ -175,7 +176,10 @@ def sft_data(
         dataset, counts = sft_dataset(table, choice, others, count_tokens)
     dataset, validation = hold_out(dataset, holdout)
     counts["validation"] = 0 if validation is None else len(validation)
-    save(dataset, counts, out, validation, tokenizer, overwrite)
+    names = [log if isinstance(log, (str, PathLike)) else None for log in _each(exclude)]
+    settings = {**vars(choice), "format": format, "split": split, "exclude": names, "holdout": holdout}
+    training = made({**settings, "tokenizer": tokenizer}, log_record(table), "datasets", "numpy")
+    save(dataset, counts, out, validation, tokenizer, overwrite, training)
     if push is not None:
         counts["pushed"] = hub.push(out, push)
     return TrainingData(out=str(out), dataset=dataset, **counts)
@@ -185,9 +189,12 @@ def queries_to_exclude(bench: Place, split: str, more: Sequence[Place | pa.Table
     """Queries of a log's other splits and of further logs, which training data must not hold: query_id and query."""
     columns, log = ["query_id", "query"], Log(bench)
     tables = [log.table(other, columns=columns) for other in log.splits if other != split]
-    more = [more] if isinstance(more, (str, PathLike, pa.Table)) else more
-    tables += [read_log(log, columns=columns) for log in more]
+    tables += [read_log(log, columns=columns) for log in _each(more)]
     return pa.concat_tables(tables, promote_options="permissive") if tables else None
+
+
+def _each(logs: Sequence[Place | pa.Table] | Place | pa.Table) -> Sequence[Place | pa.Table]:
+    return [logs] if isinstance(logs, (str, PathLike, pa.Table)) else logs
 
 
 def _counter(tokenizer: str | None) -> Any:

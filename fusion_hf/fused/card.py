@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cards import PLACE, render_card
+from ..made import shown
 from ..routers import load_router
 from .config import inside, read_config
 
@@ -30,6 +31,7 @@ def write_fused_card(folder: str | Path, repo_id: str = PLACE) -> None:
         best_single=config["best_single"],
         test=config["test"],
         verdict=_verdict(tasks),
+        training=shown(config.get("training"), "fusion-hf autofuse LOG {} --out FUSED"),
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
 

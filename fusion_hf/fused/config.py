@@ -24,12 +24,13 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     """Read and check the configuration of a fused system.
 
     Returns:
-        ``{"format", "bench", "made_by", "best_single": ID, "recogniser": PATH, "systems": {NAME: SPEC}, "tasks": {TASK:
-        {"system": NAME, "level", "candidates": {ID: {"performance", "cost_usd"}}, "span": {"performance", "cost"},
-        "evidence": {…}}}, "thoughts": {LLM: {"templates": PATH, "k", "asked"}}, "test": {…} | null}``, where SPEC is
-        ``{"kind": "candidate", "candidate": ID}`` or ``{"kind": "router", "router": PATH, "scenario": NAME}``. Paths
-        are relative to the folder and lie in it. ``candidates`` is what the log showed of the candidates that the pool
-        reaches (``cost_usd`` null where not measured), ``span`` their scaling.
+        ``{"format", "bench", "training", "best_single": ID, "recogniser": PATH, "systems": {NAME: SPEC}, "tasks":
+        {TASK: {"system": NAME, "level", "candidates": {ID: {"performance", "cost_usd"}}, "span": {"performance",
+        "cost"}, "evidence": {…}}}, "thoughts": {LLM: {"templates": PATH, "k", "asked"}}, "test": {…} | null}``, where
+        SPEC is ``{"kind": "candidate", "candidate": ID}`` or ``{"kind": "router", "router": PATH, "scenario": NAME}``.
+        Paths are relative to the folder and lie in it. ``training`` says how it was made (see `fusion_hf.made`; it may
+        be absent), ``candidates`` is what the log showed of the candidates that the pool reaches (``cost_usd`` null
+        where not measured), ``span`` their scaling.
 
     Raises:
         UserError: It is missing or broken; the message names the file and the field.

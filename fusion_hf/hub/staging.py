@@ -9,6 +9,7 @@ from typing import Any
 
 from ..cards import PLACE, check_metadata, sign, untouched
 from ..errors import UserError
+from ..made import FILE as MADE
 from .cards import card_writer
 from .secrets import refuse_secrets
 
@@ -67,6 +68,7 @@ def stage(
     refuse_secrets([folder / name for name in names], token, lookalikes=not allow_token_like)
     for name in names:
         _link(folder / name, out / name)
+    _without_local_records(out)
     if kind in ("adapter", "model", "fused"):
         _without_local_names(folder, out, base_model)
     _without_local_encoder(folder, out / "thought_templates" / "index_config.json")
@@ -116,14 +118,27 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+def _without_local_records(out: Path) -> None:
+    """Paths of this machine in what is told of how things were made become plain names."""
+    for name in ("config.json", "index_config.json", "fused_config.json", MADE):
+        for file in out.rglob(name):
+            try:
+                data = json.loads(file.read_text(encoding="utf-8"))
+            except ValueError:
+                continue  # no record of ours
+            part = data if name == MADE else data.get("training") if isinstance(data, dict) else None
+            if part and part != _plain(part):
+                data = _plain(data) if name == MADE else data | {"training": _plain(part)}
+                _write(file, json.dumps(data, indent=2) + "\n")
+
+
 def _without_local_names(folder: Path, out: Path, base_model: str | None) -> None:
     """Folders of this machine, which name a base model or data, become the base's Hub id and plain names."""
     for report in out.rglob("train_report.json"):
         data = json.loads(report.read_text(encoding="utf-8"))
         if report.parent == out and base_model is not None:
             data |= {"model": base_model, "local": [key for key in data.get("local", []) if key != "model"]}
-        data["settings"] = {k: _plain(v) for k, v in data.get("settings", {}).items()}
-        _write(report, json.dumps({k: _plain(v) for k, v in data.items()}, indent=1) + "\n")
+        _write(report, json.dumps(_plain(data), indent=1) + "\n")
     config = out / "adapter_config.json"
     if config.exists():
         data = json.loads(config.read_text(encoding="utf-8"))
@@ -160,5 +175,9 @@ def _is_local(name: str) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """The last part of a path on this machine; anything else as it is."""
+    """The last part of a path on this machine, also inside dicts and lists; anything else as it is."""
+    if isinstance(value, dict):
+        return {name: _plain(v) for name, v in value.items()}
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
     return Path(value).name if isinstance(value, str) and "/" in value and _is_local(value) else value

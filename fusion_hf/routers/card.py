@@ -1,7 +1,6 @@
 """The card of a router, from its own configuration and what `eval-router` measured."""
 
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from ..cards import PLACE, render_card
 from ..encoders.encoder import DEFAULT_ENCODER, NONE, OFFLINE
 from ..encoders.opened import base_names, is_local, public_name
+from ..made import shown
 from .measuring.evaluate import fingerprint
 
 EVALUATION = "eval.json"
@@ -51,18 +51,13 @@ def write_router_card(folder: str | Path, repo_id: str = PLACE, evaluation: dict
 
 
 def _training(config: dict) -> dict | None:
-    """How the router was made, with the options of the command that makes it again."""
+    """How the router was made; labels are an option where they are off, and the kind's own options stand last."""
     made = config.get("training")
     if not made:
         return None
-    settings = made["settings"]
-    words = ["--kind", settings["kind"], "--encoder", public_name(settings["encoder"])]
-    words += ["--split", settings.get("split", "train"), "--seed", str(settings["seed"])]
-    words += [] if settings["task_labels"] else ["--no-task-labels"]
-    for name, value in settings["option"].items():
-        if value is not None:  # None is the default of an option that has no value
-            words += ["--option", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
-    return made | {"command": shlex.join(words)}
+    settings = {"split": "train", **made["settings"], "encoder": public_name(made["settings"]["encoder"])}
+    settings |= {"no_task_labels": not settings.pop("task_labels"), "option": settings.pop("option")}
+    return shown({**made, "settings": settings}, "fusion-hf train-router LOG {} --out ROUTER")
 
 
 def _possible(scenario: dict, config: dict) -> bool:

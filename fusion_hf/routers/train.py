@@ -1,13 +1,11 @@
 """From a log to a trained router."""
 
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
-import transformers
 
 from ..encoders.encoder import DEFAULT_ENCODER, TextEncoder, embed_cached
 from ..encoders.joint import JointEncoder
@@ -16,6 +14,7 @@ from ..errors import UserError
 from ..logs.arrays import RoutingData
 from ..logs.rewards import SCENARIOS, Scaling, available_scenarios
 from ..logs.schema import split_candidate
+from ..made import made
 from .base import Router
 from .examples import MOST, remember
 from .features import fit_features, text_features
@@ -68,17 +67,12 @@ def fit_router(
     cls = get_kind(kind)
     _check(data)
     options = _all_options(cls, options)
-    made = {
-        "settings": {
-            "kind": kind_name(cls), "encoder": _encoder_name(encoder), "task_labels": task_labels, "seed": seed,
-            "option": options,
-        },
-        "log": {
-            "fingerprint": data.fingerprint(), "queries": len(data), "candidates": len(data.candidates),
-            "scored": int((~data.missing).sum()), "llms": llms is not None, "answers": answers is not None,
-        },
-        "versions": _versions(),
+    settings = {"kind": kind_name(cls), "encoder": _encoder_name(encoder), "task_labels": task_labels, "seed": seed}
+    log = {
+        "fingerprint": data.fingerprint(), "queries": len(data), "candidates": len(data.candidates),
+        "scored": int((~data.missing).sum()), "llms": llms is not None, "answers": answers is not None,
     }  # fmt: skip
+    training = made(settings | {"option": options}, log, "transformers", "torch", "numpy")
     text_encoder = encoder if isinstance(encoder, TextEncoder) else open_encoder(encoder)
     if isinstance(text_encoder, JointEncoder) and text_encoder.axes is None:
         text_encoder, embeddings = fit_encoder(text_encoder, data, seed, progress), None
@@ -118,7 +112,7 @@ def fit_router(
         scenarios={name: asdict(s) for name, s in SCENARIOS.items()},
         scaling=asdict(scaling),
         trained_on=len(data),
-        training=made,
+        training=training,
         options=learned,
         buffers={n: [str(b.dtype).removeprefix("torch."), list(b.shape)] for n, b in buffers.items()},
     )
@@ -168,15 +162,6 @@ def _all_options(cls: type[Router], given: dict) -> dict:
 
 def _encoder_name(encoder: str | TextEncoder) -> str:
     return encoder if isinstance(encoder, str) else getattr(encoder.model, "name_or_path", None) or ""
-
-
-def _versions() -> dict[str, str]:
-    import fusion_hf
-
-    return {
-        "fusion_hf": fusion_hf.__version__, "transformers": transformers.__version__, "torch": torch.__version__,
-        "numpy": np.__version__, "python": platform.python_version(),
-    }  # fmt: skip
 
 
 def _one_task(data: RoutingData) -> RoutingData:

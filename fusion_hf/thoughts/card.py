@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from ..cards import PLACE, render_card
+from ..made import local_name, shown
 from .files import write_readme
 from .index import TemplateIndex
 
@@ -17,8 +18,9 @@ def write_pipeline_card(folder: str | Path, repo_id: str = PLACE) -> None:
         library_name="fusion_hf", pipeline_tag="text-generation", tags=["fusion_hf", "thought-templates"]
     )
     text = render_card(
-        "pipeline", header, repo_id=repo_id, templates=index["templates"], encoder=index["encoder"],
+        "pipeline", header, repo_id=repo_id, templates=index["templates"], encoder=local_name(index["encoder"]),
         has_encoder=bool(index.get("has_encoder")),
+        training=shown(index.get("training"), "fusion-hf templates LOG {} --out TEMPLATES"),
     )  # fmt: skip
     (Path(folder) / "README.md").write_text(text, encoding="utf-8")
 

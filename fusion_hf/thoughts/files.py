@@ -37,9 +37,14 @@ IN_MEMORY_BYTES = 64 << 20
 
 
 def write_index(
-    folder: Path, table: Any, vectors: np.ndarray, encoder_name: str, encoder: TextEncoder | None = None
+    folder: Path,
+    table: Any,
+    vectors: np.ndarray,
+    encoder_name: str,
+    encoder: TextEncoder | None = None,
+    training: dict[str, Any] | None = None,
 ) -> None:
-    """Write ``folder/thought_templates``: Parquet, embeddings (safetensors), and the encoder's name.
+    """Write ``folder/thought_templates``: Parquet, embeddings (safetensors), and the encoder's name with `training`.
 
     With the encoder itself, that is saved too, and the templates are JSON lines. The templates' file is named by its
     content, because `datasets` takes files of one name for the same (see `fusion_hf.logs.files.named_by_content`).
@@ -64,6 +69,7 @@ def write_index(
         _write_encoder(target, encoder)
     config = {"format": FORMAT, "encoder": encoder_name, "has_encoder": encoder is not None}
     config |= {"templates": len(vectors), "dimension": int(vectors.shape[1]), "table": name}
+    config |= {} if training is None else {"training": training}
     temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     temporary.replace(target / CONFIG_FILE)
 
@@ -98,8 +104,8 @@ def table_name(folder: Path) -> str:
     return name
 
 
-def read_index(folder: Path) -> tuple[Any, np.ndarray, str, Path | None]:
-    """(templates, embeddings mapped from disk, encoder's name, encoder's folder or None) of what `write_index` wrote.
+def read_index(folder: Path) -> tuple[Any, np.ndarray, str, Path | None, dict[str, Any] | None]:
+    """(templates, embeddings mapped from disk, encoder's name, its folder or None, training) that `write_index` wrote.
 
     The templates are a `pyarrow.Table`, or `Rows` where pyarrow is missing.
     """
@@ -122,7 +128,8 @@ def read_index(folder: Path) -> tuple[Any, np.ndarray, str, Path | None]:
         raise UserError(f"{folder}: expected a vector for each of {rows.num_rows} templates, found {len(vectors)}")
     if not np.isfinite(vectors[:: len(vectors) // _LOOKED_AT + 1]).all():
         raise UserError(f"{folder}: expected numbers in {VECTORS_FILE}, found NaN: make the templates again")
-    return rows, vectors, config["encoder"], folder / ENCODER_FOLDER if config.get("has_encoder") is True else None
+    encoder = folder / ENCODER_FOLDER if config.get("has_encoder") is True else None
+    return rows, vectors, config["encoder"], encoder, config.get("training")
 
 
 def _checked_table(path: Path) -> Any:
@@ -253,6 +260,7 @@ def write_readme(folder: Path, table: Any, encoder: str = "", repo_id: str | Non
     readme = folder / "README.md"
     try:
         from fusion_hf.cards import PLACE, render_card, untouched
+        from fusion_hf.made import local_name, shown
     except ImportError:  # this file lies beside a pipeline, and fusion_hf is not installed
         return
     old = readme.read_text(encoding="utf-8") if readme.exists() else None
@@ -263,9 +271,11 @@ def write_readme(folder: Path, table: Any, encoder: str = "", repo_id: str | Non
         return card.save(readme)
     tasks = list(values(table, "task"))
     header = DatasetCardData(pretty_name="Thought templates", tags=["fusion_hf", "thought-templates"], configs=[config])
+    training = json.loads((folder / FOLDER / CONFIG_FILE).read_text(encoding="utf-8")).get("training")
     text = render_card(
-        "templates", header, repo_id=repo_id or PLACE, templates=table.num_rows, encoder=encoder,
+        "templates", header, repo_id=repo_id or PLACE, templates=table.num_rows, encoder=local_name(encoder),
         tasks={task: tasks.count(task) for task in sorted(set(tasks))},
         summarisers=sorted(set(values(table, "summariser"))),
+        training=shown(training, "fusion-hf templates LOG {} --out TEMPLATES"),
     )  # fmt: skip
     readme.write_text(text, encoding="utf-8")

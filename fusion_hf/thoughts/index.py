@@ -53,10 +53,16 @@ class TemplateIndex(Pushable):
         encoder_name: The text encoder that made them (see `fusion_hf.encoders.encoder.resolve_encoder`); queries are
             encoded by the same one, and by no other.
         encoder_folder: Where that encoder lies, if it was saved with the index.
+        training: How the templates were made (see `fusion_hf.made`), where that is known; it is saved with them.
     """
 
     def __init__(
-        self, templates: Any, embeddings: np.ndarray, encoder_name: str, encoder_folder: str | Path | None = None
+        self,
+        templates: Any,
+        embeddings: np.ndarray,
+        encoder_name: str,
+        encoder_folder: str | Path | None = None,
+        training: dict[str, Any] | None = None,
     ):
         self.table = _table(templates)
         if embeddings.ndim != 2 or len(embeddings) != self.table.num_rows:
@@ -67,19 +73,19 @@ class TemplateIndex(Pushable):
             raise UserError(f"embeddings: expected float32, found {embeddings.dtype}")
         self.embeddings = embeddings
         self.encoder_name = check_encoder(encoder_name)
-        self._encoder_folder = encoder_folder
+        self._encoder_folder, self.training = encoder_folder, training
         self._exclusion = Exclusion(self.table)
 
     def __len__(self) -> int:
         return self.table.num_rows
 
     @classmethod
-    def build(cls, dataset: Any, encoder: str = "offline") -> "TemplateIndex":
+    def build(cls, dataset: Any, encoder: str = "offline", training: dict[str, Any] | None = None) -> "TemplateIndex":
         """Encode the queries of a template dataset. `encoder` is a Hub id, a folder, or ``offline``."""
         name = check_encoder(encoder)
         table = _table(dataset)
         vectors = embed_cached(name, list(values(table, "query")), progress=sys.stderr.isatty())
-        return cls(table, np.ascontiguousarray(vectors, np.float32), name)
+        return cls(table, np.ascontiguousarray(vectors, np.float32), name, training=training)
 
     def search(
         self,
@@ -237,7 +243,7 @@ class TemplateIndex(Pushable):
         written, so that ``load_dataset(folder, "thought_templates")`` works. ``card=False`` leaves the README alone.
         """
         encoder = self._encoder if self_contained else None
-        write_index(Path(folder), self.table, self.embeddings, self.encoder_name, encoder)
+        write_index(Path(folder), self.table, self.embeddings, self.encoder_name, encoder, self.training)
         if card:
             write_readme(Path(folder), self.table, self.encoder_name)
         sweep_index(Path(folder))

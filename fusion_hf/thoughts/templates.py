@@ -9,12 +9,14 @@ import pyarrow as pa
 
 from ..encoders.encoder import DEFAULT_ENCODER
 from ..errors import UserError
+from ..made import log_record
+from ..made import made as how_made
 from ..outputs import atomic_folder
 from .extract import ExtractiveSummariser
 from .rows import COLUMNS
 from .select import candidates_of, select_answers
 from .solved import Draft, Solved, Summariser
-from .summarise import RESPONSE_TOKENS, LLMSummariser
+from .summarise import RESPONSE_TOKENS, SAMPLING, LLMSummariser
 from .worked import WorkedExamples
 
 if TYPE_CHECKING:
@@ -192,8 +194,17 @@ def build_templates(
         plan = summariser.plan(solved) if isinstance(summariser, LLMSummariser) else {"usd_input": 0.0, "usd_most": 0.0}
         return {"read": len(solved) + sum(dropped.values()), "dropped": dropped, "plan": plan}
     made = make_templates(table, summariser, select, top_k, threshold=threshold, llms=llms, **running)
+    settings = {
+        "model": model, "pool": None if model in WITHOUT_LLM else pool, "select": select, "top_k": top_k,
+        "threshold": threshold, "llms": llms, "split": split, "response_tokens": response_tokens, "encoder": encoder,
+    }  # fmt: skip
+    training = how_made(settings, log_record(table), "transformers", "torch", "numpy")
+    if isinstance(summariser, LLMSummariser):
+        llm = summariser.llm
+        training["llm"] = {"model": llm.model_id, "backend": llm.backend}
+        training["llm"] |= {name: llm.options[name] for name in SAMPLING if name in llm.options}
     with atomic_folder(out, "templates", overwrite) as new:
-        TemplateIndex.build(made.dataset, encoder).save_pretrained(new)
+        TemplateIndex.build(made.dataset, encoder, training).save_pretrained(new)
     return made.counts
 
 
