@@ -15,7 +15,6 @@ import pyarrow as pa
 
 FILE = "made.json"
 """Where it stands in a folder that has no configuration of its own."""
-_KEY = ("query_id", "llm", "mode")
 
 
 def made(settings: Mapping[str, Any], log: Mapping[str, Any], *packages: str) -> dict[str, Any]:

@@ -19,7 +19,6 @@ COLOURS = {
     "combined": "#9467bd", BEST_SINGLE: "#3a3f45", ORACLE: "#c08a1e",
 }  # fmt: skip
 MARKS = {"single": "o", "anchor": "D", "query": "s", "thought": "^", "model": "v", "combined": "P"}
-HULLS = (("singles", "hull of single LLMs", "#a3a9b0", "--"), ("all", "hull of all systems", "#7a4fa0", "-"))
 TIGHT = {"bbox_inches": "tight", "pad_inches": 0.12}  # no label is cut off
 MOST_AXES = 20  # of a radar
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...errors import UserError
 from ...messages import message_text
-from ._files import files_of, read_csv, read_json, read_json_lines, stem_of
+from ._files import files_of, read_csv, read_json, read_json_lines
 from ._result import ImportResult, check_score, log_table
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv")
@@ -31,11 +31,6 @@ def records(path: str | Path) -> Iterator[tuple[str, dict]]:
             yield from ((f"{file}, entry {i}", row) for i, row in enumerate(found, 1))
         else:
             yield from ((f"{file}, line {number}", row) for number, row in read_json_lines(file))
-
-
-def kind_of_file(where: str) -> str:
-    """The name of the file that a record stands in, without suffixes."""
-    return stem_of(Path(where.rsplit(", ", 1)[0]))
 
 
 def parsed(value: Any) -> Any:

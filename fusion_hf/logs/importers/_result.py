@@ -126,12 +126,6 @@ def query_ids(task: pa.ChunkedArray, source_id: pa.ChunkedArray, query: pa.Chunk
     return pa.array([query_id(*row) for row in rows], pa.string()).take(place)
 
 
-def first_of_each_key(table: pa.Table) -> pa.Table:
-    """The rows whose key (query_id, llm, mode) comes for the first time, in their order."""
-    first = np.unique(key_codes(table), return_index=True)[1]
-    return table if len(first) == table.num_rows else table.take(pa.array(np.sort(first)))
-
-
 def one_of_each_key(table: pa.Table, which: str) -> pa.Table:
     """One row of each key (query_id, llm, mode), in the order of the first ones; see `ImportResult.keep`."""
     codes = key_codes(table)
