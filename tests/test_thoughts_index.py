@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from thought_toys import found, template_table, unit
+from tiny_bert import tiny_bert
 
+from fusion_hf.encoders.encoder import load_encoder
 from fusion_hf.errors import UserError
 from fusion_hf.logs.log import read_log
 from fusion_hf.tasks import THINK_SUFFIX
@@ -383,3 +386,18 @@ def test_json_lines_of_strangers_are_checked(index, tmp_path, monkeypatch, line,
     config.write_text(json.dumps(json.loads(config.read_text()) | {"table": path.name}))
     with pytest.raises(UserError, match=message):
         TemplateIndex.from_pretrained(tmp_path)
+
+
+def test_an_encoder_that_is_a_folder_goes_with_the_templates(tmp_path):
+    encoder = tiny_bert(tmp_path / "mine" / "my-encoder")
+    TemplateIndex.build(template_table(9), encoder).save_pretrained(tmp_path / "made" / "templates")
+    wanted = load_encoder(encoder).encode(["what is the capital"])
+    shutil.rmtree(tmp_path / "mine")
+    (tmp_path / "made").rename(tmp_path / "moved")
+    for place in (tmp_path / "moved" / "templates", tmp_path / "again"):
+        found = TemplateIndex.from_pretrained(place)
+        np.testing.assert_array_equal(found.encode(["what is the capital"]), wanted)
+        told = "".join(path.read_text() for path in place.rglob("*") if path.suffix in (".json", ".md"))
+        assert str(tmp_path) not in told and found.encoder_name == "my-encoder"
+        found.save_pretrained(tmp_path / "again")  # copied, as into a fused system
+    assert not list((tmp_path / "again").rglob("*.jsonl"))

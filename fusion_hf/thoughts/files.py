@@ -43,12 +43,13 @@ def write_index(
     encoder_name: str,
     encoder: TextEncoder | None = None,
     training: dict[str, Any] | None = None,
+    plain: bool = False,
 ) -> None:
-    """Write ``folder/thought_templates``: Parquet, embeddings (safetensors), and the encoder's name with `training`.
+    """Write ``folder/thought_templates``: templates, embeddings (safetensors), the encoder's name with `training`.
 
-    With the encoder itself, that is saved too, and the templates are JSON lines. The templates' file is named by its
-    content, because `datasets` takes files of one name for the same (see `fusion_hf.logs.files.named_by_content`).
-    `sweep_index` removes the file of an earlier state.
+    With the encoder itself, that is saved too. The templates are Parquet, or JSON lines where `plain` says so or they
+    came as `Rows`. Their file is named by its content, because `datasets` takes files of one name for the same (see
+    `fusion_hf.logs.files.named_by_content`). `sweep_index` removes the file of an earlier state.
     """
     target = folder / FOLDER
     target.mkdir(parents=True, exist_ok=True)
@@ -56,7 +57,7 @@ def write_index(
     temporary = target / f"{VECTORS_FILE}.new"
     write_vectors(temporary, vectors)
     temporary.replace(target / VECTORS_FILE)
-    plain = encoder is not None or isinstance(table, Rows)
+    plain = plain or isinstance(table, Rows)
     if plain:
         write_rows(temporary, table)
     else:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..encoders.encoder import DEFAULT_ENCODER, TextEncoder, embed_cached, load_encoder
+from ..encoders.encoder import DEFAULT_ENCODER, OFFLINE, TextEncoder, embed_cached, load_encoder
 from ..errors import MissingPackage, UserError
 from ..pushable import Pushable
 from .approximate import Approximate, wanted
@@ -237,15 +237,19 @@ class TemplateIndex(Pushable):
 
         With ``self_contained=True``, as a pipeline saves it, the encoder's weights and tokenizer lie beside them, and
         the templates are JSON lines instead of Parquet: searching them needs neither the Hub nor pyarrow. Templates
-        alone stay small: everyone who searches them has fusion_hf, which knows the encoder by its name.
+        alone stay small: everyone who searches them has fusion_hf, which knows the encoder by its name. An encoder that
+        is a folder of this machine is known nowhere else, so it is saved with them.
 
         `folder` may be a FusionBench folder: its README gets the config ``thought_templates``; otherwise a README is
         written, so that ``load_dataset(folder, "thought_templates")`` works. ``card=False`` leaves the README alone.
         """
-        encoder = self._encoder if self_contained else None
-        write_index(Path(folder), self.table, self.embeddings, self.encoder_name, encoder, self.training)
+        local = self.encoder_name != OFFLINE and Path(self.encoder_name).is_dir()
+        name = Path(self.encoder_name).resolve().name if local else self.encoder_name
+        carried = self_contained or local or self._encoder_folder is not None
+        encoder = self._encoder if carried else None
+        write_index(Path(folder), self.table, self.embeddings, name, encoder, self.training, plain=self_contained)
         if card:
-            write_readme(Path(folder), self.table, self.encoder_name)
+            write_readme(Path(folder), self.table, name)
         sweep_index(Path(folder))
         return Path(folder)
 

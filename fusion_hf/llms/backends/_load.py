@@ -16,6 +16,9 @@ def load_model(
 ):
     """(model, tokenizer) of a folder, Hub id or GGUF file; a peft `adapter` is merged into the model.
 
+    Float16 weights are computed with as float32 on a CPU, unless `dtype` says float16 or the memory is short: few CPUs
+    know float16, and the others take four times as long for the same answers.
+
     Raises `UserError`.
     """
     check_folder(model_id, "model")
@@ -28,6 +31,8 @@ def load_model(
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"expected a causal language model at {model_id!r}, found none: {reason:.300}") from error
+    if dtype == "auto" and device == "cpu" and model.dtype == torch.float16 and _fits(4 * model.num_parameters()):
+        model = model.float()
     if adapter:
         peft = require("peft", "train")
         try:
@@ -42,6 +47,14 @@ def check_folder(name: str | None, word: str) -> None:
     """Refuse a path of a folder that is not there: it is never looked for on the Hub."""
     if name and os.path.isabs(name) and not os.path.exists(name):
         raise UserError(f"expected {word} {name!r} to be a folder, found nothing there")
+
+
+def _fits(size: int) -> bool:
+    """Whether `size` bytes are at most half of the memory that is free."""
+    try:
+        return size <= os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, ValueError, OSError):  # not told on this system
+        return size <= CPU_CACHE_BYTES
 
 
 def token_budget(model) -> int:
