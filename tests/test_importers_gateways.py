@@ -171,3 +171,35 @@ def test_odd_records_give_a_row_or_a_reason_and_never_a_crash(tmp_path, record):
     good = {"model": "m", "messages": "another question", "response": "yes"}
     result = read("openai-log", lines(tmp_path / "x.jsonl", [record, good]))
     assert result.read == result.kept + sum(result.dropped.values()) == 2
+
+
+GATEWAYS = {
+    "openai-log": {"request": {"model": "m", "messages": CHAT}, "response": completion(), "created_at": 1750000000},
+    "litellm": {"model_group": "m", "messages": CHAT, "response": completion(), "startTime": "2025-06-15T15:06:40Z"},
+    "langfuse": {"type": "GENERATION", "id": "g", "model": "m", "input": CHAT, "output": "4",
+                 "startTime": "2025-06-15T15:06:40+00:00"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("format", GATEWAYS)
+def test_they_take_the_options_of_ones_own_logs(format, tmp_path):
+    stars = [{**GATEWAYS[format], "rating": {"stars": n}, "deployment": "big"} for n in (2, 5)]
+    log = lines(tmp_path / "log.jsonl", stars)
+    how = {"mapping": {"performance": "rating.stars", "llm": "deployment"}, "scale": "1-5"}
+    row = only(read(format, log, **how, on_duplicate="mean"))
+    assert row["performance"] == pytest.approx((0.25 + 1.0) / 2) and row["llm"] == "big" and row["response"] == "4"
+    assert row["served_at"] == "2025-06-15T15:06:40.000+00:00"
+    assert only(read(format, log, **how, on_duplicate="last"))["performance"] == 1.0
+    with pytest.raises(UserError, match="several rows of one query"):
+        read(format, log, on_duplicate="error")
+    with pytest.raises(UserError, match=r"expected a key 'stars' with a value .map performance=stars., found it in no"):
+        read(format, log, mapping={"performance": "stars"})
+    with pytest.raises(UserError, match=r"expected a score in 0..1, found 2 .see scale."):
+        read(format, log, mapping={"performance": "rating.stars"})
+    with pytest.raises(UserError, match="unknown column 'score'"):
+        read(format, log, mapping={"score": "rating.stars"})
+
+
+def test_a_time_that_cannot_be_read_is_none(tmp_path):
+    log = lines(tmp_path / "log.jsonl", [{**GATEWAYS["openai-log"], "created_at": "yesterday"}])
+    assert only(read("openai-log", log))["served_at"] is None

@@ -77,6 +77,19 @@ def test_tools_images_and_unknown_fields_pass_through(world):
     bee.behave = lambda prompt, times: Act()
 
 
+def test_images_are_told_of_once_and_not_at_all_where_the_pool_knows(caplog, recwarn):
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
+    parts = [{"type": "text", "text": SUM}, image]
+    sees = {name: {"abilities": ["images"]} for name in ("bee", "dog")}
+    for fields, told in (({}, 1), (sees, 0)):
+        caplog.clear()
+        with LoopbackLLM() as bee, LoopbackLLM() as dog, two(bee, dog, fields=fields) as server:
+            for _ in range(3):
+                assert server.chat(parts).json["model"] == "bee"
+        assert sum("take images" in r.message for r in caplog.records) == told
+    assert not [w for w in recwarn if "only its text is read" in str(w.message)]
+
+
 def test_model_and_fusion_options_choose(world):
     server, *_ = world
     assert server.chat().json["model"] == "bee" and server.chat(CODE).status == 200

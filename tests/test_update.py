@@ -9,6 +9,7 @@ from toy_log import CANDIDATES, GOOD, toy_data
 
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
+from fusion_hf.fused import FusedSystem, write_fused
 from fusion_hf.llms.pool import save_pool
 from fusion_hf.logs.schema import query_id
 from fusion_hf.routers import fit_router, load_router
@@ -81,3 +82,50 @@ def test_what_cannot_be_learned_from_is_an_error(bench, tmp_path):
         update(router, logs, bench=bench)
     with pytest.raises(UserError, match="expected the folder of a router"):
         update(tmp_path / "none", logs, bench=bench)
+
+
+def test_a_router_is_made_again_as_it_was_made(bench, tmp_path):
+    fit_router(
+        "dc", toy_data(6), encoder="none", task_labels=False, seed=7, progress=False, size=8, steps=20
+    ).save_pretrained(tmp_path / "router")
+    made = load_router(str(tmp_path / "router")).config.training["settings"]
+    logs = traffic(tmp_path / "served", lambda task, chosen: float(GOOD[task] == chosen))
+    assert made["option"]["size"] == 8 and update(tmp_path / "router", logs, bench=bench, force=True).replaced
+    again = load_router(str(tmp_path / "router")).config
+    assert again.training["settings"] == made and again.tasks is None and again.trained_on > 6
+    update(tmp_path / "router", logs, bench=bench, seed=9, force=True)
+    assert load_router(str(tmp_path / "router")).config.training["settings"]["seed"] == 9
+
+
+def test_the_routers_of_a_fused_system_learn_too(bench, tmp_path, capsys):
+    """A router decides two of its tasks, and learns from them; what was measured of the old one goes."""
+    weak = weak_router(tmp_path / "near")
+    seen = {c: {"performance": 0.5, "cost_usd": 1e-5} for c in CANDIDATES}
+    figures = {"performance": 0.5, "verdict": "better"}
+    spec = {"near": {"kind": "router", "router": str(weak), "scenario": "performance"},
+            "bee": {"kind": "candidate", "candidate": "bee"}}  # fmt: skip
+    tasks = {
+        task: {"system": system, "level": "x", "candidates": seen, "span": {"performance": 1.0, "cost": 1e-4},
+               "evidence": {"test": figures}}
+        for task, system in (("sums", "bee"), ("code", "near"), ("capitals", "near"))
+    }  # fmt: skip
+    config = {"bench": "toy", "made_by": "a test", "best_single": "bee", "systems": spec, "tasks": tasks, "test": None}
+    recogniser = fit_router("best-per-task", toy_data(60), encoder="none", progress=False)
+    folder = write_fused(tmp_path / "fused", config, toy_pool(), recogniser, {})
+    logs = traffic(tmp_path / "served", lambda task, chosen: float(GOOD[task] == chosen))
+    with pytest.raises(UserError, match="a fused system has chosen its own for each task"):
+        update(folder, logs, bench=bench, scenario="cost")
+    result = update(folder, logs, bench=bench)
+    (one,) = result.routers.values()
+    assert result.replaced and one.replaced and one.held_out["difference"] > 0 and result.held_out is None
+    assert "1 of 1 routers are new" in str(result) and "routers/near: held out:" in str(result)
+    system = FusedSystem(folder)
+    assert system.config["tasks"]["code"]["evidence"]["test"] is None
+    assert system.config["tasks"]["sums"]["evidence"]["test"] == figures
+    data = toy_data(40, seed=5)
+    code = [q for q, task in zip(data.queries, data.tasks, strict=True) if task == "code"]
+    chosen = [d.candidate for d in system.plan(code, tasks="code")]
+    assert chosen.count(CANDIDATES[GOOD["code"]]) > 0.9 * len(code)
+    assert (tmp_path / "fused.before-1" / "fused_config.json").is_file()
+    assert main(["update", str(folder), str(logs), "--bench", str(bench)]) == 0
+    assert "of 1 routers are new" in capsys.readouterr().out

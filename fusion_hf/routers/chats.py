@@ -25,7 +25,12 @@ def as_texts(queries: Sequence[str | Chat]) -> list[str]:
         raise UserError("expected a list of queries, found one string: put it in a list")
     if len(queries) and isinstance(queries[0], dict):
         raise UserError("expected a list of queries, found one chat: put it in a list")
-    return [_sound(query if isinstance(query, str) else _chat_text(query, i)) for i, query in enumerate(queries)]
+    return [_sound(query if isinstance(query, str) else _told(query, i)) for i, query in enumerate(queries)]
+
+
+def chat_text(chat: Chat) -> str:
+    """The same of one chat, and no warning of what is left out: for who hands the whole chat on."""
+    return _sound(_chat_text(chat, 0)[0])
 
 
 def _sound(text: str) -> str:
@@ -33,7 +38,15 @@ def _sound(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _chat_text(chat: Chat, number: int) -> str:
+def _told(chat: Chat, number: int) -> str:
+    text, others = _chat_text(chat, number)
+    if others:
+        names = ", ".join(dict.fromkeys(others))
+        warnings.warn(f"query {number}: only its text is read, without {names}", stacklevel=4)
+    return text
+
+
+def _chat_text(chat: Chat, number: int) -> tuple[str, list[str]]:
     if not isinstance(chat, (list, tuple)):
         raise UserError(
             f"query {number}: expected a text or a list of messages with role and content, found {type(chat).__name__}"
@@ -48,7 +61,4 @@ def _chat_text(chat: Chat, number: int) -> str:
             ) from None
         texts.append(text)
         others += more
-    if others:
-        names = ", ".join(dict.fromkeys(others))
-        warnings.warn(f"query {number}: only its text is read, without {names}", stacklevel=3)
-    return "\n\n".join(text for text in texts if text)
+    return "\n\n".join(text for text in texts if text), others

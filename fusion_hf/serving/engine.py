@@ -5,6 +5,7 @@ best is asked; where it fails before the first token, the next. After the first 
 """
 
 import asyncio
+import logging
 import random
 import secrets
 import time
@@ -34,6 +35,8 @@ from .stream import Answer, opened
 from .traffic import GONE, TrafficLog, error_text
 from .upstream import complete
 
+logger = logging.getLogger(__name__)
+
 
 class Engine:
     """Answers requests. Belongs to one event loop; `system` may be replaced while requests are in flight."""
@@ -53,6 +56,7 @@ class Engine:
         self.breaker = Breaker()
         self.sessions = Sessions(system.pool)
         self._random = random.Random()
+        self._told_images = False
 
     @property
     def system(self) -> System:
@@ -72,6 +76,7 @@ class Engine:
         if not kept:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in out.items())
             raise ServeError(400, f"no candidate can take this request: {reasons}", code="no_candidate", reasons=out)
+        self._tell_images(request, kept)
         up = [c for c in kept if not self.breaker.wait(split_candidate(c)[0])]
         if not up:
             wait = min(self.breaker.wait(split_candidate(c)[0]) for c in kept)
@@ -90,6 +95,19 @@ class Engine:
             raise ServeError(400, str(error), code="no_candidate") from None
         self.metrics.routing.observe(time.perf_counter() - began)
         return ranking
+
+    def _tell_images(self, request: ChatRequest, kept: list[str]) -> None:
+        """Say once that who takes images is not known; where the pool says it, they are handled."""
+        if "images" not in request.needs or self._told_images:
+            return
+        pool = self.system.pool
+        unknown = sorted({name for c in kept if pool[name := split_candidate(c)[0]].abilities is None})
+        if unknown:
+            self._told_images = True
+            logger.warning(
+                "a request has images: the choice reads its text only, and the pool does not say whether %s "
+                "take images (abilities in the pool file)", ", ".join(unknown),
+            )  # fmt: skip
 
     async def begin(self, request: ChatRequest, client: Client) -> Exchange:
         """Admit a request and decide who is to answer it."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import UserError
-from ..routers.chats import as_texts
+from ..routers.chats import chat_text
 from .errors import ServeError
 
 AUTO = "auto"
@@ -115,7 +115,7 @@ def _text(messages: Any) -> str:
         if not isinstance(message.get("role"), str) or not (content is None or isinstance(content, str) or parts):
             raise ServeError(400, f"messages[{number}]: expected a role and, as content, a text or a list of parts")
     try:
-        return as_texts([[{"content": None, **m} for m in messages]])[0]
+        return chat_text([{"content": None, **m} for m in messages])
     except (UserError, TypeError, AttributeError):
         raise ServeError(400, "messages: expected parts of type text with a text") from None
 

@@ -35,8 +35,8 @@ def read(format: str, path: str | Path, task: str | None = None, **options: Any)
         format: Name of an importer (``-`` and ``_`` count as the same), or the path of a file that is one.
         path: File or folder (``fusionbench``: or a Hub dataset id).
         task: Task name for formats that carry none; it stands for the names of those that do.
-        **options: Further arguments of the importer's ``read``; None counts as not given. Those of one's own logs have
-            ``mapping``, ``scale`` and ``on_duplicate`` (see `fusion_hf.logs.importers.jsonl.read`).
+        **options: Further arguments of the importer's ``read``; None counts as not given. Those of one's own logs and
+            of gateways have ``mapping``, ``scale`` and ``on_duplicate`` (see `fusion_hf.logs.importers.jsonl.read`).
 
     Raises:
         UserError: One line: unknown format, missing file, wrong shape, a score outside 0..1, an empty log.
@@ -47,7 +47,7 @@ def read(format: str, path: str | Path, task: str | None = None, **options: Any)
     for name in options:
         if name not in known:
             word = name.replace("mapping", "map")
-            raise UserError(f"{word} is for the formats of your own logs: leave it out for {format!r}")
+            raise UserError(f"{word} is for the formats of your own logs and gateways: leave it out for {format!r}")
     result = module.read(path, task=task, **options)
     if not any(table.num_rows for table in result.tables.values()):
         dropped = ", ".join(f"{n} {reason}" for reason, n in result.dropped.items())

@@ -10,7 +10,8 @@ from typing import Any
 from ...errors import UserError
 from ...messages import message_text
 from ._files import files_of, read_csv, read_json, read_json_lines
-from ._result import ImportResult, check_score, log_table
+from ._result import ImportResult, log_table
+from ._rows import RowReader, keys_of, moment, read_scale
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv")
 LARGEST = 2**31 - 1
@@ -159,15 +160,52 @@ def _time(value: Any) -> float | None:
         return None
 
 
-def score(value: Any, where: str) -> float | None:
-    """A score in 0..1; thumbs (true and false) count as 1 and 0, and a number may stand as a text."""
-    if isinstance(value, str) and (plain := number(value)) is not None:
-        value = plain
-    result = check_score(value, where)
-    return None if math.isnan(result) else result
+def served_at(*values: Any) -> str | None:
+    """The first of these times that can be read, as log rows have it."""
+    for value in values:
+        try:
+            return moment(value, "served_at")
+        except UserError:
+            continue
+    return None
 
 
-def as_log(rows: Iterable[tuple[str, dict[str, Any]]], task: str | None) -> ImportResult:
+class Given:
+    """What the user says of a gateway's records.
+
+    Args:
+        mapping: Column of the log row -> key of the record that holds it (``a.b`` for b inside a), in place of where
+            the importer looks.
+        scale: Worst and best rating, such as ``1-5``; None expects scores in 0..1.
+        on_duplicate: Which of several rows of one (query, LLM, mode) stays; see `ImportResult.keep`.
+    """
+
+    def __init__(self, mapping: Mapping[str, str] | None, scale: str | None, on_duplicate: str):
+        self.mapping, self.on_duplicate = dict(mapping or {}), on_duplicate
+        self._reader = RowReader(keys_of({}, self.mapping), read_scale(scale))
+        self._missing = set(self.mapping)
+
+    def score(self, value: Any, where: str) -> float | None:
+        """A score in 0..1; thumbs (true and false, up and down) count as 1 and 0, and a number may stand as a text."""
+        return None if value is None else self._reader.score(value, where)
+
+    def over(self, row: dict[str, Any], record: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """The row with the columns that the user has named."""
+        for column in self.mapping if "drop" not in row else ():
+            value = self._reader.column(record, column, where)
+            row[column] = value
+            if value is not None:
+                self._missing.discard(column)
+        return row
+
+    def check(self, path: Any) -> None:
+        """Raise `UserError` for a key that no record had."""
+        for column in sorted(self._missing):
+            key = self.mapping[column]
+            raise UserError(f"{path}: expected a key {key!r} with a value (map {column}={key}), found it in no record")
+
+
+def as_log(rows: Iterable[tuple[str, dict[str, Any]]], task: str | None, given: Given, path: Any) -> ImportResult:
     """Rows (where it stands, columns) as a log of the split train; those without a query, LLM or answer are dropped.
 
     A row with the key ``drop`` is left out for the reason that stands there.
@@ -185,12 +223,15 @@ def as_log(rows: Iterable[tuple[str, dict[str, Any]]], task: str | None) -> Impo
             result.add(result.dropped, reason, 1)
             continue
         kept.append(row | {"task": task or str(row.get("task") or "unknown")})
+    if result.read:
+        given.check(path)
     columns = {name for row in kept for name in row} | {"query", "llm", "task"}
     data = {name: [row.get(name) for row in kept] for name in columns}
     data |= {"source_id": [""] * len(kept), "ground_truth": [row.get("ground_truth") or [] for row in kept]}
     data["metric"] = [row.get("metric") or "publisher" for row in kept]
     # The same text that several LLMs were asked is one query, whatever the ids of its requests.
-    return result.keep({"train": [log_table({name: _sound(values) for name, values in data.items()})]})
+    table = log_table({name: _sound(values) for name, values in data.items()})
+    return result.keep({"train": [table]}, given.on_duplicate)
 
 
 def _sound(values: list) -> list:

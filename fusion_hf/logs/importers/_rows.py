@@ -77,7 +77,7 @@ class RowReader:
         for key in source:
             if key not in self.known:
                 self.unknown[key] = None
-        row = {to: self._column(source, to, where) for to in self.keys}
+        row = {to: self.column(source, to, where) for to in self.keys}
         for name in ("query", "llm"):
             if not isinstance(row[name], str) or not row[name]:
                 found = ", ".join(sorted(map(str, source)))
@@ -87,14 +87,15 @@ class RowReader:
         row["task"] = row["task"] or None
         return row
 
-    def _column(self, source: Mapping[str, Any], to: str, where: str) -> Any:
+    def column(self, source: Mapping[str, Any], to: str, where: str) -> Any:
+        """One column of an object; None where no key has a value."""
         keys = self.keys[to]
         key, value = next(((k, v) for k in keys if (v := lookup(source, k)) is not None and v != ""), (keys[0], None))
         if value is None:
             return None
         at, kind = f"{where}, column {key!r}", _KINDS[to]
         if to in ("performance", "judge"):
-            return self._score(value, at)
+            return self.score(value, at)
         if to == "served_at":
             return moment(value, at)
         if to == "ground_truth":
@@ -110,7 +111,7 @@ class RowReader:
             return number
         return sound(text_of(value))
 
-    def _score(self, value: Any, where: str) -> float | None:
+    def score(self, value: Any, where: str) -> float | None:
         """A score in 0..1: a number, a number as text, true or false, a word such as ``pass``, or a rating."""
         if isinstance(value, str) and value.strip().lower() in _WORDS:
             return _WORDS[value.strip().lower()]

@@ -1,28 +1,54 @@
 """Requests with their responses as OpenAI clients, gateways and batch files keep them: JSON lines, a pair a line."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ._exchange import as_log, first, number, parsed, query_text, records, reply_fields, score, seconds, usage_fields
+from ._exchange import (
+    Given,
+    as_log,
+    first,
+    number,
+    parsed,
+    query_text,
+    records,
+    reply_fields,
+    seconds,
+    served_at,
+    usage_fields,
+)
 from ._result import ImportResult
 
 DESCRIPTION = "request and response of OpenAI-compatible endpoints, a pair a line (gateways' logs, stored completions)"
 SOURCE = None
 REQUEST = ("request.body", "request", "body", "input")
+TIMES = (
+    "served_at", "created_at", "timestamp", "start_time", "startTime", "created", "response.created",
+    "response.body.created",
+)  # fmt: skip
 REPLY = ("response.body", "response", "output", "completion")
 
 
-def read(path: str | Path, task: str | None = None) -> ImportResult:
+def read(
+    path: str | Path,
+    task: str | None = None,
+    mapping: Mapping[str, str] | None = None,
+    scale: str | None = None,
+    on_duplicate: str = "first",
+) -> ImportResult:
     """Pairs of request and response; see `_exchange` for the forms of chats, replies and usage.
 
     The request is ``request`` (or ``request.body``, ``body``), or the line itself with ``messages``; the reply is
     ``response`` (or ``response.body``, as in results of the Batch API). A score is ``performance``, ``score`` or
-    ``feedback``, also in ``metadata``; the task may stand in ``metadata.task``.
+    ``feedback``, also in ``metadata``; the task may stand in ``metadata.task``. `mapping`,
+    `scale` and `on_duplicate` are those of `fusion_hf.logs.importers.jsonl.read`.
     """
-    return as_log(((where, _row(record, where)) for where, record in records(path)), task)
+    given = Given(mapping, scale, on_duplicate)
+    rows = ((where, given.over(_row(record, where, given), record, where)) for where, record in records(path))
+    return as_log(rows, task, given, path)
 
 
-def _row(record: dict[str, Any], where: str) -> dict[str, Any]:
+def _row(record: dict[str, Any], where: str, given: Given) -> dict[str, Any]:
     request = parsed(first(record, *REQUEST)) if first(record, "messages") is None else record
     request = request if isinstance(request, dict) else {"messages": request}
     reply = parsed(first(record, *REPLY, "choices") if "choices" not in record else record)
@@ -39,7 +65,8 @@ def _row(record: dict[str, Any], where: str) -> dict[str, Any]:
         "task": first(record, "task", "metadata.task", "request.metadata.task"),
         "latency_s": took,
         "cost": number(first(record, "cost", "cost_usd", "metadata.cost")),
-        "performance": score(
+        "served_at": served_at(*(first(record, name) for name in TIMES)),
+        "performance": given.score(
             first(record, "performance", "score", "feedback", "metadata.score", "metadata.user_feedback"), where
         ),
     }
