@@ -282,3 +282,30 @@ def test_asyncio_and_threads_work_where_processes_are_allowed(without):
     assert run_python(code, tests=["assert f(2) == 4"], without=without).ok
     code = "import threading\nx = []\nt = threading.Thread(target=x.append, args=(1,)); t.start(); t.join()\nassert x"
     assert run_python(code).ok == (holding(())["memory"].startswith("512 MB for each of 8"))
+
+
+HOG = "x = bytearray(200 << 20); time.sleep(30); os._exit(0)"
+TOGETHER = {
+    "children": f"for _ in range(5):\n    if os.fork() == 0:\n        {HOG}\n",
+    "orphans": f"for _ in range(5):\n    if os.fork() == 0:\n        if os.fork() == 0:\n            {HOG}\n"
+    "        os._exit(0)\n    os.wait()\n",
+    "sessions": f"for _ in range(5):\n    if os.fork() == 0:\n        os.setsid()\n        {HOG}\n",
+    "a chain": f"for _ in range(5):\n    if os.fork() != 0:\n        {HOG}\n",
+    "children of threads": "import threading\ndef g():\n    if os.fork() == 0:\n        " + HOG
+    + "\nfor _ in range(3): threading.Thread(target=g).start()\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("code", TOGETHER.values(), ids=TOGETHER)
+def test_memory_is_limited_for_all_processes_together(code):
+    if "for all together" not in holding(())["memory"] or "each of 1 " in holding(())["memory"]:
+        pytest.skip("one process only, or a kernel that does not tell of children")
+    result = run_python("import os, time\n" + code + "time.sleep(30)", timeout=20)
+    assert result.reason == "its processes took more than 512 MB together"
+    alone = run_python("import os, time\n" + code + "time.sleep(30)", timeout=1, without=("watch",))
+    assert alone.reason == "no end after 1 s" and "together" not in alone.walls["memory"]
+
+
+def test_the_watch_lets_honest_programs_be():
+    code = "import subprocess, sys\nx = bytearray(300 << 20)\ny = x[:100 << 20]\ndef f(x): return 4"
+    assert run_python(code, tests=["assert f(2) == 4"], timeout=20).ok

@@ -10,11 +10,11 @@ Whatever a program does, it fails its answer and nothing else: `run_python` rais
 up, before the program starts.
 
 It stops accidents and careless or greedy programs. It is not a security boundary against an attacker: a kernel bug or a
-hook in Python can be got around; memory is limited for each process and not for all of them together; without Landlock
-the program reads what this account may read. And a program that wants to pass without being right can: by searching the
-interpreter's frames for the checker's secret, by returning objects that claim to equal everything, or by replacing
-something that the tests call, while they call it, and putting it back (`_sandbox/pristine.py` says what is guarded). To
-run hostile programs, put this whole process in a virtual machine.
+hook in Python can be got around; the memory of all processes together is looked at every 50 ms (on Linux), and for so
+long they may take eight times as much; without Landlock the program reads what this account may read. And a program
+that wants to pass without being right can: by searching the interpreter's frames for the checker's secret, by returning
+objects that claim to equal everything, or by replacing something that the tests call, while they call it, and putting it
+back (`_sandbox/pristine.py` says what is guarded). To run hostile programs, put this whole process in a virtual machine.
 """
 
 import contextlib
@@ -69,10 +69,12 @@ def run_python(
         code: The program. It sees an empty folder as its working directory, no standard input and no environment.
         timeout: Wall clock in seconds for everything.
         cpu_s: CPU time in seconds, rounded up, of each of its processes; one second more than `timeout` by default.
-        memory_mb: Address space of each of its processes in MiB. At most 8 processes or threads are allowed.
+        memory_mb: Address space of each of its processes in MiB, and on Linux what all of them may have in memory
+            together, looked at every 50 ms. At most 8 processes or threads are allowed.
         setup: Source that prepares the tests, in the names of `code` and after it (it may use what `code` defines).
         tests: Sources that run afterwards; they see the names of `code`, with the original builtins.
-        without: Walls to leave out (``kernel``, ``namespaces``, ``landlock``, ``seccomp``); for tests of the others.
+        without: Walls to leave out (``kernel``, ``namespaces``, ``landlock``, ``seccomp``, ``watch``); for tests of the
+            others.
         as_root: Run as root where no namespaces are allowed, instead of refusing; by default only if the environment
             variable ``FUSION_HF_SANDBOX_ROOT`` is 1.
 
@@ -196,7 +198,8 @@ def isolation() -> dict[str, str]:
     - ``calls`` (shared memory, tracing, mounts, …; without a mount namespace also attributes of files and starting
       programs): ``seccomp filter``, ``none``;
     - ``account``: ``own account``, ``this account``, ``root without capabilities``;
-    - ``memory`` and ``disk``: the limits.
+    - ``memory`` and ``disk``: the limits. Between two looks at the memory of all processes together each can take its
+      own limit.
 
     Raises:
         UserError: The sandbox refuses to run here.

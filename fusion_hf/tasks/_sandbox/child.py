@@ -11,10 +11,12 @@ import marshal
 import os
 import select
 import sys
+import time
 
 import inmate
 
 SIGKILL = 9
+WATCH_S = 0.05  # between two looks at the memory of all processes together
 
 
 class Place:
@@ -23,6 +25,7 @@ class Place:
     def __init__(self, job: dict, walls) -> None:
         self.walls, self.root = walls, os.getuid() == 0
         self.folder, self.library = job["scratch"], os.path.dirname(os.__file__)
+        self.watch = _open_proc() if walls is not None and "watch" not in job["without"] else None
         self.apart = walls is not None and "namespaces" not in job["without"] and walls.enter_namespaces()
         self.mounted, self.account = False, None
         if self.root and not self.apart and not job["as_root"]:
@@ -59,16 +62,20 @@ def main() -> None:
         try:
             os.close(read)
             os.close(above)
+            if place.watch is not None:
+                os.close(place.watch)
             inmate.main(job, place, write, null)
         finally:
             os._exit(1)
     os.close(write)
-    answer, ended = _wait(read, job["timeout"])
+    if place.watch is not None:
+        walls.adopt_orphans()
+    answer, ended = _wait(read, job["timeout"], place.watch, job["memory_mb"] * inmate.MEGABYTE)
     os.kill(child, SIGKILL)
     _, status = os.waitpid(child, 0)
     if place.account is not None and not place.apart:
         _kill_all_of(place.account)
-    verdict = _judge(answer, ended == "timeout", status, job)
+    verdict = _judge(answer, ended, status, job)
     try:
         os.write(1, "\t".join(verdict).encode("utf-8", "replace"))
     except OSError:  # nobody reads it
@@ -109,8 +116,8 @@ def _readable_by_all(path: str) -> bool:
     return all(os.stat(os.sep.join(folders[:i]) or os.sep).st_mode & 0o1 for i in range(1, len(folders)))
 
 
-def _wait(read: int, timeout: float) -> tuple[bytes, str]:
-    """What the inmate wrote, and what ended the wait: it, the clock, or the end of the process that asked for it.
+def _wait(read: int, timeout: float, watch: int | None, memory: int) -> tuple[bytes, str]:
+    """What the inmate wrote, and what ended the wait: it, the clock, too much memory, or the end of who asked for it.
 
     One read is enough: a message this short is written whole, and processes that the program left behind would keep
     the pipe open.
@@ -118,10 +125,60 @@ def _wait(read: int, timeout: float) -> tuple[bytes, str]:
     poll = select.poll()
     poll.register(read, select.POLLIN)
     poll.register(1, 0)  # an error is reported when nobody reads our output any more
-    ready = dict(poll.poll(timeout * 1000))
-    if 1 in ready:  # first, for the inmate may have ended because of it
-        return b"", "abandoned"
-    return (os.read(read, 4096), "answer") if ready else (b"", "timeout")
+    end = time.monotonic() + timeout
+    while (left := end - time.monotonic()) > 0:
+        ready = dict(poll.poll(1000 * (left if watch is None else min(left, WATCH_S))))
+        if 1 in ready:  # first, for the inmate may have ended because of it
+            return b"", "abandoned"
+        if ready:
+            return os.read(read, 4096), "answer"
+        if watch is not None and _resident(watch) > memory:
+            return b"", "memory"
+    return b"", "timeout"
+
+
+def _open_proc() -> int | None:
+    """/proc as it is now, which the mounts will hide; None where it does not tell of children."""
+    try:
+        proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.stat(f"self/task/{os.getpid()}/children", dir_fd=proc)
+        return proc
+    except OSError:
+        return None
+
+
+def _resident(proc: int) -> int:
+    """Bytes in memory of every process below this one; what they share counts for each."""
+    todo, pages = _children(proc, os.getpid()), 0
+    while todo:
+        process = todo.pop()
+        todo += _children(proc, process)
+        pages += int((_read(proc, f"{process}/statm").split() or [0, 0])[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _children(proc: int, process: int) -> list[int]:
+    try:
+        tasks = os.open(f"{process}/task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=proc)
+    except OSError:  # it has just ended
+        return []
+    try:
+        return [int(p) for task in os.listdir(tasks) for p in _read(tasks, f"{task}/children").split()]
+    finally:
+        os.close(tasks)
+
+
+def _read(folder: int, path: str) -> bytes:
+    try:
+        file = os.open(path, os.O_RDONLY, dir_fd=folder)
+    except OSError:
+        return b""
+    try:
+        return os.read(file, 1 << 16)
+    except OSError:
+        return b""
+    finally:
+        os.close(file)
 
 
 def _clean(scratch: str, place: Place, above: int) -> None:
@@ -152,13 +209,15 @@ def _kill_all_of(uid: int) -> None:
     os.waitpid(child, 0)
 
 
-def _judge(answer: bytes, timed_out: bool, status: int, job: dict) -> tuple[str, str]:
+def _judge(answer: bytes, ended: str, status: int, job: dict) -> tuple[str, str]:
     """The verdict and its reason; what the inmate wrote counts as passed only if it is the secret."""
     text = answer.decode("utf-8", "replace")
     if text == job["secret"]:
         return "passed", "passed"
-    if timed_out:
+    if ended == "timeout":
         return "failed", f"no end after {job['timeout']:g} s"
+    if ended == "memory":
+        return "failed", f"its processes took more than {job['memory_mb']} MB together"
     if answer:
         return "failed", text.replace(job["secret"], "")
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) != SIGKILL:

@@ -80,6 +80,7 @@ def _enclose(job: dict, place) -> dict[str, str]:
         "account": "own account" if own_account else
         "root without capabilities" if os.getuid() == 0 else "this account",
         "memory": f"{job['memory_mb']} MB for each of {processes or 1} processes"
+        + (" and for all together" if place.watch is not None else "")
         + ("" if filtered else "; shared memory is not counted"),
         "disk": f"{LIMIT_SCRATCH_MB} MB, {LIMIT_FILES} files, none executed" if place.mounted
         else f"{LIMIT_FILES_SHARED} files of {LIMIT_FILE_MB_SHARED} MB, counted in Python",

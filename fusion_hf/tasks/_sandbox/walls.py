@@ -14,7 +14,7 @@ CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
 )  # fmt: skip
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 4096, 16384, 1 << 18
 MNT_DETACH = 2
-PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
 SYS_MOUNT_SETATTR, SYS_LANDLOCK = 442, 444  # the same number on every architecture
 AT_FDCWD, AT_RECURSIVE = -100, 0x8000
 DEVICES = ("/dev/null", "/dev/urandom")
@@ -180,3 +180,8 @@ def drop_capabilities() -> None:
 def die_with_parent() -> None:
     """Be killed when the parent is; a change of account clears this, so it is called after it."""
     _prctl(PR_SET_PDEATHSIG, 9)
+
+
+def adopt_orphans() -> None:
+    """Be the parent of every process below whose own parent ends, so that none is lost from sight."""
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
