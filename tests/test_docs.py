@@ -81,3 +81,9 @@ def test_make_targets_are_all_explained():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.search(r"\.PHONY: (.*)", makefile)[1].split()) - {"help"}
     assert set(re.findall(r"^# make (\w+) ", makefile, re.M)) == targets
+
+
+def test_long_lines_of_code_wrap_in_the_built_pages():
+    style = re.search(r"^extra_css: \[(\S+)\]$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M)
+    rules = (ROOT / "docs" / style[1]).read_text(encoding="utf-8")
+    assert ".md-typeset pre > code" in rules and "white-space: pre-wrap" in rules

@@ -12,9 +12,10 @@ up, before the program starts.
 It stops accidents and careless or greedy programs. It is not a security boundary against an attacker: a kernel bug or a
 hook in Python can be got around; the memory of all processes together is looked at every 50 ms (on Linux), and for so
 long they may take eight times as much; without Landlock the program reads what this account may read. And a program
-that wants to pass without being right can: by searching the interpreter's frames for the checker's secret, by returning
-objects that claim to equal everything, or by replacing something that the tests call, while they call it, and putting it
-back (`_sandbox/pristine.py` says what is guarded). To run hostile programs, put this whole process in a virtual machine.
+that wants to pass without being right can: by searching the interpreter's frames for the checker's secret, by
+returning objects that claim to equal everything, or by replacing something that the tests call, while they call it, and
+putting it back (`_sandbox/pristine.py` says what is guarded). To run hostile programs, put this whole process in a
+virtual machine.
 """
 
 import contextlib
