@@ -82,7 +82,7 @@ class LoopbackLLM:
         self._loop.close()
 
     async def _start(self, port: int = 0) -> None:
-        app = web.Application()
+        app = web.Application(client_max_size=1 << 26)
         app.router.add_post("/v1/chat/completions", self._chat)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=self.notices)
         await self._runner.setup()

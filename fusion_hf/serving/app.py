@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -50,6 +51,7 @@ def create_app(engine: Engine, access: Access | None = None, watch: Any = None) 
     routes = [
         Route("/v1/chat/completions", chat, methods=["POST"]),
         Route("/v1/models", pages.models),
+        Route("/v1/models/{name:path}", pages.model),
         Route("/v1/route", pages.route, methods=["POST"]),
         Route("/v1/feedback", pages.feed, methods=["POST"]),
         Route("/v1/stats", pages.stats),
@@ -58,7 +60,9 @@ def create_app(engine: Engine, access: Access | None = None, watch: Any = None) 
         Route("/metrics", pages.metrics),
         Route("/", pages.page),
     ]
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={ServeError: _refused, 404: _missing})
+    handlers = {ServeError: _refused, 404: _missing, 405: _wrong_method}
+    middleware = [Middleware(Addresses, known=frozenset(route.path for route in routes))]
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers, middleware=middleware)
     app.state.engine = engine
     return app
 
@@ -69,7 +73,35 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _missing(request: Request, error: Exception) -> Response:
-    return JSONResponse(ServeError(404, f"nothing at {request.url.path[:200]}", code="not_found").to_dict(), 404)
+    told = f"nothing at {request.url.path[:200]!r}: this server answers chats at /v1/chat/completions, and says in "
+    return JSONResponse(ServeError(404, f"{told}/v1/models whom one may ask", code="not_found").to_dict(), 404)
+
+
+async def _wrong_method(request: Request, error: Exception) -> Response:
+    allowed = (getattr(error, "headers", None) or {}).get("Allow", "")
+    told = f"{request.url.path[:200]}: expected {allowed or 'another method'}, found {request.method}"
+    return JSONResponse(ServeError(405, told, code="method_not_allowed").to_dict(), 405, {"Allow": allowed})
+
+
+class Addresses:
+    """Takes addresses as clients with another base URL write them: without /v1, with it twice, with more slashes."""
+
+    def __init__(self, app: Any, known: frozenset[str]):
+        self.app, self.known = app, known
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """ASGI."""
+        if scope["type"] == "http" and scope["path"] not in self.known:
+            path = "/" + "/".join(part for part in scope["path"].split("/") if part)
+            for tried in (path, f"/v1{path}", path.removeprefix("/v1")):
+                if tried in self.known:
+                    scope = {**scope, "path": tried}
+                    break
+        await self.app(scope, receive, send)
+
+
+def _listed(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "fusion_hf"}
 
 
 class Pages:
@@ -83,9 +115,18 @@ class Pages:
     async def models(self, request: Request) -> Response:
         """``GET /v1/models``: the names that ``model`` may have."""
         self.access.client(request.scope)
-        names = [AUTO, *(f"{AUTO}:{s}" for s in self.engine.system.scenarios), *self.engine.names()]
-        listed = [{"id": name, "object": "model", "created": 0, "owned_by": "fusion_hf"} for name in names]
-        return JSONResponse({"object": "list", "data": listed})
+        return JSONResponse({"object": "list", "data": [_listed(name) for name in self._names()]})
+
+    async def model(self, request: Request) -> Response:
+        """``GET /v1/models/NAME``: one of these names."""
+        self.access.client(request.scope)
+        name = request.path_params["name"]
+        if name not in self._names():
+            raise ServeError(404, f"unknown model {name!r:.100}: see /v1/models", code="model_not_found")
+        return JSONResponse(_listed(name))
+
+    def _names(self) -> list[str]:
+        return [AUTO, *(f"{AUTO}:{s}" for s in self.engine.system.scenarios), *self.engine.names()]
 
     async def route(self, request: Request) -> Response:
         """``POST /v1/route``: the decision alone, for a body of a chat request; ``"explain": true`` says why."""

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 LARGEST_BODY = 32 << 20
+DISCARD_S = 10.0
 DONE = b"data: [DONE]\n\n"
 
 
@@ -27,9 +28,12 @@ class GoneError(Exception):
 
 async def read_body(scope: dict[str, Any], receive: Receive, most: int) -> bytes:
     """The body of a request; `ServeError` 413 where it is larger than `most`."""
-    length = dict(scope["headers"]).get(b"content-length", b"0")
+    headers = dict(scope["headers"])
+    length = headers.get(b"content-length", b"0")
     parts, size = [], int(length) if length.isdigit() else 0
     if size > most:
+        if size <= 4 * most and b"expect" not in headers:
+            await _discard(receive)  # who is still sending would see a reset connection, and not the refusal
         raise ServeError(413, f"expected a body of at most {most} bytes, found {size}", code="too_large")
     size = 0
     while True:
@@ -42,6 +46,13 @@ async def read_body(scope: dict[str, Any], receive: Receive, most: int) -> bytes
             raise ServeError(413, f"expected a body of at most {most} bytes, found more", code="too_large")
         if not message.get("more_body"):
             return b"".join(parts)
+
+
+async def _discard(receive: Receive) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DISCARD_S):
+            while (await receive()).get("more_body"):
+                pass
 
 
 async def respond(

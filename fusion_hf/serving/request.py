@@ -65,7 +65,7 @@ def read_request(content: bytes, candidates: Sequence[str], scenarios: Collectio
         ServeError: Status 400, or 404 for an unknown model; the message names the field.
     """
     try:
-        body = json.loads(content)
+        body = json.loads(content, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise ServeError(400, f"expected a JSON body, found something else: {str(error)[:200]}") from None
     if not isinstance(body, dict):
@@ -73,9 +73,13 @@ def read_request(content: bytes, candidates: Sequence[str], scenarios: Collectio
     return request_of(body, candidates, scenarios)
 
 
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
 def request_of(body: dict[str, Any], candidates: Sequence[str], scenarios: Collection[str]) -> ChatRequest:
     """The same from a body that has been read; ``model`` and ``fusion`` are taken out of it."""
-    model, fusion, messages = body.pop("model", AUTO), body.pop("fusion", None) or {}, body.get("messages")
+    model, fusion, messages = body.pop("model", None) or AUTO, body.pop("fusion", None) or {}, body.get("messages")
     text = _text(messages)
     if not isinstance(fusion, dict):
         raise ServeError(400, f"fusion: expected an object, found {type(fusion).__name__}")
