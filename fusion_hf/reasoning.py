@@ -11,7 +11,8 @@ Forms, with the models or servers that write them:
 - ``<|channel|>analysis<|message|>…<|channel|>final<|message|>…`` (gpt-oss' harmony format), also where a decoder has
   dropped its special tokens (``analysis…assistantfinal…``); ``<|channel>thought…<channel|>`` (Gemma 4),
   ``<unused94>thought…<unused95>`` (MedGemma)
-- ``Here is my thought process: … Here is my response: …`` (Granite), ``Thinking... …done thinking.`` (Ollama's
+- ``Here is my thought process: … Here is my response: …`` (Granite), ``Here are my reasoning steps: …
+  [BEGIN FINAL RESPONSE]…[END FINAL RESPONSE]`` (Apriel), ``Thinking... …done thinking.`` (Ollama's
   terminal), ``<details type="reasoning">…</details>`` (Open WebUI)
 
 A chat template often writes the opening tag itself, so an unopened closing tag ends reasoning that began with the text.
@@ -22,22 +23,22 @@ from collections.abc import Iterable
 
 _NAMES = (
     r"(?:[a-z]{1,12}[:_])?(?:think(?:ing)?(?:_[a-z]{1,12})?|thoughts?|reasoning|reflection|rationale|scratch_?pad"
-    r"|antthinking|inner_monologue|chain_of_thought|cot)"
+    r"|antthinking|(?:in(?:ner|ternal)_)?monologue|chain_of_thought|cot)"
 )
 _BARRED = r"(?:think(?:ing)?|thoughts?|reasoning)"
 _OPEN = rf"""
-    (?:[<＜]|&lt;) {_NAMES} (?:\s[^<>\n]{{0,100}})? (?:[>＞]|&gt;)
+    (?:[<＜]|&lt;)[ ]? {_NAMES} (?:\s[^<>\n]{{0,100}})? (?:[>＞]|&gt;)
   | \[(?:think(?:ing)?|thought|reasoning)\]
   | ◁ {_BARRED} ▷
   | <[|｜](?:start|begin)(?:[_▁]of)?[_▁]{_BARRED}[|｜]> | <[|｜]{_BARRED}(?:[_▁](?:start|begin))?[|｜]>
   | <[|｜]inner_prefix[|｜]>
   | <\|channel>\s{{0,3}}(?:thought|thinking|analysis)\b | <unused94>(?:thought)?
   | <details\s{{1,3}}type=["']?reasoning[^<>]{{0,200}}>
-  | \AHere\ is\ my\ thought\ process:
+  | \AHere\ is\ my\ thought\ process: | \AHere\ are\ my\ reasoning\ steps:
   | \AThinking\.\.\.[ ]?\n
 """
 _CLOSE = rf"""
-    (?:[<＜]|&lt;) / {_NAMES} \s{{0,3}} (?:[>＞]|&gt;)
+    (?:[<＜]|&lt;)[ ]? /[ ]? {_NAMES} \s{{0,3}} (?:[>＞]|&gt;)
   | \[/(?:think(?:ing)?|thought|reasoning)\]
   | ◁/ {_BARRED} ▷
   | <[|｜]end(?:[_▁]of)?[_▁]{_BARRED}[|｜]> | <[|｜]/{_BARRED}[|｜]> | <[|｜]{_BARRED}[_▁]end[|｜]>
@@ -46,7 +47,7 @@ _CLOSE = rf"""
 """
 # These end a block of their own form only; elsewhere they are something else.
 _CLOSE_OWN = r"""
-    </details> | <\|end\|> | <\|content\|> | Here\ is\ my\ response: | \.\.\.done\ thinking\.
+    </details> | <\|end\|> | <\|content\|> | Here\ is\ my\ response: | \[BEGIN\ FINAL\ RESPONSE\] | \.\.\.done\ thinking\.
 """
 _TAG = re.compile(
     rf"(?P<open>{_OPEN})|(?P<close>{_CLOSE})|(?P<own>{_CLOSE_OWN})",
@@ -57,11 +58,12 @@ _OWN = (
     ("<|think|>", "<|end|>"),
     ("<|think|>", "<|content|>"),
     ("here is my thought process:", "here is my response:"),
+    ("here are my reasoning steps:", "[begin final response]"),
     ("thinking...", "...done thinking."),
 )
 # What wraps the answer in the same forms: no part of its text.
 _WRAP = re.compile(
-    r"<[|｜](?:START|END)_(?:RESPONSE|TEXT)[|｜]>|<[|｜](?:begin|end)_of_solution[|｜]>|</?response>"
+    r"<[|｜](?:START|END)_(?:RESPONSE|TEXT)[|｜]>|<[|｜](?:begin|end)_of_solution[|｜]>|</?response>|\[END FINAL RESPONSE\]"
     r"|<\|begin\|>assistant|<\|content\|>",
     re.I,
 )
@@ -73,13 +75,13 @@ _MESSAGE_END = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
 _STRIPPED = re.compile(r"\A\s{0,3}(?:assistant\s{0,3})?analysis(?=\S|\s)")
 _FINAL = re.compile(r"assistant\s{0,3}final(?:\s{0,3}(?:json|text))?")
 # What every block begins or ends with, in two steps, so that a text without one costs no more than a look.
-_MARK = re.compile(r"[<＜◁\[&](?=[/|｜a-zA-Z])")
+_MARK = re.compile(r"[<＜◁\[&](?=[/|｜a-zA-Z]|[ ][/a-zA-Z])")
 _HINT = re.compile(
-    r"(?:[<＜◁\[]|&lt;)[/|｜]{0,2}(?:[a-z▁_:]{0,16}(?:think|thought|reason|reflect|rationale|scratch|monologue|cot\b)"
+    r"(?:[<＜◁\[]|&lt;)[ ]?[/|｜]{0,2}[ ]?(?:[a-z▁_:]{0,16}(?:think|thought|reason|reflect|rationale|scratch|monologue|cot\b)"
     r"|channel|message|inner_|unused9|details\s)|<channel",
     re.I,
 )
-_BEGINNINGS = ("analysis", "assistant", "here is my thought", "thinking...")
+_BEGINNINGS = ("analysis", "assistant", "here is my thought", "here are my reasoning", "thinking...")
 _QUOTES = "\"'`"
 _QUOTED = 300  # characters of a quotation that mentions tags
 

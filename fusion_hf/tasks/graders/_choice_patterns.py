@@ -61,7 +61,9 @@ _NO = (
     r"|any of them)\s{1,3}but|\bno to|\bdismiss(?:es|ed)?)"
 )
 _DENIED_BEFORE = re.compile(
-    rf"{_NO}[:,]?\s{{1,3}}(?:be\s{{1,3}}|choose\s{{1,3}}|pick\s{{1,3}}|select\s{{1,3}}"
+    rf"(?:{_NO}|\b(?:refuse|declin|hesitat)(?:e|es|ed|ing)?\s{{1,3}}to|\b(?:only|clearly|the)\s{{1,3}}(?:wrong|incorrect|false)"
+    rf"(?:\s{{1,3}}(?:one|option|choice|answer|label))?\s{{1,3}}(?:is|are|being)|\b(?:wrong|incorrect|false)"
+    rf"(?:\s{{1,3}}(?:one|option|choice|answer|label|ones)s?)\s{{1,3}}(?:is|are|being))[:,]?\s{{1,3}}(?:be\s{{1,3}}|choose\s{{1,3}}|pick\s{{1,3}}|select\s{{1,3}}"
     rf"|have been\s{{1,3}})?(?:the\s{{1,3}}|to be\s{{1,3}})?"
     r"(?:(?:answer|correct answer|right answer)\s{1,3})?(?:(?:option|choice|answer|label"
     r"|letter)s?\s{1,3})?[(*\"'\[]{0,6}$",
@@ -83,7 +85,7 @@ _DENIED_AFTER = re.compile(
 
 # One of these stands in every window that a pattern can match; looking for them first is much faster.
 _NO_HINTS = ("no", "n't", "n’t", "never", "but", "xcept", "clud", "sides", "other than", "than", "instead", "unlike",
-             "rul", "limin", "ject", "iscard", "void", "gainst", "over", "vs", "versus", "ismiss")  # fmt: skip
+             "rul", "wrong", "ncorrect", "false", "refus", "eclin", "esitat", "limin", "ject", "iscard", "void", "gainst", "over", "vs", "versus", "ismiss")  # fmt: skip
 
 
 def denied_before(text: str, place: int) -> bool:
@@ -117,36 +119,41 @@ TAKEN_BACK = re.compile(
     re.I,
 )
 RIGHT = re.compile(
-    r"(?:(?<![\w'’])|\()([A-J])(?![\w'’])[)\]*\"'_.]{0,6}\s{1,3}(?:(?:is|must be|would be|seems|has to be|remains"
+    r"(?:(?<![\w'’])|\()([A-Ja-j])(?![\w'’])[)\]*\"'_.]{0,6}\s{1,3}(?:(?:is|must be|would be|seems|has to be|remains"
     r"|looks|should be)\s{1,3}(?:clearly\s{1,3}|therefore\s{1,3}|thus\s{1,3}|definitely\s{1,3}|indeed\s{1,3}"
     r"|likely\s{1,3})?"
     r"(?:the\s{1,3}|my\s{1,3})?(?:only\s{1,3})?(?:(?:most\s{1,3}likely|final|one|most)\s{1,3})?(?:right|correct|best"
-    r"|true|answer|choice|accurate|appropriate|plausible|fitting|pick|solution)\b"
-    r"|fits best|fits\b|(?:it is|it's)(?=[.!]|$))"
+    r"|better|true|answer|choice|accurate|appropriate|plausible|fitting|pick|solution|(?:option|one)(?= that| which)"
+    r"|(?:be\s{1,3})?(?:selected|chosen|picked|marked))\b"
+    r"|fits best|fits\b|(?:it is|it's|is)(?=[.!]|$))"
+    r"|\b(?i:everything|anything|all|each|every \w{1,12})(?i:\selse)?\s(?i:but|except(?: for)?)\s[(*\"']{0,4}([A-J])[)*\"']{0,4}"
+    r"\s(?:is|are|was|can be|must be)\s(?:clearly\s)?(?:wrong|incorrect|false|ruled out|eliminated|excluded)"
     r"|\b(?i:correct|right|best|final)(?i:\s(?:answer|option|choice"
     r"|letter))?\s{0,3}[:=]\s{0,3}[*_\"'`(\[]{0,5}([A-J])(?![\w'’])"
 )
 OTHER_HINT = re.compile(r"[^\x00-\x7f]|ntwort|espuesta|isposta|esposta|ntwoord|awaban|svar|evap|dpowied")
 OTHER = re.compile(
     r"(?:(?:[Aa]ntwort|[Ll]ösung|[Rr]espuesta|[Rr]éponse|[Rr]isposta|[Rr]esposta|[Aa]ntwoord|[Ss]var|[Oo]dpowiedź"
-    r"|[Cc]evap|[Oo]pción|[Oo]ption|[Оо]твет|[Вв]ариант|[Jj]awaban|[Đđ]áp án)\b"
+    r"|[Cc]evap|[Oo]pción|[Oo]ption|[Оо]твет|[Вв]ариант|[Jj]awaban|[Đđ]áp án|[Cc]âu trả lời|[Aa]ntwoord|[Vv]astaus|[Vv]álasz|[Rr]ăspuns|[Аа]льтернатива|[Αα]πάντηση)\b"
     r"(?:\s{0,3}(?:richtige|correcta|correcte|correta|corretta|finale?|lautet|ist|es|est|è|é|är|is|jest|la|die|der"
     r"|option|opción|adalah|là|[:=–-])){0,5}"
-    r"|(?:正确)?(?:答案|选项|選項|選択肢|正解|答え|回答|解答|答|정답|답은|답)(?:应该|應該|应|應|就|选|選|是|为|為|は|은|는|이|[:\s=]){0,4}|(?:故选|因此选|所以选|应选|應選"
+    r"|(?:正确)?(?:答案|选项|選項|選択肢|正解|答え|回答|解答|答|정답|답은|답|الجواب|الإجابة|الاجابة|उत्तर|सही उत्तर|คำตอบ)(?:[】」》]|هو|هي|है|คือ|正确|应该|應該|应|應|就|选|選|是|为|為|は|은|는|이|[:\s=]){0,4}|(?:故选|因此选|所以选|应选|應選"
     r"|选择"
     r"|選擇|选|選)(?:项|項|[:\s]){0,2})"
     r"\s{0,3}[*_\"'`(\[【「]{0,5}\s?([A-Ja-j])(?![A-Za-z0-9'’])[)\]】」*]{0,3}"
 )
 _CONJ = (
-    r"[ \t]{0,3}(?:,?[ \t]{0,3}\b(?:or|and)\b(?:[ \t]{1,3}(?:perhaps|maybe|possibly|also))?|,|/|&|;"
-    r"|\+)[ \t]{0,3}(?:(?:option|choice)[ \t]{1,3})?"
+    r"[ \t]{0,3}(?:,?[ \t]{0,3}\b(?:or|and|oder|und|ou|et|o|y|e)\b(?:[ \t]{1,3}(?:perhaps|maybe|possibly|also))?|,|/|&|;"
+    r"|\+|或者?|和|与|與|及|または|か|と|또는|或)[ \t]{0,3}(?:(?:option|choice)[ \t]{1,3})?"
 )
+_BOTH = r"are\s{1,3}(?:both|all|each|equally|correct|right|true|valid|possible|plausible|acceptable|answers)\b"
 ALSO = re.compile(
     rf"[)\]*\"'_]{{0,5}}(?:{_CONJ}|(?<=\)) ?(?=\())[*_\"'(\[]{{0,5}}([A-Ja-j])(?:[)\]]"
-    rf"|(?![\w'’)\]]))(?!\s{{1,3}}(?!and\b|or\b)(?:is|are|was|were|does|do|can|has|have|would|seems|because"
+    rf"|(?![\w'’)\]]))(?!\s{{1,3}}(?!and\b|or\b|{_BOTH})(?:is|are|was|were|does|do|can|has|have|would|seems|because"
     rf"|[a-z]{{2,}}s?\b))"
 )
 ALSO_LAST = re.compile(rf"[)\]*\"'_]{{0,5}}(?:{_CONJ})[*_\"'(\[]{{0,5}}([A-Ja-j])(?![\w'’])")
+ALSO_END = re.compile(r"[)\]*\"'_]{0,5}(?:\s{1,3}|(?<=\s))[*_\"'(\[]{0,5}([A-J])[)\]*\"'_.]{0,5}\s*\Z")
 ALSO_BEFORE = re.compile(rf"(?<![\w'’])([A-J])[)\]*\"']{{0,4}}{_CONJ}[*_\"'(\[]{{0,5}}$")
 LIST_BEFORE = re.compile(rf"(?:[(*\"']{{0,4}}(?<![\w'’])[A-J][)\]*\"']{{0,4}}(?:{_CONJ})){{1,8}}[(*\"']{{0,4}}$")
 PAIR = re.compile(
@@ -157,17 +164,17 @@ PAIR = re.compile(
 FRONT = re.compile(
     r"[\s*_\"'`]{0,12}(?:(?:option|choice)\s{1,3})?[(\[]?([A-J]|[a-j](?=[)\].:]))(?![\w'’])([)\].:]{0,2}[*_\"'`]{0,4})"
     r"(?=\s{0,3}$|\s{0,3}\n|[.:,;!]|\s{0,3}[-–—]\s|(?<=[)\].:*])\s{1,3}(?!(?:is|was|are|seems|would|and|or|moos"
-    r"|barks)\b)|\s{1,3}(?:because|since|as|for|it is|obviously|of course|of the)\b|,|\s\(|\s{0,3}(?:/|&)"
+    r"|barks)\b)|\s{1,3}(?:because|since|as|for|it is|obviously|of course|of the|rather than|instead of|not|over)\b|,|\s\(|\s{0,3}(?:/|&)"
     r"|\s{1,3}(?:and|or)\s)",
     re.I,
 )
 ALONE = re.compile(
-    r"^[\s*_\"'`]{0,12}(?:(?i:answer|option"
-    r"|choice)\s{0,2}:?\s{0,2})?[(\[]?([A-Ja-j1-9])[)\].:]{0,2}[\s*_\"'`.!]{0,12}$"
+    r"^[\s*_\"'`#>→=-]{0,12}(?:(?i:answer|option|choice)\s{0,2}:?\s{0,2})?(?:\[\"?|<)?[(\[{<【「]?([A-Ja-j1-9])"
+    r"[)\]}>】」.:]{0,2}(?:\"?\]|>)?[\s*_\"'`.!]{0,12}$"
 )
 SETTLED = re.compile(
     r"(?:\b(?i:it['’]s|it is|it must be|it has to be|is|be|go with|going with|opt for|settle on|thus|so|therefore"
-    r"|hence|say|with|to)\s{0,3}[:,]?|→|=>|⇒)"
+    r"|hence|say|with|to|definitely|certainly|obviously|clearly|surely)\s{0,3}[:,]?|→|[-=]>|⇒)"
     r"\s{1,3}[*\"']{0,6}(?:(?i:option|choice|answer)\s{1,3})?\(?([A-J])(?![\w'’])(?! [a-z])"
 )
 # The bracket is matched before it is looked behind, so that the search can jump from bracket to bracket.

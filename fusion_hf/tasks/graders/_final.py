@@ -14,8 +14,8 @@ _TURN = re.compile(
     r"|eos|end"
     r"|return|start_header_id|END_OF_TURN_TOKEN|START_OF_TURN_TOKEN|user|User|system|assistant|Assistant|start"
     r"|begin_of_text|end▁of▁sentence|file_separator|fim_[a-z]{1,10})[|｜]>"
-    r"|<(?:end_of_turn|start_of_turn|turn\||\|turn|eos|bos|eos_token|EOT)>|\[\|(?:endofturn|user|assistant)\|\]"
-    r"|\[/?INST\]|</?s>(?=[ \t]{0,9}(?:\n|\Z|<s>))",
+    r"|<(?:end_of_turn|start_of_turn|turn\||\|turn|eos|bos|eos_token|EOT|pad)>|\[(?:EOS|BOS|PAD|EOT)\]|\[\|(?:endofturn|user|assistant)\|\]"
+    r"|\[/?INST\]|</?s>",
 )
 _TURN_MARK = re.compile(r"[<\[](?=[|｜/setbEI])")
 _HEAD = re.compile(
@@ -27,12 +27,14 @@ _NEXT = re.compile(
     r"\n[ \t>]{0,4}(?:#{1,4}[ \t]{0,3})?\*{0,2}(?=[A-Z])(?:"
     r"(?:(?:Next|New|Another|Follow-?up)[ ](?:[Qq]uestion|[Pp]roblem|[Ee]xercise|[Tt]ask)"
     r"|QUESTION|Question|PROBLEM|Problem|Exercise|EXERCISE|Instruction|Q)(?:[ ]?\#?\d{1,3})?[ ]?\*{0,2}[:.](?!\d)"
-    rf"|{_ROLE}[ ]?\*{{0,2}}:)"
+    rf"|{_ROLE}[ ]?\*{{0,2}}:|(?:Passage|Context|Paragraph):[^\n]{{1,2000}}\b[Qq]uestion:)"
+    r"|\n[ \t]{0,4}[\[【](?:Question|Problem|Instruction|User|Human|Input)(?:[ ]?\d{1,3})?[\]】]"
     r"|\n[ \t]{0,3}#{1,4}[ \t]{0,3}(?:Instruction|Input|Question|User|Human|Problem|Your task"
-    r"|Exercise)s?\b[^\n]{0,20}\n",
+    r"|Exercise)s?\b[^\n]{0,20}\n"
+    r"|\n[ \t]{0,9}\n(?=[A-Z])[^\n]{5,600}\?[ \t]{0,9}\n{1,2}[ \t]{0,9}[(\[]?A[).\]:][ \t]",
 )
 # What every match begins with: looking for it first is several times as fast.
-_NEXT_LINE = re.compile(r"\n[ \t>#*]{0,12}(?:Q|[PEIU][rxns]|P[Rr]|E[Xx]|[NFA][eons]|Hu|HU|AS|US|QU|St|Te|Cu|Yo)")
+_NEXT_LINE = re.compile(r"\n[ \t>#*]{0,12}(?:[\[【][QPIUH]|[(\[]?A[).\]:][ \t]|Pa|Co|Q|[PEIU][rxns]|P[Rr]|E[Xx]|[NFA][eons]|Hu|HU|AS|US|QU|St|Te|Cu|Yo)")
 _LEAD_IN = re.compile(r"\n[ \t]{0,4}\*{0,2}(?:Passage|Context|Text|Article|Paragraph|Options|Choices)\*{0,2}:")
 _INTRO = re.compile(
     r"(?:\A|\n)[ \t]{0,4}(?:sure|okay|ok|certainly|of course|let['’]?s|let me"
@@ -40,7 +42,10 @@ _INTRO = re.compile(
     re.I,
 )
 _BLANKS = re.compile(r"\W+")
-_TAGS = ("answer", "final_answer", "finalanswer", "output", "result", "solution", "conclusion")
+_TAGS = (
+    "answer", "final_answer", "finalanswer", "final", "ans", "choice", "option", "output", "result", "solution",
+    "conclusion",
+)  # fmt: skip
 _FIELD = re.compile(
     r"[\"'](?:(?:the[ _]?)?(?:final|correct|right|best)?[ _-]?(?:answer|choice|option)(?:[ _]?(?:letter|label|value))?"
     r"|result|prediction)[\"']\s{0,9}:\s{0,9}"
@@ -58,7 +63,9 @@ def final_text(response: str, query: str = "") -> str:
     A question that only repeats the query, or that comes after no more than an introduction, is not invented.
     The time is linear in the length.
     """
-    if _MARKS.isdisjoint(response) and "analysis" not in response and "thought process" not in response:
+    if _MARKS.isdisjoint(response) and not any(
+        words in response for words in ("analysis", "thought process", "reasoning steps")
+    ):
         return response
     text = split_reasoning(response)[0]
     if _TURN_MARK.search(text):
@@ -70,6 +77,8 @@ def _cut_turn(text: str) -> str:
     """Up to the first token that ends a turn; those in front of the answer are left out."""
     start = 0
     for tag in _TURN.finditer(text):
+        if tag.group() in ("<s>", "</s>") and _strikes(text, start, tag):
+            continue
         if text[start : tag.start()].strip():
             before = text[tag.start() - 1 : tag.start()]
             if before and before in "\"'`" and before == text[tag.end() : tag.end() + 1]:
@@ -78,6 +87,13 @@ def _cut_turn(text: str) -> str:
         head = _HEAD.match(text, tag.end())
         start = head.end() if head and head.group().strip() else tag.end()
     return text[start:]
+
+
+def _strikes(text: str, start: int, tag: re.Match) -> bool:
+    """Whether ``<s>`` or ``</s>`` strikes words out, as in HTML, rather than beginning or ending a sequence."""
+    if not text[tag.end() : tag.end() + 10].partition("\n")[0].strip(" \t") or text.startswith("<s>", tag.end()):
+        return False
+    return "<s>" in text[start : tag.start()] if tag.group() == "</s>" else bool(text[start : tag.start()].strip())
 
 
 def _cut_next(text: str, query: str) -> str:

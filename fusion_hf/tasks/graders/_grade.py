@@ -39,11 +39,13 @@ def words_only(text: str) -> str:
     return " ".join([word for word in words if word not in _ARTICLE_WORDS])
 
 
-_BOX = re.compile(r"\\f?boxed(?![a-zA-Z])|\\fbox(?![a-zA-Z])")
+# The backslash, or with it the b, is lost where a JSON string was written or read without care.
+_BOX = re.compile(r"(?:\\|\x08)?f?b?oxed(?![a-zA-Z])|\\fbox(?![a-zA-Z])")
 _PLACEHOLDER = re.compile(
-    r"[\s.?_…{}-]*|\\(?:ldots|dots|cdots)|(?:\\text\s?\{)?\s?(?:the |your |my |final |correct ){0,3}"
+    r"(?:[\s.?_…{}-]|\\[,;:! ]|\\(?:text|mathrm|phantom|hphantom|underline|quad|hspace)(?![a-z])(?:\{[\s\d]{0,5}\})?)*|\\(?:ldots|dots|cdots)|(?:\\text\s?\{)?\s?(?:the |your |my |final |correct ){0,3}"
     r"(?:answer|result|number|expression|letter|value)(?: here)?\s?\}?", re.I
 )  # fmt: skip
+_MENTION = re.compile(r"[`\"'(]?\\f?box(?:ed)?\s?\{[\s.?_…]{0,9}\}[`\"')]?")
 _BOXES, _BOX_LENGTH = 20, 20_000  # so many are looked at from the end, each no further than this
 
 
@@ -54,9 +56,13 @@ def boxes(text: str) -> Iterator[tuple[int, int, str]]:
     """
     stop = len(text)
     for _ in range(_BOXES):
-        start = max(text.rfind("\\boxed", 0, stop), text.rfind("\\fbox", 0, stop))
+        start = max(text.rfind("\\boxed", 0, stop), text.rfind("\\fbox", 0, stop), text.rfind("oxed{", 0, stop))
         if start < 0:
             return
+        if text[start] == "o":
+            start -= text.startswith("b", start - 1) if start else 0
+            start -= text[start - 1 : start] in ("\\", "\x08", "f")
+            start -= text[start - 1 : start] == "\\"
         stop = start
         head = _BOX.match(text, start)
         if head is None:
@@ -64,6 +70,11 @@ def boxes(text: str) -> Iterator[tuple[int, int, str]]:
         found = _box_content(text, head.end())
         if found is not None and not _PLACEHOLDER.fullmatch(found[1][:80]):
             yield start, *found
+
+
+def without_placeholders(text: str) -> str:
+    """Without boxes that are only mentioned."""
+    return _MENTION.sub("", text).rstrip(" ,;")
 
 
 def _box_content(text: str, place: int) -> tuple[int, str] | None:

@@ -10,7 +10,7 @@ _SIGNS = {
     "∙": "\\cdot ", "÷": "/", "⁄": "/", "∞": "\\infty ", "π": "\\pi ", "θ": "\\theta ", "α": "\\alpha ", "β": "\\beta ",
     "φ": "\\phi ", "λ": "\\lambda ", "ω": "\\omega ", "γ": "\\gamma ", "≤": "\\leq ", "⩽": "\\leq ", "≥": "\\geq ",
     "⩾": "\\geq ", "≠": "\\neq ", "±": "\\pm ", "∓": "\\mp ", "°": "^\\circ ", "∪": "\\cup ", "∩": "\\cap ",
-    "∈": "\\in ",
+    "∈": "\\in ", "∶": ":", "∠": "\\angle ", "△": "\\triangle ", "√": "\\sqrt ",
     "∅": "\\emptyset ", "→": "\\to ", "≈": "\\approx ", "′": "'", "½": "\\frac{1}{2}", "⅓": "\\frac{1}{3}",
     "⅔": "\\frac{2}{3}", "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}", "⅕": "\\frac{1}{5}", "⅖": "\\frac{2}{5}",
     "⅗": "\\frac{3}{5}", "⅘": "\\frac{4}{5}", "⅙": "\\frac{1}{6}", "⅚": "\\frac{5}{6}", "⅛": "\\frac{1}{8}",
@@ -22,13 +22,15 @@ _SUBSCRIPT = re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
 _ROOT = re.compile(r"(√|∛|∜)\s?(?:\(([^()]{1,100})\)|\{([^{}]{1,100})\}|(\d{1,40}(?:\.\d{1,40})?|[a-zA-Z]))")
 _ORDER = {"√": "", "∛": "[3]", "∜": "[4]"}
 _SPACING = re.compile(
-    r"\\[!,;:]|\\ (?=\S)|\\left(?![a-z])|\\right(?![a-z])|\\displaystyle|\\limits|\\(?:big|Big|bigg"
+    r"\\[!,;:]|\\left(?![a-z])|\\right(?![a-z])|\\displaystyle|\\limits|\\(?:big|Big|bigg"
     r"|Bigg)[lr]?(?![a-z])|~"
 )
 _FRACTIONS = re.compile(r"\\[dtc]frac")
-_PLAIN_ROOT = re.compile(r"\\?sqrt\s?\(([^()]{1,200})\)|(?<!\\)\bsqrt\s?\{?(\d{1,40}|[a-z])\}?")
+_PLAIN_ROOT = re.compile(r"\\?sqrt\s?(\[\d\])?\(([^()]{1,200})\)|(?<!\\)\bsqrt\s?\{?(\d{1,40}|[a-z])\}?")
 _THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|,|[ ])(?=\d{3}(?!\d))")
 _GROUPED = re.compile(r"-?\$?\d{1,3}(?:(?:\{,\}|,|[ ])\d{3}){1,8}(?:\.\d{1,40})?")
+_LAKHS = re.compile(r"-?\d{1,2}(?:,\d{2}){1,6},\d{3}")
+_SCIENTIFIC = re.compile(r"(-?\d{1,9}(?:\.\d{1,20})?)[eE]\+?(-?\d{1,3})")
 _REPEATING = re.compile(
     r"(\d{0,30})\.(\d{0,30})(?:\\overline|\\bar|\\dot)\s?\{?(\d{1,30})\}?|(\d{0,30})\.(\d{0,30})\((\d{1,30})\)"
     r"|(\d{0,30})\.(\d{0,20}?)(\d{1,10}?)\9{2,20}(?:\.\.\.|\\ldots|\\dots|…)"
@@ -38,14 +40,15 @@ _TRIG = re.compile(
     r"|csc)\s?(?:\^\{?-?\d\}?\s?)?)([({]?)\s?(-?\d{1,10}(?:\.\d{1,10})?)\s?(?:\^\{?\s?\\circ\s?\}?|\\degree"
     r"|degrees?\b)\s?([)}]?)"
 )
-_DEGREES = re.compile(r"\^\s?\{?\s?\\circ\s?\}?|\\degree|\s?\\?(?:text\{)?\s?degrees?\b\}?")
+_ANGLE = re.compile(r"(-?\d{1,10}(?:\.\d{1,10})?)\s?(?:\^\{?\s?\\circ\s?\}?|\\degree|degrees?\b)")
+_DEGREES = re.compile(r"\^\s?\{?\s?\\circ\s?\}?(?:\s?(?:\\text\{\s?)?[CF]\}?$)?|\\degree|\s?\\?(?:text\{)?\s?degrees?\b\}?")
 _UNIT_WORDS = (
     "cm|mm|km|m|ft|in|yd|mi|kg|mg|g|lbs?|oz|s|sec|min|hrs?|h|ml|l|mph|km/h|m/s|inch(?:es)?|feet|foot|yards?|miles?"
     "|met(?:er|re)s?"
     "|centimet(?:er|re)s?|kilomet(?:er|re)s?|grams?|kilograms?|pounds?|ounces?|seconds?|minutes?|hours?|days?|weeks?"
     "|months?|years?"
     "|dollars?|cents?|euros?|units?|square|sq|cubic|cu|liters?|litres?|gallons?|people|ways|students?|sides?|points?"
-    "|degrees?|per|radians?|rad"
+    "|degrees?|per|radians?|rad|celsius|fahrenheit"
 )
 _UNITS = re.compile(
     rf"(?<=[\d}})])(?:\s{{1,3}}|\\ )(?:(?:{_UNIT_WORDS})\.?(?:\s?\^\s?\{{?\d\}}?)?(?:[\s/]{{1,3}}|$)){{1,4}}$"
@@ -55,11 +58,12 @@ _TEXT_UNIT = re.compile(
     r"(?<=[\d})])\s{0,3}\\(?:text|mbox|mathrm|textrm)\s{0,3}\{[^{}]{0,100}\}(?:\s?\^\s?\{?\d\}?)?\s*$"
 )
 _MIXED = re.compile(r"(?<![\w.}^_\\/])(-?)(\d{1,20})\s?\\frac\s?\{?(\d{1,20}?)\}?\s?\{?(\d{1,20})\}?(?![\d^])")
-_MIXED_PLAIN = re.compile(r"(?<![\w.}^_\\/])(-?)(\d{1,20})\s(\d{1,20})/(\d{1,20})(?![\d/^])")
+_MIXED_PLAIN = re.compile(r"(?<![\w.}^_\\/])(-?)(\d{1,20})\s{1,3}(\d{1,20})/(\d{1,20})(?![\d/^])")
 _BASE = re.compile(
-    r"(?P<digits>[0-9A-Fa-f]{1,60})\s?(?:_\s?\{?\s?(?:\\text\s?\{)?\s?(?:base\s?)?(?P<base>\d{1,2}"
+    r"\(?(?P<digits>[0-9A-Fa-f]{1,60})\)?\s?(?:_\s?\{?\s?(?:\\text\s?\{)?\s?(?:base\s?)?(?P<base>\d{1,2}"
     r"|[a-z]{3,8})\s?\}?\}?|(?:\\text\s?\{)?\s{0,3}\(?(?:in )?base[ -]{0,3}(?P<word>\d{1,2}|[a-z]{3,8})\)?\s?\}?)"
 )
+_BINARY = re.compile(r"^0b([01]{1,60})$")
 _NAMES = {
     "two": 2,
     "three": 3,
@@ -73,11 +77,14 @@ _NAMES = {
     "twelve": 12,
     "sixteen": 16,
 }
-_MEMBER = re.compile(r"^[a-zA-Z](?:_\d)?\s?(?:\\in(?![a-z])|\\isin)\s?(?=[\[({\\])")
+_MEMBER = re.compile(r"^[a-zA-Z](?:_\d)?\s?(?:\\in(?![a-z])|\\isin)\s{0,3}(?=[\[({\\])")
 _LESS, _LESS_EQUAL = r"(?:<|\\lt(?![a-z]))", r"(?:\\leq?(?:slant)?(?![a-z])|<=)"
 _MORE, _MORE_EQUAL = r"(?:>|\\gt(?![a-z]))", r"(?:\\geq?(?:slant)?(?![a-z])|>=)"
 _RELATION = re.compile(rf"{_LESS_EQUAL}|{_MORE_EQUAL}|{_LESS}|{_MORE}")
 _NAME = re.compile(r"[a-zA-Z]")
+_COMMAND = re.compile(r"\\[a-zA-Z]{1,20}")
+_SET_OF = re.compile(r"\\\{\s?[a-zA-Z]\s?(?:\\in\s?(?:\\mathbb\{R\}|\\R)\s?)?(?::|\||\\mid(?![a-z])|\\vert(?![a-z])|,)\s?(.{1,300})\\\}")
+_OUTWARD = re.compile(r"([\[\]])([^\[\](),;]{1,100}[,;][^\[\](),;]{1,100})([\[\]])")
 
 
 def normal(text: str, other: str = "") -> str:
@@ -85,6 +92,7 @@ def normal(text: str, other: str = "") -> str:
     text = _ascii(text) if not text.isascii() else text
     text = text.strip().strip("$").strip()
     text = text if text.endswith("..") else text.rstrip(".").strip()
+    text = text.replace("\\ ", " ")
     text = (
         _FRACTIONS.sub(r"\\frac", _SPACING.sub("", text))
         .replace("\\$", "")
@@ -92,16 +100,22 @@ def normal(text: str, other: str = "") -> str:
         .replace("\\rbrace", "\\}")
     )
     text = text.replace("\\%", "%").strip()
-    text = _PLAIN_ROOT.sub(lambda m: f"\\sqrt{{{m[1] or m[2]}}}", text)
+    text = _PLAIN_ROOT.sub(lambda m: f"\\sqrt{m[1] or ''}{{{m[2] or m[3]}}}", text)
     text = _REPEATING.sub(_repeated, text)
     text = _TRIG.sub(lambda m: f"{m[1]}{m[2] or '('}\\frac{{{m[3]}\\pi}}{{180}}{m[4] or ')'}", text)
+    if "\\pi" in other and "\\pi" not in text:
+        text = _ANGLE.sub(r"\\frac{\1\\pi}{180}", text)
     text = _DEGREES.sub("", text)
     text = _TEXT_UNIT.sub("", text).strip()
-    if not _NAME.search(_TEXT.sub("", other)) or "^" in other or _UNITS.search(other):
+    if not _NAME.search(_COMMAND.sub("", _TEXT.sub("", other))) or "^" in other or _UNITS.search(other):
         text = _UNITS.sub("", text).strip()
     if _TEXT.fullmatch(text) is None:
         text = _TEXT.sub(r"\1", text) if not re.search(r"\\text\{\s?(?:and|or)\s?\}", text) else text
     text = _MEMBER.sub("", text)
+    if _SCIENTIFIC.fullmatch(text):
+        text = _SCIENTIFIC.sub(r"\1 \\cdot 10^{\2}", text)
+    if _LAKHS.fullmatch(text) and "," not in other:
+        text = text.replace(",", "")
     if _GROUPED.fullmatch(text):
         text = _THOUSANDS.sub("", text).lstrip("$")
     text = _MIXED.sub(_mixed, text)
@@ -149,6 +163,7 @@ def _mixed(match: re.Match) -> str:
 
 def in_base(left: str, right: str) -> bool | None:
     """The verdict where a side is a number in a stated base: equal digits, and equal bases if both are named."""
+    left, right = (_BINARY.sub(r"\1_2", _TEXT.sub(r"\1", text)) for text in (left, right))
     sides = [_BASE.fullmatch(text.strip()) for text in (left, right)]
     if not any(sides):
         return None
@@ -164,7 +179,16 @@ def in_base(left: str, right: str) -> bool | None:
 
 def as_interval(text: str, other: str) -> str:
     """An inequality in one unknown as the interval that it says, where the other side is an interval; else as it is."""
-    if not re.match(r"\s?[(\[]", other) or "," not in other or not _RELATION.search(text):
+    if not re.match(r"\s?[(\[\]]", other) or "," not in other:
+        return text
+    if text in ("\\mathbb{R}", "\\R"):
+        return "(-\\infty,\\infty)"
+    outward = _OUTWARD.fullmatch(text)
+    if outward:  # ]0,1[ as in France
+        return f"{'(' if outward[1] == ']' else '['}{outward[2]}{')' if outward[3] == '[' else ']'}"
+    inside = _SET_OF.fullmatch(text)
+    text = inside[1].strip() if inside else text
+    if not _RELATION.search(text):
         return text
     parts = re.split(r"\s?(?:\\text\{\s?or\s?\}|\bor\b|\\cup|\\vee|\\lor)\s?", text)
     found = [_one_interval(part.strip()) for part in parts]

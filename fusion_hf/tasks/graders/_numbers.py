@@ -22,9 +22,10 @@ class Number(NamedTuple):
 _DIGITS = (
     r"\d{1,3}(?:,\d{3}){1,12}(?:\.\d{1,40})?(?!\d)"  # 1,234,567.89
     r"|\d{1,2}(?:,\d{2}){1,6},\d{3}(?!\d)"  # 12,34,567 as in India
-    r"|\d{1,3}(?:[ ]\d{3}){1,8}(?:\.\d{1,40})?(?![\d-]|[ ]?[*/x^]|[ ]\d)"  # 1 234 567
+    r"|\d{1,3}(?:[ ]\d{3}){1,8}(?:[.,]\d{1,40})?(?![\d-]|[ ]?[*/x^]|[ ]\d)"  # 1 234 567
     r"|\d{1,3}(?:'\d{3}){1,8}(?!\d)"  # 1'234'567 as in Switzerland
-    r"|\d{1,3}(?:\.\d{3}){2,8}(?!\d)"  # 1.234.567 as in Germany
+    r"|\d{1,3}(?:\.\d{3}){2,8}(?:,\d{1,2})?(?!\d)"  # 1.234.567 as in Germany
+    r"|\d{1,3}\.\d{3},\d{1,2}(?!\d|,)|\d{1,9},\d{1,2}(?![\d,.]|[ ]?[,)])"  # 1.234,56 and 1,5
     r"|\d{1,60}(?:\.\d{1,40})?|\.\d{1,40}"
 )
 _TEX_FRACTION = r"\\[dt]?frac\{?\s?(-?\d{1,40})\s?\}?\{?\s?(\d{1,40})\s?\}?"
@@ -33,20 +34,22 @@ _MAGNITUDES = {
     "lakh": 10**5, "crore": 10**7, "k": 1000, "m": 10**6, "bn": 10**9, "mn": 10**6,
 }  # fmt: skip
 _VALUE = re.compile(
-    rf"(?P<sign>(?<![\w.)])-\s?|(?<![\d)]\s)(?<![\w)])\b(?:negative|minus)\s{{1,3}})?[$£€]?"
+    rf"(?P<sign>(?<![\w.)])(?<![\d)]\s)-\s|(?<![\w.)])-|(?<![\d)]\s)(?<![\w)])\b(?:negative|minus)\s{{1,3}})?[$£€]?"
     rf"(?:(?P<whole>\d{{1,40}})[ ]?{_TEX_FRACTION}|{_TEX_FRACTION}"
     r"|(?P<mixed>\d{1,40})(?:[ ]|[ ]?(?:and|&)[ ])(?P<up>\d{1,40})/(?P<down>\d{1,40})(?![\d/])"
+    r"|(?P<halved>\d{1,15})[ ](?:and[ ])a[ ]half\b"
     rf"|(?P<digits>{_DIGITS})(?:[ ]?/[ ]?(?P<over>\d{{1,40}})(?![\d/.]))?)"
     r"(?P<power>[eE][+-]?\d{1,3}(?!\w)|[ ]?(?:\*|x|X|\\times|\\cdot)[ ]?10(?:\^|\*\*)\{?\(?[+-]?\d{1,3}\)?\}?"
     r"|(?:\^|\*\*)\{?\(?[+-]?\d{1,3}\)?\}?)?"
     r"(?:[ ]?(?P<unit>hundred|thousand|million|billion|trillion|dozen|lakh|crore|k|K|M|bn|mn)s?\b(?![-'/]))?"
     r"(?P<percent>\s?\\?%|[ ]per[ ]?cent\b)?"
 )
+_COMMA_DECIMALS = re.compile(r",(?!\d{3}(?!\d))\d{1,40}$")
 _PLAIN = re.compile(r"\s*-?\d{1,15}\s*")
 _SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
 _VULGAR = re.compile("(?<=[0-9])(?=[¼½¾⅐-⅞])")
-_MINUS = re.compile(r"[−‐‑‒–—－﹣➖](?=\s?[\d.$£€½¼¾\\])")
-_CLEAN = re.compile(r"\\[$!,;: ]|\{,\}|(?<=\d)[~_](?=\d{3})")
+_MINUS = re.compile(r"[−‐‑‒–－﹣➖](?=\s?[\d.$£€½¼¾\\])|—(?=[\d.$£€½¼¾\\])")
+_CLEAN = re.compile(r"\\[$!,;: ]|\{,\}|(?<=\d)[~_](?=\d{3})|\\(?:text|mathrm|textbf|mathbf)\s?(?=\{)|[{}](?=\s?[a-zA-Z-])|(?<=[a-zA-Z-])\}")
 
 
 def ascii_numbers(text: str) -> str:
@@ -55,7 +58,7 @@ def ascii_numbers(text: str) -> str:
         return text
     text = _SUPERSCRIPT.sub(lambda m: "^" + unicodedata.normalize("NFKC", m.group()).replace("−", "-"), text)
     text = unicodedata.normalize("NFKC", _VULGAR.sub(" ", _MINUS.sub("-", text)))
-    return text.replace("⁄", "/").replace("×", "*").replace("·", "*").replace("⋅", "*").replace("’", "'")
+    return text.replace("⁄", "/").replace("×", "*").replace("·", "*").replace("⋅", "*").replace("’", "'").replace("٬", ",").replace("٫", ".")
 
 
 def plain_tex(text: str) -> str:
@@ -98,13 +101,20 @@ def _base(match: re.Match) -> tuple[Fraction, bool]:
         return _powered(Fraction(int(groups[4]), int(groups[5])), power), False
     if match["mixed"]:
         return int(match["mixed"]) + Fraction(int(match["up"]), int(match["down"])), False
-    digits = match["digits"]
-    if digits.count(".") > 1:
-        digits = digits.replace(".", "")
-    value = Fraction(re.sub(r"[, ']", "", digits))
+    if match["halved"]:
+        return int(match["halved"]) + Fraction(1, 2), False
+    value = Fraction(_in_english(match["digits"]))
     if match["over"]:
         value /= int(match["over"])
     return _powered(value, power), not power
+
+
+def _in_english(digits: str) -> str:
+    """Digits without what parts thousands, with a point before decimals."""
+    if "," in digits and _COMMA_DECIMALS.search(digits):
+        whole, _, decimals = digits.rpartition(",")
+        return re.sub(r"[., ']", "", whole) + "." + decimals
+    return re.sub(r"[, ']", "", digits.replace(".", "") if digits.count(".") > 1 else digits)
 
 
 def _powered(value: Fraction, power: str | None) -> Fraction:
@@ -194,6 +204,8 @@ def _run_value(run: list[str]) -> Fraction | None:
         run = run[1:]
     sign = -1 if run and run[0] in ("minus", "negative") else 1
     run = run[1:] if sign < 0 else run
+    if len(run) > 2 and run[-1] == "dozen" and "half" in run[-3:-1]:
+        return sign * Fraction(6)
     if not run or not any(w in _ONES or w in _TENS or w in _SCALES or w in _PARTS for w in run):
         return None
     total = part = Fraction(0)

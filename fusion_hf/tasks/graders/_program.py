@@ -18,7 +18,12 @@ _CODE_LINE = re.compile(r"^(?:def|class|import|from|async def|@)\s?\w*", re.M)
 _INDENTED = re.compile(r"^[ \t]+\S", re.M)
 _IMPORTS = re.compile(r"\s*(?:(?:import|from) [^\n]*\n(?:[ \t]*\n)*)+")
 _PROMPTED = re.compile(r"^(?:>>>|\.\.\.) ?", re.M)
+_AROUND = re.compile(r"\A\s{0,9}(?:python\d?|py)[ \t]*\n|</?(?:pre|s|bos)>", re.I)
+_QUOTED = re.compile(r"\A\s{0,9}>[ ]?(?:def|class|import|from|@)\b")
+_INLINE = re.compile(r"`((?:def|lambda|class)\b[^`\n]{1,1000})`")
+_INDENTED_RUN = re.compile(r"^[ \t]+\S[^\n]*(?:\n(?:[ \t]+[^\n]*|(?=\n)))*", re.M)
 _QUOTES = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "′": "'"})
+_BINDING = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.Try, ast.If)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -35,14 +40,14 @@ def read_program(response: str, gold: dict, query: str = "") -> str | None:
         mended = [variant for block in found for variant in _variants(block, gold)]
         whole = _choose(mended, gold)
     if whole is not None:
-        return _with_helpers(whole[0], whole[1], found)
+        return _without_words(_with_helpers(whole[0], whole[1], found))
     first = next((block for block in found if block.strip()), None)
     return None if first is None else (gold["prompt"] or "") + first
 
 
 def blocks(text: str) -> Iterator[str]:
     """Candidate blocks, best first: tagged ones from the last, fenced ones from the last, then the text around them."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
     tagged, untagged = tagged_blocks(text)
     for block in reversed(tagged):
         inside, around = fenced_blocks(block)
@@ -95,6 +100,14 @@ def called_names(tests: tuple[str, ...], setup: str = "") -> tuple[str, ...]:
 def _variants(block: str, gold: dict) -> Iterator[str]:
     """Forms of a block that does not parse: without invisible characters, prompts of a shell, and prose around it."""
     plain = block if block.isascii() else _visible(block)
+    plain = _AROUND.sub("", plain)
+    if _QUOTED.match(plain):
+        plain = re.sub(r"^[ \t]{0,3}>[ ]?", "", plain, flags=re.M)
+    inline = _INLINE.search(plain) if "`" in plain else None
+    if inline:
+        yield inline.group(1)
+    if gold["prompt"] and (body := _INDENTED_RUN.search(plain)):
+        yield textwrap.dedent(body.group())
     if ">>>" in plain:
         plain = _PROMPTED.sub("", plain)
     starts = {0}
@@ -141,7 +154,7 @@ def _error_line(program: str) -> int | None:
 
 def _visible(code: str) -> str:
     """Without characters that cannot be seen, with plain blanks and quotation marks."""
-    code = code.translate(_QUOTES)
+    code = code.translate(_QUOTES).replace("\u2028", "\n").replace("\u2029", "\n")
     kinds = ((c, unicodedata.category(c)) for c in code)
     return "".join(" " if kind == "Zs" else c for c, kind in kinds if kind != "Cf")
 
@@ -219,7 +232,7 @@ def _with_helpers(program: str, block: str, found: list[str]) -> str:
     defined: dict[str, ast.stmt] = {}
     for tree in others:
         for node in tree.body:
-            if isinstance(node, (*_FUNCTIONS, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)):
+            if isinstance(node, (*_FUNCTIONS, ast.ClassDef, *_BINDING)):
                 for name in (
                     _bound(ast.Module([node], []))
                     if not isinstance(node, (*_FUNCTIONS, ast.ClassDef))
@@ -238,6 +251,20 @@ def _with_helpers(program: str, block: str, found: list[str]) -> str:
             missing |= _free(ast.Module([node], [])) & defined.keys()
     order = [node for tree in reversed(others) for node in tree.body if id(node) in needed]
     return "\n".join([*map(ast.unparse, order), program]) if order else program
+
+
+def _without_words(program: str) -> str:
+    """Without lines that hold a single word that nothing binds, such as "python" or "ok": they can only fail."""
+    tree = _tree(program)
+    words = [n for n in tree.body if isinstance(n, ast.Expr) and isinstance(n.value, ast.Name)] if tree else []
+    if not words:
+        return program
+    known = _bound(tree) | set(dir(builtins))
+    lines = program.split("\n")
+    for node in words:
+        if node.value.id not in known and lines[node.lineno - 1].strip() == node.value.id:
+            lines[node.lineno - 1] = ""
+    return "\n".join(lines)
 
 
 def _free(tree: ast.AST) -> set[str]:

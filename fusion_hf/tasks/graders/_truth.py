@@ -51,9 +51,10 @@ _CALLED = re.compile(
     r"|\b(?:isn['’]t|wasn['’]t)\s{1,3}" + _ADVERBS + r"(?P<denied>correct|right|accurate|true|false|wrong|incorrect)\b",
     re.I,
 )  # fmt: skip
+_NOT_THE_CASE = re.compile(r"\bnot (?:the case|so|correct to say|right to say|accurate to say) that\b[^.,;]{0,30}$", re.I)
 _QUESTION = re.compile(r"[^.!?\n]{0,400}\?")
 _HEDGE = re.compile(
-    r"\b(?:unclear|uncertain|unknown|undetermined|not clear|not certain|not sure|unsure|(?:whether"
+    r"\b(?:yes and no|(?:partially|partly|half|sometimes|not always|neither) (?:true|false|correct|right)|unclear|uncertain|unknown|undetermined|not clear|not certain|not sure|unsure|(?:whether"
     r"|if)\s{1,3}(?:or not\s{1,3})?(?:it|this|that|the|he|she|they)\b"
     r"|(?:cannot|can['’]t|could not|couldn['’]t|impossible to|hard to|difficult to|unable to"
     r"|not possible to)\s{1,3}(?:be\s{1,3})?(?:say|said|tell|told|determine|determined|know|known|answer|answered"
@@ -65,9 +66,16 @@ _HEDGE = re.compile(
 )
 _TURN = re.compile(r"[,;]\s{0,3}(?:but|however|yet|still|so|nevertheless)\b|\bbut\b|[;:–—]", re.I)
 _END = re.compile(r"[\s*]{0,3}(?:[.!]|$)")
+# The whole answer, where it is none of the words above.
+_ALONE = re.compile(
+    r"(?P<yes>absolutely|affirmative|definitely|certainly|of course|indeed|y|t|sure|exactly)|(?P<no>(?:absolutely|definitely|certainly"
+    r"|of course|surely|indeed) not|negative|n|f|no way|not at all|by no means|untrue|not true|wrong|not correct|not right)",
+    re.I,
+)
+_NO_VERDICT = re.compile(r"[\s*\"'(]{0,6}(?:yes,? and no\b|no\.\s?\d)", re.I)
 _SENTENCE = re.compile(r"(?<=[.!?\n])")
 _IDIOM = re.compile(
-    r"\b(?:no\s{1,3}(?:doubt|wonder|problem|matter|one|more|less|fewer|need|idea|way|other|such|single|evidence"
+    r"\b(?:no\.\s?\d|no\s{1,3}(?:doubt|wonder|problem|matter|one|more|less|fewer|need|idea|way|other|such|single|evidence"
     r"|mention|information|reason|question)"
     r"|(?:come|comes|came|hold|holds|held|ring|rings|stay|stays)\s{1,3}true|true\s{1,3}(?:to|north|love|colou?rs"
     r"|believers?|crime|self)|false\s{1,3}(?:alarm|teeth|start|friends?|positives?|negatives?|hope)"
@@ -103,6 +111,11 @@ def read_truth(response: str, query: str = "") -> bool | None:
     lines = list(_LINE.finditer(text)) if len(text) < 13 or "\n" in text else []
     if lines:
         return _verdict(lines[-1])
+    alone = _ALONE.fullmatch(text.strip(" \n\t*\"'`.!()[]")) if len(text) < 40 else None
+    if alone:
+        return alone["yes"] is not None
+    if _NO_VERDICT.match(text):
+        return _mentioned(text)
     start = _START.match(text)
     if start:
         # "Is it false? No, it is true.": the whole sentence says more than its first word.
@@ -127,6 +140,8 @@ def _mentioned(text: str) -> bool | None:
 
 def _verdict(match: re.Match) -> bool:
     groups = match.groupdict()
+    if _NOT_THE_CASE.search(match.string, max(0, match.start() - 60), match.start()):
+        return _SAID[(groups["said"] or groups["denied"]).lower()] == bool(groups.get("not") or groups.get("denied"))
     if groups.get("denied"):
         return not _SAID[groups["denied"].lower()]
     return _SAID[groups["said"].lower()] != bool(groups.get("not"))

@@ -1,5 +1,6 @@
 """Whether a text stands in another as whole words, whatever the case, accents, marks, articles and scripts."""
 
+import html
 import re
 import string
 import unicodedata
@@ -13,6 +14,10 @@ _THOUSANDS = re.compile(r",(?<=\d,)(?=\d{3}\b)")
 _SIGN = re.compile(r"[-−–](?<![\w)].)(?=[$£€]?\.?\d)", re.S)
 # These stand for a decimal point and a minus sign, and are no marks: 19.81 never becomes 1981.
 _POINT, _MINUS = "\x01", "\x02"
+_MINUS_WORD = re.compile(r"\b(?:minus|negative) (?=\d)")
+# "C++" and "C#" are not "C"; "rock 'n' roll" and "Tom + Jerry" are joined as by "and".
+_LANGUAGES = re.compile(r"(?<![a-z0-9])([a-z])(\+\+|#)(?![\w+#])")
+_AND = re.compile(r"(?<=[a-z]) ?['’]n['’]? ?(?=[a-z])|(?<=[a-z]) \+ (?=[a-z])")
 _ASCII_MARKS = string.punctuation.encode()
 _ASCII_BLANKS = bytes.maketrans(_ASCII_MARKS, b" " * len(_ASCII_MARKS))
 _UNITS = (
@@ -28,6 +33,8 @@ _STROKES = str.maketrans({
     "ɉ": "j", "ɍ": "r", "ɏ": "y", "ƀ": "b",
     "’": "'", "‘": "'", "ʻ": "'", "ʼ": "'",
 })  # fmt: skip
+_PAIRS = {"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "đ": "dj"}
+_TWO_LETTERS = re.compile("[äöüåđÄÖÜÅĐ]")
 # Accents of Latin, Greek and Cyrillic, Hebrew points and Arabic vowels; marks of other scripts are letters of theirs.
 _ACCENT = re.compile("[\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u064b-\u065f\u0670]")
 # Scripts that are written without blanks between words, or (Korean) with endings glued to them: each sign is a word.
@@ -65,9 +72,11 @@ def gold_stands(gold: str, forms: Forms) -> bool:
         return gold.strip().lower() == forms.text.strip().rstrip(".").lower()
     if wanted.joined in forms.joined or (wanted.parted != "  " and wanted.parted in forms.parted):
         return True
-    if wanted.number and _GLUED.search(forms.parted):
-        return wanted.parted in _GLUED.sub(r"\1 ", forms.parted)
-    return False
+    if wanted.number and _GLUED.search(forms.parted) and wanted.parted in _GLUED.sub(r"\1 ", forms.parted):
+        return True
+    if wanted.spelled is not None and wanted.spelled in forms.joined:
+        return True
+    return not forms.text.isascii() and _TWO_LETTERS.search(forms.text) is not None and gold_stands(gold, response_forms(_spelled(forms.text)))
 
 
 class _Gold(NamedTuple):
@@ -75,6 +84,7 @@ class _Gold(NamedTuple):
     parted: str
     letter: re.Pattern | None  # how it is looked for where the letter A is part of it
     number: bool
+    spelled: str | None  # with two letters for one ("Mueller"), where it has such letters
 
 
 @lru_cache(maxsize=65536)
@@ -83,7 +93,13 @@ def _gold(gold: str) -> _Gold:
     number = any(c.isdigit() for c in gold)
     if number:
         parted = _GLUED.sub(r"\1 ", parted)
-    return _Gold(joined, parted, _letter_pattern(gold), number)
+    spelled = _forms(_spelled(gold))[0] if _TWO_LETTERS.search(gold) else None
+    return _Gold(joined, parted, _letter_pattern(gold), number, spelled)
+
+
+def _spelled(text: str) -> str:
+    """With the two letters that are written for one where it is lacking: "ue" for "ü", "dj" for "đ"."""
+    return _TWO_LETTERS.sub(lambda m: _PAIRS[m.group().lower()], unicodedata.normalize("NFC", text))
 
 
 def _letter_pattern(gold: str) -> re.Pattern | None:
@@ -129,16 +145,27 @@ def _is_letter(words: list[str], i: int, last: int) -> bool:
 
 def _forms(text: str) -> tuple[str, str]:
     """The words of a text without its marks, and with a blank for each mark; single blanks, also around."""
+    if "&" in text and ";" in text:
+        text = html.unescape(text)
     if text.isascii():
-        text = _numbers(text.lower())
-        if "&" in text:
-            text = text.replace("&", " and ")
+        text = _numbers(_signs(text.lower()))
         plain = text.encode()
         return _words(plain.translate(None, _ASCII_MARKS).decode()), _words(plain.translate(_ASCII_BLANKS).decode())
-    text = _numbers(_folded(text)).replace("&", " and ")
+    text = _numbers(_signs(_folded(text)))
     joined = "".join(c for c in text if not _is_mark(c))
     parted = "".join(" " if _is_mark(c) else c for c in text)
     return _words(_UNSPACED.sub(r" \1 ", joined)), _words(_UNSPACED.sub(r" \1 ", parted))
+
+
+def _signs(text: str) -> str:
+    """Signs that stand for words, and words that stand for a sign; the text is in lower case."""
+    if "&" in text:
+        text = text.replace("&", " and ")
+    if "+" in text or "#" in text:
+        text = _LANGUAGES.sub(lambda m: m[1] + ("plusplus" if m[2] == "++" else "sharp"), text)
+    if "'n" in text or " + " in text:
+        text = _AND.sub(" and ", text)
+    return _MINUS_WORD.sub("-", text) if "minus" in text or "negative" in text else text
 
 
 def _folded(text: str, lower: bool = True) -> str:

@@ -87,7 +87,7 @@ def read_letter(response: str, options: Options, query: str = "") -> tuple[str |
 
 def _short(text: str, known: set[str], options: Options) -> tuple[str | None, str] | None:
     """What a field or a box holds: a label, an option's text, or several labels; None where it is none of these."""
-    bare = _LATEX_TEXT.sub("", text).strip("{}() .*$\n\t\"'")
+    bare = _LATEX_TEXT.sub("", text).replace("{", "").replace("}", "").strip("() .*$\n\t\"'")
     letter = _label(bare, known, options) or _by_text(bare, options)
     if letter is not None:
         return letter, "answer field"
@@ -139,9 +139,12 @@ def _stated(text: str, known: set[str], options: Options, firmly: bool = False) 
         return None
     for match in reversed(list(patterns.RIGHT.finditer(text))):
         place = match.start(match.lastindex)
-        letter = _label(match.group(match.lastindex), known, options)
+        token = match.group(match.lastindex)
+        letter = _label(token, known, options) if token not in ("a", "i") else None
         denied = patterns.denied_before(text, match.start())
-        if letter and not denied and not _asked(text, place) and not _joined_before(text, place, known):
+        # "Of B and C, B is better": a comma alone joins nothing here.
+        joined = _joined_before(text, place, known) and text[:place].rstrip("(*\"' ")[-1:] != ","
+        if letter and not denied and not _asked(text, place) and not joined:
             return letter, "called right"
     if patterns.OTHER_HINT.search(text):
         for match in patterns.OTHER.finditer(text):
@@ -185,7 +188,7 @@ def _cue_text(text: str, place: int, options: Options) -> str | None:
 
 def _several(text: str, start: int, end: int, known: set[str]) -> bool:
     """Whether other labels are joined to the one at `start` ("A or B", "A, C", "both (A) and (B)")."""
-    match = patterns.ALSO.match(text, end)
+    match = patterns.ALSO.match(text, end) or (patterns.ALSO_END.match(text, end) if len(text) - end < 20 else None)
     return bool(match and match.group(1).upper() in known and match.group(1) != text[start : start + 1])
 
 
@@ -246,9 +249,9 @@ def _last(pattern: re.Pattern, text: str, known: set[str], options: Options) -> 
     """Label of the last match that is a label of this question and is not denied; "" for several at once."""
     for match in reversed(list(pattern.finditer(text))[-200:]):
         letter = _label(match.group(1), known, options)
-        if not letter or patterns.denied_before(text, match.start()):
+        if not letter or patterns.denied_before(text, match.start()) or patterns.denied_before(text, match.start(1)):
             continue
-        if patterns.denied_after(text, match.end()) or _in_denied_list(text, match.start()):
+        if patterns.denied_after(text, match.end()) or _in_denied_list(text, match.start(1)):
             continue
         if patterns.supposed(text, match.start()) or _asked(text, match.end()):
             continue

@@ -41,7 +41,10 @@ _SIMPLE = re.compile(r"\s*\$?\s?(-?\d{1,15})\s*\.?\s*")
 _DENIED = re.compile(r"[\s$*.,)}]{0,8}(?:(?:was|is|would be|seems|looks)\s{1,3}(?:\w{1,12}\s{1,3}){0,2}?(?:wrong"
     r"|incorrect|not)\b"
                      r"|isn['’]t|wasn['’]t|\?)", re.I)  # fmt: skip
-_NOT = re.compile(r"\b(?:not|rather than|instead of|n['’]t(?: be)?)\s{1,3}[^,.;]{1,40}?(?:\bbut\b|[,;]|$)", re.I)
+_NOT = re.compile(r"\b(?:not|no longer|rather than|instead of|n['’]t(?: be)?)\s{1,3}[^,.;]{1,40}?(?:\bbut\b|[,;]|$)", re.I)
+_ASIDE = re.compile(r"(?<=[A-Za-z] )\([^()]{0,40}\d[^()]{0,40}\)")
+_DENIES_ALL = re.compile(r"\s{0,3}(?:not|no longer)\s{1,3}\$?-?[\d.,]{1,20}[.!]?\s{0,3}$")
+_STEP = re.compile(r"\s{0,3}(?:Step|First|Let|We)\b")
 _PREPOSITION = re.compile(
     r"\b(?:after|in|for|over|within|per|every|each|from|during|since|at|on|with|before|until|between|by|out of|first"
     r"|last"
@@ -56,6 +59,7 @@ _MENDED = re.compile(
     r"[,;.(–-]\s{0,3}(?:so|thus|hence|therefore|i\.e\.|that is|namely|meaning)\b,?\s{1,3}(?:it(?:['’]s| is)\s{1,3}"
     r"|she has\s{1,3}"
     r"|he has\s{1,3})?(?=\$?-?\d)"
+    r"|\b(?:which|that)\s{1,3}(?:is|equals|makes|gives|comes to)\s{1,3}(?:equal to\s{1,3})?(?=\$?-?\d[^a-zA-Z]*$)"
     r"|\b(?:no|wait|sorry|correction|I mean|make that|actually)\b[,:.]?\s{1,3}(?:no[,:]?\s{1,3})?(?:it(?:['’]s"
     r"| is)\s{1,3})?"
     r"(?=\$?-?\d)", re.I
@@ -124,7 +128,7 @@ def _read(response: str, query: str) -> tuple[Number | None, str]:
     rest = text[max(place, 0) :]
     if found is None or "nswer" in rest or "NSWER" in rest:
         for _, line, said in _stated(rest, found is None):
-            number = _of_line(_SENTENCE.split(line)[0])
+            number = _of_line(_answering(line))
             if number is None and found is None:
                 number = _of_line(line)
             if number is not None:
@@ -132,6 +136,14 @@ def _read(response: str, query: str) -> tuple[Number | None, str]:
     if found is None and (other := OTHER_CUE.search(text)) and (number := _of_line(text[other.end() :][:200])):
         return number, "stated answer"
     return (found, how) if found is not None else _uncued(text, query)
+
+
+def _answering(line: str) -> str:
+    """The sentence of a line after a cue that gives the answer: the first, unless it denies or only begins to reckon."""
+    sentences = _SENTENCE.split(line)
+    if len(sentences) > 1 and _DENIES_ALL.match(sentences[0]):
+        return sentences[1]
+    return sentences[-1] if len(sentences) > 1 and _STEP.match(line) and "=" in sentences[-1] else sentences[0]
 
 
 def _earlier_hashes(text: str, before: int) -> Number | None:
@@ -214,8 +226,10 @@ def _of_line(line: str) -> Number | None:
     line = plain_tex(line[:400])
     if not any(c.isdigit() for c in line):
         return spelled(line)
-    kept = _NOT.sub(" ", line) if "not" in line or "n't" in line or "than" in line or "instead" in line else line
+    kept = _NOT.sub(" ", line) if "not" in line or "no longer" in line or "n't" in line or "than" in line or "instead" in line else line
     line = kept if any(c.isdigit() for c in kept) else line
+    if "(" in line and (kept := _ASIDE.sub(" ", line)) != line and any(c.isdigit() for c in kept):
+        line = kept
     if "=" in line or "≈" in line:
         line = _after_equals(line.replace("≈", "="))
     value = arithmetic(line)

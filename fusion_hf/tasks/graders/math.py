@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from . import _math_worker
 from ._cues import OTHER_CUE
 from ._final import answer_field, final_text
-from ._grade import Grade, boxes, last_boxed
+from ._grade import Grade, boxes, last_boxed, without_placeholders
 from ._math_text import as_interval, in_base, normal, share
 from ._numbers import as_number
 
@@ -22,20 +22,22 @@ _LEAD = re.compile(
     r"|:)\s{1,3}(?:equal to\s{1,3})?", re.I
 )  # fmt: skip
 _TAIL = re.compile(
-    r"(?:,|\s)\s{0,3}(?:which|because|since|as (?:asked|required|desired|told|shown)|where|so that|I (?:hope|put|mark"
+    r"(?:[,;]|\s)\s{0,3}(?:which|because|since|as (?:asked|required|desired|told|shown)|where|so that|I (?:hope|put|mark"
     r"|have)|after|for all|for any"
-    r"|when|not|rather|in (?:the |a )?\\?boxed)\b.*$", re.I | re.S
+    r"|when|not|rather|put|placed|written|boxed|in (?:the |a )?\\?boxed)\b.*$", re.I | re.S
 )  # fmt: skip
 _DISPLAY = re.compile(
     r"\$\$(?P<dollars>[^$]{1,2000})\$\$|\\\[(?P<square>.{1,2000}?)\\\]|\\begin\{(?P<name>align|aligned|equation"
     r"|gather)\*?\}(?P<block>.{1,2000}?)"
-    r"\\end\{(?P=name)\*?\}|\\\((?P<round>[^\n]{1,1000}?)\\\)|\$(?P<dollar>[^$\n]{1,1000})\$", re.S
+    r"\\end\{(?P=name)\*?\}|\\\((?P<round>.{1,1000}?)\\\)|\$(?P<dollar>[^$\n]{1,1000})\$", re.S
 )  # fmt: skip
+_ROWS = re.compile(r"\\begin\{(?:[a-zA-Z]{0,2}matrix|array|cases)")
 _SENTENCE = re.compile(r"\.(?:\s{1,3}(?=[A-Z(])|\s*$)|\n")
 _TAKEN_BACK = re.compile(
     r"[\s$*.,)}\]\\]{0,8}(?:(?:was|is|seems|looks)\s{1,3}(?:\w{1,12}\s{1,3}){0,2}?(?:wrong|incorrect|not)\b|isn['’]t"
     r"|wasn['’]t|\?)", re.I
 )  # fmt: skip
+_MATH_FENCE = re.compile(r"```(?:math|latex|tex)?[ \t]*\n([^`]{1,2000}?)\n?```")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z .'-]*")
 _TEXT = re.compile(r"\\(?:text|mbox|mathrm|textbf|mathbf|textit)\s{0,3}\{([^{}]{0,300})\}")
 _FRAC = re.compile(r"(-?)\\frac\{?(\d{1,40})\}?\{?(\d{1,40})\}?")
@@ -62,6 +64,8 @@ def strict(response: str, ground_truth: Sequence[str], query: str) -> Grade:
 def read_answer(response: str, query: str = "") -> tuple[str | None, str]:
     """(expression, where it stood): a field, the last box, a stated answer, the last formula or the last line's end."""
     text = final_text(response, query)
+    if "```" in text:
+        text = _MATH_FENCE.sub(r"$$\1$$", text)
     field = answer_field(text)
     box = _box(text if field is None else field[0])
     if box is not None:
@@ -109,14 +113,14 @@ def _inside(match: re.Match) -> str:
     parts = match.groupdict()
     parts.pop("name")
     text = next(part for part in parts.values() if part is not None).strip()
-    if parts["block"] is not None or "\\\\" in text:
+    if (parts["block"] is not None or "\\\\" in text) and not _ROWS.search(text):
         text = text.rsplit("\\\\", 1)[-1].replace("&", "").strip() or text.replace("&", "")
     return text.rstrip(".,").strip()
 
 
 def _bare(text: str) -> str:
     r"""Without the words and marks around an answer: "the value is", dollars, ``\(…\)``, a full stop, ``x =``."""
-    text = text.strip().strip('*"').strip()
+    text = without_placeholders(text).strip().strip('*"').strip() if "box" in text else text.strip().strip('*"').strip()
     formulas = list(_DISPLAY.finditer(text))
     if formulas:
         text = _inside(formulas[0] if text.startswith(("$", "\\", "**$")) else formulas[-1])
