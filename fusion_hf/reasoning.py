@@ -41,7 +41,7 @@ _CLOSE = rf"""
     (?:[<＜]|&lt;)[ ]? /[ ]? {_NAMES} \s{{0,3}} (?:[>＞]|&gt;)
   | \[/(?:think(?:ing)?|thought|reasoning)\]
   | ◁/ {_BARRED} ▷
-  | <[|｜]end(?:[_▁]of)?[_▁]{_BARRED}[|｜]> | <[|｜]/{_BARRED}[|｜]> | <[|｜]{_BARRED}[_▁]end[|｜]>
+  | <[|｜]end(?:[_▁]of)?[_▁]{_BARRED}[|｜]> | <(?:[|｜]/|/[|｜]){_BARRED}[|｜]> | <[|｜]{_BARRED}[_▁]end[|｜]>
   | <[|｜]inner_suffix[|｜]>
   | <channel\|> | <unused95>
 """

@@ -89,6 +89,28 @@ def test_comments_and_other_line_ends_are_no_words():
     assert json.loads(whole(events))["choices"][0]["message"] == {"role": "assistant", "content": "a"}
 
 
+def events(*chunks, between="\n\n"):
+    return "".join(f"data: {json.dumps(chunk)}{between}" for chunk in chunks).encode() + b"data: [DONE]\n\n"
+
+
+def test_odd_streams_add_up_all_the_same():
+    words = [{"choices": [{"index": 0, "delta": {"content": word}}]} for word in ("It ", "is ", "4.")]
+    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "usage": {"prompt_tokens": 7}}]}
+    for between in ("\n\n", "\n"):  # some servers forget the empty line between events
+        reply = json.loads(whole(events(*words, last, between=between)))
+        choice = reply["choices"][0]
+        assert (choice["message"]["content"], choice["finish_reason"]) == ("It is 4.", "stop")
+        assert choice["usage"] == {"prompt_tokens": 7}  # Moonshot's place for it
+    # Mistral's reasoning comes as a list of parts, the answer as words
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+    reply = json.loads(whole(events({"choices": [{"index": 0, "delta": {"content": [thought]}}]}, *words)))
+    assert reply["choices"][0]["message"]["content"] == [thought, "It is 4."]
+    # the whole message at the end, where nothing came before it; and not twice where the words did
+    message = {"choices": [{"index": 0, "message": {"content": "It is 4."}, "finish_reason": "stop"}]}
+    for chunks in ([message], [*words, message]):
+        assert json.loads(whole(events(*chunks)))["choices"][0]["message"]["content"] == "It is 4."
+
+
 def test_a_stream_that_is_cut_or_reports_an_error():
     with pytest.raises(BackendError) as error:
         chat(Act(text=TEXT, cut="middle"), stream=True)

@@ -11,7 +11,7 @@ from backend_contract import answer, ask
 from loopback_llm import Act, LoopbackLLM
 
 from fusion_hf.llms.backends import BackendError, Reply
-from fusion_hf.llms.backends._usage import count_usage, reported_cost
+from fusion_hf.llms.backends._usage import count_usage, reported_cost, usage_of
 from fusion_hf.llms.pool import LLM, Pool, recost
 from fusion_hf.logs.schema import rows_to_table
 
@@ -36,6 +36,12 @@ def test_counts_are_those_that_the_server_bills(case):
         ({"cost": 0.0125}, 0.0125),  # OpenRouter
         ({"cost": 0}, 0.0),
         ({"cost": {"total_cost": 0.006, "input_tokens_cost": 0.001}}, 0.006),  # Perplexity
+        ({"estimated_cost": 0.25}, 0.25),  # DeepInfra
+        ({"total_cost": 0.5, "cost": None}, 0.5),
+        ({"cost": 0.5, "is_byok": True, "cost_details": {"upstream_inference_cost": 1.0}}, 1.5),  # OpenRouter, own key
+        ({"cost": 0.5, "is_byok": False, "cost_details": {"upstream_inference_cost": 0.4}}, 0.5),
+        ({"cost": 0.5, "is_byok": True, "cost_details": {"upstream_inference_cost": None}}, 0.5),
+        ({"cost": 0.5, "is_byok": True, "cost_details": []}, 0.5),
         *(({"cost": bad}, None) for bad in (-1, True, "0.1", None, [], {}, float("nan"), float("inf"), 10**400)),
         *((bad, None) for bad in (None, [], "x", 5, {})),
     ],
@@ -120,3 +126,26 @@ def test_half_characters_and_long_words_of_a_server_are_mended():
     reply = Reply(**(GOOD | {"text": "a\ud800b", "finish_reason": "x\udfff" * 1000, "reasoning": "\ud83d"}))
     assert reply.text == "a\ufffdb" and reply.reasoning == "\ufffd" and len(reply.finish_reason) == 100
     reply.finish_reason.encode()
+
+
+COUNTS = {"prompt_tokens": 7, "completion_tokens": 3}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"usage": COUNTS},
+        {"usage": None, "x_groq": {"id": "r", "usage": COUNTS}},  # Groq's streams
+        {"choices": [{"usage": COUNTS}]},  # Moonshot's streams
+        {"usage": {}, "timings": {"prompt_n": 5, "cache_n": 2, "predicted_n": 3, "predicted_ms": 9.5}},  # llama.cpp
+        {"usage": COUNTS, "timings": {"prompt_n": 1, "predicted_n": 1}, "x_groq": 5, "choices": [None]},
+    ],
+)
+def test_counts_are_found_where_servers_put_them(reply):
+    counts = count_usage(LLM_, usage_of(reply), ask("?"), "four")
+    assert (counts["input_tokens"], counts["output_tokens"], counts["usage_source"]) == (7, 3, "server")
+
+
+@pytest.mark.parametrize("reply", [{}, {"usage": []}, {"x_groq": {}, "choices": []}, {"timings": "x", "choices": {}}])
+def test_no_counts_are_nothing(reply):
+    assert usage_of(reply) is None

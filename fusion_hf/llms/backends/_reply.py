@@ -7,7 +7,7 @@ from ..pool import LLM
 from . import BackendError, Reply, well_formed
 from ._http import refusal
 from ._secrets import clean, hide
-from ._usage import count_usage, reported_cost
+from ._usage import count_usage, reported_cost, usage_of
 
 FAILED = ("error", "abort", "aborted", "cancelled", "failed")  # finish reasons of an answer that was not finished
 INSTEAD = ("tool_calls", "function_call", "refusal", "reasoning_content", "reasoning", "audio")
@@ -57,7 +57,7 @@ def read_reply(
     text = well_formed(text or _text(message.get("refusal"), "refusal"))
     thought = well_formed(_reasoning(message) or thought)
     served = reply.get("model")
-    usage = reply.get("usage")
+    usage = usage_of(reply)
     return Reply(
         text=hide(text, key),
         finish_reason=STOPS.get(reason, hide(reason, key)) if isinstance(reason, str) else reason,

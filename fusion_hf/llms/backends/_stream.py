@@ -44,7 +44,7 @@ def whole(content: bytes) -> bytes:
     reply: dict[str, Any] = {}
     message: dict[str, Any] = {"role": "assistant", "content": None}
     texts: dict[str, list[str]] = {}
-    reason, failure, ended = None, None, False
+    reason, failure, usage, ended = None, None, None, False
     for event in _events(content):
         if event == "[DONE]":
             ended = True
@@ -59,25 +59,37 @@ def whole(content: bytes) -> bytes:
             return event.encode()
         reply |= {k: v for k, v in chunk.items() if k != "choices" and v is not None}
         for choice in _choices(chunk):
-            _add(message, texts, choice.get("delta"))
+            _add(message, texts, choice.get("message") if "delta" not in choice and not texts else choice.get("delta"))
+            usage = choice.get("usage") or usage
             reason = choice.get("finish_reason") or reason
             failure = choice.get("error") or failure
     if not ended and reason is None and failure is None:
         raise BackendError("connection", "the stream ended before the answer did")
-    message |= {name: "".join(parts) for name, parts in texts.items()}
-    reply["choices"] = [{"index": 0, "message": message, "finish_reason": reason, "error": failure}]
+    for name, parts in texts.items():
+        said = "".join(parts)
+        # Parts of a list (reasoning) may come before the words.
+        message[name] = [*message[name], said] if isinstance(message.get(name), list) else said
+    choice = {"index": 0, "message": message, "finish_reason": reason, "error": failure, "usage": usage}
+    reply["choices"] = [choice]
     return json.dumps(reply).encode()
 
 
 def _events(content: bytes) -> list[str]:
-    """The data of the server-sent events; lines of one event are joined, comments are none."""
+    """The data of the server-sent events; lines of one event are joined, comments are none.
+
+    Some servers forget the empty line between events: lines that are JSON by themselves are events of their own.
+    """
     events: list[list[str]] = [[]]
     for line in content.decode("utf-8", "replace").replace("\r\n", "\n").split("\n"):
         if not line:
             events.append([])
         elif line.startswith("data:"):
             events[-1].append(line[5:].removeprefix(" "))
-    return ["\n".join(lines) for lines in events if lines]
+    return [event for lines in events if lines for event in (lines if _apart(lines) else ["\n".join(lines)])]
+
+
+def _apart(lines: list[str]) -> bool:
+    return len(lines) > 1 and all(line == "[DONE]" or (line[:1], line.rstrip()[-1:]) == ("{", "}") for line in lines)
 
 
 def _choices(chunk: dict[str, Any]) -> list[dict[str, Any]]:

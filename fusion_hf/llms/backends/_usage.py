@@ -15,13 +15,20 @@ RULE = f"bytes/{BYTES_PER_TOKEN}"
 
 # Names in use for one count, in lower case without underscores: OpenAI's two interfaces, Anthropic, Vercel's SDK and
 # Bedrock, Gemini, llama.cpp and Ollama.
-SENT = ("prompttokens", "inputtokens", "prompttokencount", "inputtokencount", "promptevalcount")
-GOT = ("completiontokens", "outputtokens", "candidatestokencount", "outputtokencount", "evalcount", "generatedtokens")
+SENT = ("prompttokens", "inputtokens", "prompttokencount", "inputtokencount", "promptevalcount", "tokensevaluated")
+GOT = (
+    "completiontokens", "outputtokens", "candidatestokencount", "outputtokencount", "evalcount", "generatedtokens",
+    "generatedtokencount", "tokenspredicted", "predictedn",
+)  # fmt: skip
 TOTAL = ("totaltokens", "totaltokencount")
 REASONING = ("reasoningtokens", "thoughtstokencount", "thinkingtokens")
 CACHED = ("cachedtokens", "promptcachehittokens", "cachedinputtokens", "cachedcontenttokencount")
+FRESH, KEPT = "promptn", "cachen"  # llama.cpp's timings: tokens that were read now, and those kept from before
 ANTHROPIC_CACHE = ("cachereadinputtokens", "cachecreationinputtokens")  # beside its input_tokens, not part of them
-DETAILS = ("completiontokensdetails", "outputtokensdetails", "prompttokensdetails", "inputtokensdetails", "tokens")
+DETAILS = (
+    "completiontokensdetails", "outputtokensdetails", "prompttokensdetails", "inputtokensdetails",
+    "billedunits", "tokens",  # Cohere's: what is billed counts before what was read
+)  # fmt: skip
 
 
 def count_usage(llm: LLM, usage: Any, messages: list[dict], text: str, reasoning: str = "") -> dict[str, Any]:
@@ -43,16 +50,22 @@ def count_usage(llm: LLM, usage: Any, messages: list[dict], text: str, reasoning
     counts = _counts(usage)
     sent, got, total = (_first(counts, names) for names in (SENT, GOT, TOTAL))
     thought, cached = _first(counts, REASONING), _first(counts, CACHED)
-    if sent is not None and "prompttokens" not in counts and ANTHROPIC_CACHE[0] in counts:
-        cached = counts[ANTHROPIC_CACHE[0]]
-        sent += sum(counts.get(name, 0) for name in ANTHROPIC_CACHE)
+    beside = sum(counts.get(name, 0) for name in ANTHROPIC_CACHE)
+    if sent is not None and ANTHROPIC_CACHE[0] in counts:
+        cached = counts[ANTHROPIC_CACHE[0]] if cached is None else cached
+        # Gateways that give OpenAI's names have added these to the prompt, unless only the total has them.
+        if "prompttokens" not in counts or (beside and total == sent + (got or 0) + beside):
+            sent += beside
+    if sent is None and FRESH in counts:
+        cached = counts.get(KEPT)
+        sent = counts[FRESH] + (cached or 0)
     if total is not None and (sent is None) != (got is None) and total >= (sent or 0) + (got or 0):
         sent, got = (total - got, got) if sent is None else (sent, total - sent)
     if None not in (sent, got, total) and total > sent + got:
         thought = thought or total - sent - got
         got = total - sent
-    elif None not in (got, thought) and total is None and thought > got:
-        got += thought
+    elif None not in (got, thought) and thought > got:
+        got += thought  # more than the whole is no part of it
     source = "server"
     if sent is None or got is None or max(sent, got) > MOST_TOKENS:
         tokens, how = _counter(llm)
@@ -69,12 +82,33 @@ def count_usage(llm: LLM, usage: Any, messages: list[dict], text: str, reasoning
 
 
 def reported_cost(usage: Any) -> float | None:
-    """USD that the server says the answer cost, in ``usage.cost`` (OpenRouter) or its ``total_cost`` (Perplexity)."""
-    cost = usage.get("cost") if isinstance(usage, dict) else None
-    cost = cost.get("total_cost") if isinstance(cost, dict) else cost
-    if isinstance(cost, bool) or not isinstance(cost, int | float):
+    """USD that the server says the answer cost.
+
+    It is ``usage.cost`` (OpenRouter), its ``total_cost`` (Perplexity), ``estimated_cost`` (DeepInfra) or ``total_cost``;
+    with a key of one's own (OpenRouter's ``is_byok``) what the provider behind it takes comes on top.
+    """
+    if not isinstance(usage, dict):
         return None
-    return float(cost) if 0 <= cost <= 1e9 else None
+    cost = next((usage[name] for name in ("cost", "total_cost", "estimated_cost") if usage.get(name) is not None), None)
+    cost = _usd(cost.get("total_cost") if isinstance(cost, dict) else cost)
+    details = usage.get("cost_details")
+    if cost is not None and usage.get("is_byok") is True and isinstance(details, dict):
+        cost += _usd(details.get("upstream_inference_cost")) or 0.0
+    return cost
+
+
+def _usd(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value <= 1e9 else None
+
+
+def usage_of(reply: dict) -> Any:
+    """Where a reply has its token counts: ``usage``, also Groq's, a choice's (Moonshot), or llama.cpp's timings."""
+    groq, choices = reply.get("x_groq"), reply.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    places = (reply.get("usage"), *(p.get("usage") for p in (groq, choice) if isinstance(p, dict)), reply.get("timings"))
+    return next((place for place in places if isinstance(place, dict) and place), None)
 
 
 def chat_text(messages: list[dict]) -> str:

@@ -3,12 +3,12 @@
 import re
 
 # Labels: (B), B), B., **B**, [B], \text{B}, "B".
-_OPEN = r"[*_$\s\"'`“”‘’{<「『【]{0,12}(?:\\(?:text|mathrm|mathbf|textbf)\s?\{)?[(\[{【「]?\s?"
-_TOKEN = r"([A-Ja-j1-9])(?![A-Za-z0-9'’])"
-_SHUT = r"\s?[)\]}】」]?[*_\"'`”’]{0,3}"
+_OPEN = r"[*_$\s\"'`“”‘’{<「『【]{0,12}(?:\\(?:textbf|text|mathrm|mathbf)\s?\{)?[(\[{【「]{0,2}\s?"
+_TOKEN = r"([A-Ja-j1-9])(?![A-Za-z0-9]|['’][A-Za-z])"
+_SHUT = r"\s?[)\]}】」]{0,2}[*_\"'`”’]{0,3}"
 STATED_LABEL = re.compile(rf"(?:\s{{0,3}}(?:option|choice|letter|number|label)\b)?{_OPEN}{_TOKEN}{_SHUT}[.:]?", re.I)
 CUE = re.compile(
-    r"(?:answers?|choice|options?|choose|chose|picks?|picked|selects?|selected|selection)\b(?:\s{1,3}(?:to|for"
+    r"(?:answers?|ans\b\.?(?=[:=. ])|choice|options?|choose|chose|picks?|picked|selects?|selected|selection)\b(?:\s{1,3}(?:to|for"
     r"|here)\b(?!\s(?:is|be)\b)[^.:\n]{0,80}?)?"
     r"\s{0,3}[*_\"']{0,4}(?P<link>\s{0,3}(?:(?:is|was|would be|should be|must be|has to be|can only be|will be"
     r"|remains|being)\b|:|=|→|-{1,2}>|[-–—](?=\s))"
@@ -27,6 +27,9 @@ _VERBS = ("choose", "chose", "pick", "select")
 _RIGHTLY = re.compile(r"(?:correct|right|best|final|my|true|proper|the)[\s*_]{1,4}$", re.I)
 
 
+_WRONGLY = re.compile(r"\b(?:wrong|incorrect|false)[\s*_]{1,4}$", re.I)
+
+
 def is_cue(text: str, match: re.Match) -> bool:
     """Whether the words announce the answer: "the answer is", "I choose"; not an option that is only named."""
     word = match.group()[:6].lower()
@@ -35,6 +38,10 @@ def is_cue(text: str, match: re.Match) -> bool:
     if word.startswith(_VERBS):
         return True
     before = text[max(0, match.start() - 12) : match.start()]
+    if _WRONGLY.search(before):
+        return False
+    if word.startswith("ans") and not word.startswith("answe") and before[-1:].isalnum():
+        return False
     if word.startswith(("option", "choice")):
         # "Option A: cows moo" names an option; "the right option is A", "my choice: A" choose one.
         if _RIGHTLY.search(before):
@@ -57,16 +64,25 @@ _NO = (
     r"|\bother than|\brather than"
     r"|\binstead of|\bunlike|\brul(?:e|es|ed|ing) out|\beliminat(?:e|es|ed|ing)|\bexclud(?:e|es|ed)|\breject(?:s|ed"
     r"|ing)?|\bdiscard(?:s|ed)?"
-    r"|\bavoid|\bagainst|\bover|\bthan|\bversus|\bvs\.?|\b(?:everything|anything|all|any|every \w{1,12}|all of them"
-    r"|any of them)\s{1,3}but|\bno to|\bdismiss(?:es|ed)?)"
+    r"|\bnot even|\bavoid|\bagainst|\bover|\bthan|\bversus|\bvs\.?|\b(?:everything|anything|all|any|every \w{1,12}|all of them"
+    r"|any of them|(?:any|all|every)(?: other)? (?:option|choice|answer|one)s?)\s{1,3}but|\bno to|\bdismiss(?:es|ed)?)"
+)
+# "I do not think it is (A)", "I doubt that the answer is (A)"
+_DOUBTED = (
+    r"(?:\b(?:do not|don['’]t|does not|doesn['’]t|cannot|can['’]t|would not|wouldn['’]t)\s{1,3}(?:think|believe|see|say"
+    r"|choose|pick|select)|(?<!no )(?<!without )(?<!without a )\bdoubt)\b[^.,;:!?\n]{0,40}"
+)
+# "the only wrong one is (A)", "I refuse to pick (A)"
+_NAMED_WRONG = (
+    r"\b(?:refuse|declin|hesitat)(?:e|es|ed|ing)?\s{1,3}to|\b(?:(?:only|clearly|the)\s{1,3}(?:wrong|incorrect|false)"
+    r"(?:\s{1,3}(?:one|option|choice|answer|label))?|(?:wrong|incorrect|false)\s{1,3}(?:one|option|choice|answer|label)s?)"
+    r"\s{1,3}(?:is|are|being)"
 )
 _DENIED_BEFORE = re.compile(
-    rf"(?:{_NO}|\b(?:refuse|declin|hesitat)(?:e|es|ed|ing)?\s{{1,3}}to|\b(?:only|clearly|the)\s{{1,3}}(?:wrong|incorrect|false)"
-    rf"(?:\s{{1,3}}(?:one|option|choice|answer|label))?\s{{1,3}}(?:is|are|being)|\b(?:wrong|incorrect|false)"
-    rf"(?:\s{{1,3}}(?:one|option|choice|answer|label|ones)s?)\s{{1,3}}(?:is|are|being))[:,]?\s{{1,3}}(?:be\s{{1,3}}|choose\s{{1,3}}|pick\s{{1,3}}|select\s{{1,3}}"
-    rf"|have been\s{{1,3}})?(?:the\s{{1,3}}|to be\s{{1,3}})?"
+    rf"(?:{_DOUBTED}|(?:{_NO}|{_NAMED_WRONG})[:,]?\s{{1,3}}(?:be\s{{1,3}}|choose\s{{1,3}}|pick\s{{1,3}}|select\s{{1,3}}"
+    r"|have been\s{1,3})?(?:the\s{1,3}|to be\s{1,3})?"
     r"(?:(?:answer|correct answer|right answer)\s{1,3})?(?:(?:option|choice|answer|label"
-    r"|letter)s?\s{1,3})?[(*\"'\[]{0,6}$",
+    r"|letter)s?\s{1,3})?)[(*\"'\[]{0,6}$",
     re.I,
 )
 _DENIED_AFTER = re.compile(
@@ -85,7 +101,7 @@ _DENIED_AFTER = re.compile(
 
 # One of these stands in every window that a pattern can match; looking for them first is much faster.
 _NO_HINTS = ("no", "n't", "n’t", "never", "but", "xcept", "clud", "sides", "other than", "than", "instead", "unlike",
-             "rul", "wrong", "ncorrect", "false", "refus", "eclin", "esitat", "limin", "ject", "iscard", "void", "gainst", "over", "vs", "versus", "ismiss")  # fmt: skip
+             "rul", "wrong", "ncorrect", "false", "refus", "eclin", "esitat", "doubt", "not ", "limin", "ject", "iscard", "void", "gainst", "over", "vs", "versus", "ismiss")  # fmt: skip
 
 
 def denied_before(text: str, place: int) -> bool:
@@ -119,32 +135,35 @@ TAKEN_BACK = re.compile(
     re.I,
 )
 RIGHT = re.compile(
-    r"(?:(?<![\w'’])|\()([A-Ja-j])(?![\w'’])[)\]*\"'_.]{0,6}\s{1,3}(?:(?:is|must be|would be|seems|has to be|remains"
-    r"|looks|should be)\s{1,3}(?:clearly\s{1,3}|therefore\s{1,3}|thus\s{1,3}|definitely\s{1,3}|indeed\s{1,3}"
+    r"(?:(?<![\w'’])|\()([A-Ja-j])(?![\w'’])[)\]*\"'_.]{0,6}\s{1,3}(?:(?:is|must be|would be|will be|seems(?: to be)?|appears(?: to be)?|has to be"
+    r"|remains|looks|should be)\s{1,3}(?:clearly\s{1,3}|therefore\s{1,3}|thus\s{1,3}|definitely\s{1,3}|indeed\s{1,3}"
     r"|likely\s{1,3})?"
     r"(?:the\s{1,3}|my\s{1,3})?(?:only\s{1,3})?(?:(?:most\s{1,3}likely|final|one|most)\s{1,3})?(?:right|correct|best"
     r"|better|true|answer|choice|accurate|appropriate|plausible|fitting|pick|solution|(?:option|one)(?= that| which)"
     r"|(?:be\s{1,3})?(?:selected|chosen|picked|marked))\b"
-    r"|fits best|fits\b|(?:it is|it's|is)(?=[.!]|$))"
+    r"|fits best|fits\b|works best|makes (?:the most |most |more |the best )?sense|matches(?: best)?(?=[.!]|$)"
+    r"|is (?:the most |most )?likely(?=[.!]|$)|remains(?=[.!]|$)|is left(?=[.!]|$)|is what I (?:would )?(?:pick|choose|say|select)"
+    r"|is my (?:best )?guess|(?:it is|it's|is)(?=[.!]|$))"
     r"|\b(?i:everything|anything|all|each|every \w{1,12})(?i:\selse)?\s(?i:but|except(?: for)?)\s[(*\"']{0,4}([A-J])[)*\"']{0,4}"
     r"\s(?:is|are|was|can be|must be)\s(?:clearly\s)?(?:wrong|incorrect|false|ruled out|eliminated|excluded)"
-    r"|\b(?i:correct|right|best|final)(?i:\s(?:answer|option|choice"
-    r"|letter))?\s{0,3}[:=]\s{0,3}[*_\"'`(\[]{0,5}([A-J])(?![\w'’])"
+    r"|\b(?i:correct|right|best|final|guess|result|solution|conclusion|verdict|decision|response|prediction|selection|letter|pick)"
+    r"(?i:\s(?:answer|option|choice|letter|verdict|decision|pick))?\s{0,3}[:=]\s{0,3}[*_\"'`(\[]{0,5}([A-J])(?![\w'’])"
 )
 OTHER_HINT = re.compile(r"[^\x00-\x7f]|ntwort|espuesta|isposta|esposta|ntwoord|awaban|svar|evap|dpowied")
 OTHER = re.compile(
-    r"(?:(?:[Aa]ntwort|[Ll]ösung|[Rr]espuesta|[Rr]éponse|[Rr]isposta|[Rr]esposta|[Aa]ntwoord|[Ss]var|[Oo]dpowiedź"
-    r"|[Cc]evap|[Oo]pción|[Oo]ption|[Оо]твет|[Вв]ариант|[Jj]awaban|[Đđ]áp án|[Cc]âu trả lời|[Aa]ntwoord|[Vv]astaus|[Vv]álasz|[Rr]ăspuns|[Аа]льтернатива|[Αα]πάντηση)\b"
+    r"(?:(?:[Aa]ntwort|[Ll]ösung|[Rr]espuesta|[Rr]éponse|[Rr]isposta|[Rr]esposta|[Aa]ntwoord|[Ss]var|[Oo]dpowiedź|[Oo]dpověď|[Ss]varet"
+    r"|[Cc]evap|[Oo]pción|[Oo]ption|[Оо]твет|[Вв]ариант|[Jj]awaban(?:nya)?|[Đđ]áp án|[Cc]âu trả lời|[Aa]ntwoord|[Vv]astaus|[Vv]álasz|[Rr]ăspuns|[Аа]льтернатива|[Αα]πάντηση)\b"
     r"(?:\s{0,3}(?:richtige|correcta|correcte|correta|corretta|finale?|lautet|ist|es|est|è|é|är|is|jest|la|die|der"
-    r"|option|opción|adalah|là|[:=–-])){0,5}"
-    r"|(?:正确)?(?:答案|选项|選項|選択肢|正解|答え|回答|解答|答|정답|답은|답|الجواب|الإجابة|الاجابة|उत्तर|सही उत्तर|คำตอบ)(?:[】」》]|هو|هي|है|คือ|正确|应该|應該|应|應|就|选|選|是|为|為|は|은|는|이|[:\s=]){0,4}|(?:故选|因此选|所以选|应选|應選"
+    r"|option|opción|adalah|yang benar|benar|đúng|là|rätt|[:=–—-])){0,5}"
+    r"|(?:正确)?(?:答案|选项|選項|選択肢|正解|答え|回答|解答|答|정답|답은|답|الجواب|الإجابة|الاجابة|उत्तर|सही उत्तर|คำตอบ|คําตอบ)(?:[】」》]|هو|هي|الصحيحة|الصحيح|है|คือ|正确|应该|應該|应|應|就|选|選|是|为|為|は|은|는|이|[:\s=]){0,4}|(?:故选|因此选|所以选|应选|應選"
     r"|选择"
     r"|選擇|选|選)(?:项|項|[:\s]){0,2})"
-    r"\s{0,3}[*_\"'`(\[【「]{0,5}\s?([A-Ja-j])(?![A-Za-z0-9'’])[)\]】」*]{0,3}"
+    r"\s{0,3}[*_\"'`(\[【「]{0,5}\s?([A-Ja-j])(?![A-Za-z0-9]|['’](?!d[iıuü]r))[)\]】」*]{0,3}"
+    r"|(?<![A-Za-z])([A-J])\s?(?:选项|選項|项|が|は|가|이|는)?\s?(?:是|为|為)?\s?(?:正确的?|正確的?|对的|最佳|正解|정답)"
 )
 _CONJ = (
-    r"[ \t]{0,3}(?:,?[ \t]{0,3}\b(?:or|and|oder|und|ou|et|o|y|e)\b(?:[ \t]{1,3}(?:perhaps|maybe|possibly|also))?|,|/|&|;"
-    r"|\+|或者?|和|与|與|及|または|か|と|또는|或)[ \t]{0,3}(?:(?:option|choice)[ \t]{1,3})?"
+    r"[ \t]{0,3}(?:,?[ \t]{0,3}\b(?:or|and|as well as|oder|und|ou|et|o|y|e)\b(?:[ \t]{1,3}(?:perhaps|maybe|possibly|also))?|,|/|&"
+    r"|;(?=[ \t]{0,3}[*(]{0,3}[A-J][)*]{0,3}\s{0,2}(?:[;.,]|$))|\+|或者?|和|与|與|及|または|か|と|또는|或)[ \t]{0,3}(?:(?:option|choice)[ \t]{1,3})?"
 )
 _BOTH = r"are\s{1,3}(?:both|all|each|equally|correct|right|true|valid|possible|plausible|acceptable|answers)\b"
 ALSO = re.compile(
@@ -164,7 +183,7 @@ PAIR = re.compile(
 FRONT = re.compile(
     r"[\s*_\"'`]{0,12}(?:(?:option|choice)\s{1,3})?[(\[]?([A-J]|[a-j](?=[)\].:]))(?![\w'’])([)\].:]{0,2}[*_\"'`]{0,4})"
     r"(?=\s{0,3}$|\s{0,3}\n|[.:,;!]|\s{0,3}[-–—]\s|(?<=[)\].:*])\s{1,3}(?!(?:is|was|are|seems|would|and|or|moos"
-    r"|barks)\b)|\s{1,3}(?:because|since|as|for|it is|obviously|of course|of the|rather than|instead of|not|over)\b|,|\s\(|\s{0,3}(?:/|&)"
+    r"|barks)\b)|\s{1,3}(?:because|since|as|for|it is|obviously|of course|of the|rather than|instead of|not|over|but)\b|,|\s\(|\s{0,3}(?:/|&)"
     r"|\s{1,3}(?:and|or)\s)",
     re.I,
 )
@@ -174,11 +193,12 @@ ALONE = re.compile(
 )
 SETTLED = re.compile(
     r"(?:\b(?i:it['’]s|it is|it must be|it has to be|is|be|go with|going with|opt for|settle on|thus|so|therefore"
-    r"|hence|say|with|to|definitely|certainly|obviously|clearly|surely)\s{0,3}[:,]?|→|[-=]>|⇒)"
+    r"|hence|say|with|to|definitely|certainly|obviously|clearly|surely|probably|likely|guess|that['’]s|vote for|leaves(?: only| us with)?"
+    r"|leaving(?: only| us with)?|only)\s{0,3}[:,]?|→|[-=]>|⇒)"
     r"\s{1,3}[*\"']{0,6}(?:(?i:option|choice|answer)\s{1,3})?\(?([A-J])(?![\w'’])(?! [a-z])"
 )
 # The bracket is matched before it is looked behind, so that the search can jump from bracket to bracket.
-_PAREN = re.compile(r"\((?<![\w)\]]\()([A-J])\)")
+_PAREN = re.compile(r"\((?<![\w)\]]\()([A-J])\)(?![a-z])")
 _PAREN_LOW = re.compile(r"\((?<![\w)\]]\()([a-j])\)")
 _PAREN_DIGIT = re.compile(r"\((?<![\w)\]]\()([1-9])\)")
 _BOLD = re.compile(r"\*\*\s{0,3}(?:(?i:option|choice)\s{1,3})?\(?([A-J])(?:\s{0,3}\*\*|[).:][^*\n]{0,200}\*\*)")
@@ -186,14 +206,42 @@ _BARE = re.compile(r"(?<![\w'’(])(?i:option|choice)\s{1,3}[*\"'(]{0,4}([A-J])(
 _SETTLED_PAREN = re.compile(
     r"(?:\b(?i:it['’]s|it is|it must be|it has to be|go with|going with|opt for|thus|so|therefore|hence"
     r"|say)\s{0,3}[:,]?)"
-    r"\s{1,3}[*\"']{0,6}(?:(?i:option|choice|answer)\s{1,3})?\(([A-J])\)"
+    r"\s{1,3}[*\"']{0,6}(?:(?i:option|choice|answer)\s{1,3})?(?:\((?=[A-J]\))([A-J])\)|(?<!to )([A-J])(?=[*\"']{0,4}(?:[.!;\n]|$)))"
 )
+_SETTLED_LOW = re.compile(r"\b(?i:it['’]s|it is|think|guess|say|go with|so|therefore|thus|hence)\s{1,3}\(?([b-hj])[)*\"'.!\s]{0,5}\Z")
+# "not A but B", "neither A nor C; B"
+_NOT_BUT = re.compile(
+    r"\b(?i:not|neither|isn['’]t)\s[^.!?,;\n]{1,40}?(?:[,;]?\s(?i:but|rather)|[,;])\s{1,2}(?:(?i:option|it is|it['’]s)\s)?\(?([A-J])(?![\w'’])"
+    r"(?=\)?\s{0,3}(?:[.!]|$))"
+)
+# "A: no. B: yes.", "(A) ✗ (B) ✓"
+_MARKED = re.compile(
+    r"(?<![\w'’])\(?([A-J])(?![\w'’])\)?\s{0,2}[:?.–—-]?\s{0,2}(?:is\s)?(?:(yes|correct|right|true)\b|([✓✔✅☑])|(no|incorrect|wrong|false)\b|([✗✘❌✖]))",
+    re.I,
+)
+_TICKED = re.compile(r"[✓✔✅☑]\s{0,2}\(?([A-J])(?![\w'’])")
+
+
+def marked(text: str) -> str | None:
+    """The only label that is marked as right, where others are marked as wrong; None where that is not so."""
+    if not re.search(r"[:?.–—-]\s{0,2}(?:no|yes|(?:in)?correct|wrong|right|true|false)\b|[✓✔✅☑✗✘❌✖]", text, re.I):
+        return None
+    found = list(_MARKED.finditer(text))[-40:]
+    right = {m[1].upper() for m in found if m[2] or m[3]}
+    if not found:
+        right = {m[1] for m in _TICKED.finditer(text[:200])}
+    wrong = {m[1].upper() for m in found if m[4] or m[5]}
+    return right.pop() if len(right) == 1 and not right & wrong and (wrong or len(text) < 15) else None
+
+
 LAST = (
     (_SETTLED_PAREN, "named"),
+    (_NOT_BUT, "named"),
     (_PAREN, "last label in parentheses"),
     (_BOLD, "bold"),
     (SETTLED, "named"),
     (_BARE, "named"),
+    (_SETTLED_LOW, "named"),
     (_PAREN_LOW, "last label in parentheses"),
     (_PAREN_DIGIT, "last number in parentheses"),
 )

@@ -25,7 +25,8 @@ _HEAD = re.compile(
 _ROLE = r"(?:User|Human|Assistant|Student|Teacher|Customer|USER|HUMAN|ASSISTANT)"
 _NEXT = re.compile(
     r"\n[ \t>]{0,4}(?:#{1,4}[ \t]{0,3})?\*{0,2}(?=[A-Z])(?:"
-    r"(?:(?:Next|New|Another|Follow-?up)[ ](?:[Qq]uestion|[Pp]roblem|[Ee]xercise|[Tt]ask)"
+    r"(?:(?:Next|New|Another|Follow-?up|Here(?:['’]s|[ ]is)[ ]another)[ ](?:[Qq]uestion|[Pp]roblem|[Ee]xercise|[Tt]ask)"
+    r"|Example(?=[ ]?\d)"
     r"|QUESTION|Question|PROBLEM|Problem|Exercise|EXERCISE|Instruction|Q)(?:[ ]?\#?\d{1,3})?[ ]?\*{0,2}[:.](?!\d)"
     rf"|{_ROLE}[ ]?\*{{0,2}}:|(?:Passage|Context|Paragraph):[^\n]{{1,2000}}\b[Qq]uestion:)"
     r"|\n[ \t]{0,4}[\[【](?:Question|Problem|Instruction|User|Human|Input)(?:[ ]?\d{1,3})?[\]】]"
@@ -34,7 +35,7 @@ _NEXT = re.compile(
     r"|\n[ \t]{0,9}\n(?=[A-Z])[^\n]{5,600}\?[ \t]{0,9}\n{1,2}[ \t]{0,9}[(\[]?A[).\]:][ \t]",
 )
 # What every match begins with: looking for it first is several times as fast.
-_NEXT_LINE = re.compile(r"\n[ \t>#*]{0,12}(?:[\[【][QPIUH]|[(\[]?A[).\]:][ \t]|Pa|Co|Q|[PEIU][rxns]|P[Rr]|E[Xx]|[NFA][eons]|Hu|HU|AS|US|QU|St|Te|Cu|Yo)")
+_NEXT_LINE = re.compile(r"\n[ \t>#*]{0,12}(?:[\[【][QPIUH]|[(\[]?A[).\]:][ \t]|Pa|Co|Q|[PEIU][rxns]|P[Rr]|E[Xx]|[NFA][eons]|He|Hu|HU|AS|US|QU|St|Te|Cu|Yo)")
 _LEAD_IN = re.compile(r"\n[ \t]{0,4}\*{0,2}(?:Passage|Context|Text|Article|Paragraph|Options|Choices)\*{0,2}:")
 _INTRO = re.compile(
     r"(?:\A|\n)[ \t]{0,4}(?:sure|okay|ok|certainly|of course|let['’]?s|let me"
@@ -46,12 +47,13 @@ _TAGS = (
     "answer", "final_answer", "finalanswer", "final", "ans", "choice", "option", "output", "result", "solution",
     "conclusion",
 )  # fmt: skip
+_HELD = r"(\"(?:[^\"\\]|\\.){0,4000}\"|'(?:[^'\\\n]|\\.){0,4000}'|\[[^\[\]]{0,500}\]|[-+]?[\w.,/%]{1,60})"
 _FIELD = re.compile(
     r"[\"'](?:(?:the[ _]?)?(?:final|correct|right|best)?[ _-]?(?:answer|choice|option)(?:[ _]?(?:letter|label|value))?"
-    r"|result|prediction)[\"']\s{0,9}:\s{0,9}"
-    r"(\"(?:[^\"\\]|\\.){0,4000}\"|'(?:[^'\\\n]|\\.){0,4000}'|\[[^\[\]]{0,500}\]|[-+]?[\w.,/%]{1,60})",
+    r"|result|prediction)[\"']\s{0,9}:\s{0,9}" + _HELD,
     re.I,
 )
+_OTHER_FIELD = re.compile(r"[\"'](?:letter|label|response|selected|selection|final|pick)[\"']\s{0,9}:\s{0,9}" + _HELD, re.I)
 _CONTROL = {"\x08": "\\b", "\x0c": "\\f", "\t": "\\t", "\r": "\\r"}
 _CONTROLLED = re.compile("[\x08\x0c\t\r](?=[a-z])")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
@@ -127,7 +129,7 @@ def answer_field(text: str) -> tuple[str, int] | None:
                 return inside, end
     if "{" in text and ('":' in text or "':" in text or '" :' in text):
         cut = max(0, len(text) - 20000)
-        fields = list(_FIELD.finditer(text, cut))
+        fields = list(_FIELD.finditer(text, cut)) or list(_OTHER_FIELD.finditer(text, cut))
         if fields:
             found = fields[-1]
             return _value(found[1]), found.end()

@@ -37,7 +37,7 @@ _REPEATING = re.compile(
 )
 _TRIG = re.compile(
     r"(\\?(?:sin|cos|tan|cot|sec"
-    r"|csc)\s?(?:\^\{?-?\d\}?\s?)?)([({]?)\s?(-?\d{1,10}(?:\.\d{1,10})?)\s?(?:\^\{?\s?\\circ\s?\}?|\\degree"
+    r"|csc)\s?(?:\^\{?-?\d\}?\s?)?)([({]?)\s?(-?\d{1,10}(?:\.\d{1,10})?)\s?(?:\^\s?\{\s?\\circ\s?\}|\^\s?\\circ(?![a-z])|\\degree"
     r"|degrees?\b)\s?([)}]?)"
 )
 _ANGLE = re.compile(r"(-?\d{1,10}(?:\.\d{1,10})?)\s?(?:\^\{?\s?\\circ\s?\}?|\\degree|degrees?\b)")
@@ -48,10 +48,10 @@ _UNIT_WORDS = (
     "|centimet(?:er|re)s?|kilomet(?:er|re)s?|grams?|kilograms?|pounds?|ounces?|seconds?|minutes?|hours?|days?|weeks?"
     "|months?|years?"
     "|dollars?|cents?|euros?|units?|square|sq|cubic|cu|liters?|litres?|gallons?|people|ways|students?|sides?|points?"
-    "|degrees?|per|radians?|rad|celsius|fahrenheit"
+    "|degrees?|per|radians?|rad|celsius|fahrenheit|usd|USD|eur|EUR|percent"
 )
 _UNITS = re.compile(
-    rf"(?<=[\d}})])(?:\s{{1,3}}|\\ )(?:(?:{_UNIT_WORDS})\.?(?:\s?\^\s?\{{?\d\}}?)?(?:[\s/]{{1,3}}|$)){{1,4}}$"
+    rf"(?:(?<=[\d}})])|(?<=\\pi))(?:\s{{1,3}}|\\ )(?:(?:{_UNIT_WORDS})\.?(?:\s?\^\s?\{{?\d\}}?)?(?:[\s/]{{1,3}}|$)){{1,4}}$"
 )
 _TEXT = re.compile(r"\\(?:text|mbox|mathrm|textbf|mathbf|textit|textrm|operatorname)\s{0,3}\{([^{}]{0,300})\}")
 _TEXT_UNIT = re.compile(
@@ -63,6 +63,7 @@ _BASE = re.compile(
     r"\(?(?P<digits>[0-9A-Fa-f]{1,60})\)?\s?(?:_\s?\{?\s?(?:\\text\s?\{)?\s?(?:base\s?)?(?P<base>\d{1,2}"
     r"|[a-z]{3,8})\s?\}?\}?|(?:\\text\s?\{)?\s{0,3}\(?(?:in )?base[ -]{0,3}(?P<word>\d{1,2}|[a-z]{3,8})\)?\s?\}?)"
 )
+_HEXADECIMAL = re.compile(r"^0x([0-9A-Fa-f]{1,60})$")
 _BINARY = re.compile(r"^0b([01]{1,60})$")
 _NAMES = {
     "two": 2,
@@ -77,13 +78,15 @@ _NAMES = {
     "twelve": 12,
     "sixteen": 16,
 }
-_MEMBER = re.compile(r"^[a-zA-Z](?:_\d)?\s?(?:\\in(?![a-z])|\\isin)\s{0,3}(?=[\[({\\])")
+_MEMBER = re.compile(r"^(?:[a-zA-Z]|\\(?:theta|alpha|beta|lambda|phi))(?:_\d)?\s?(?:\\in(?![a-z])|\\isin)\s{0,3}(?=[\[({\\])")
 _LESS, _LESS_EQUAL = r"(?:<|\\lt(?![a-z]))", r"(?:\\leq?(?:slant)?(?![a-z])|<=)"
 _MORE, _MORE_EQUAL = r"(?:>|\\gt(?![a-z]))", r"(?:\\geq?(?:slant)?(?![a-z])|>=)"
 _RELATION = re.compile(rf"{_LESS_EQUAL}|{_MORE_EQUAL}|{_LESS}|{_MORE}")
 _NAME = re.compile(r"[a-zA-Z]")
+_UNKNOWN = re.compile(r"[a-zA-Z]|\\(?:alpha|beta|gamma|theta|lambda|mu|phi|varphi|omega|epsilon)")
 _COMMAND = re.compile(r"\\[a-zA-Z]{1,20}")
 _SET_OF = re.compile(r"\\\{\s?[a-zA-Z]\s?(?:\\in\s?(?:\\mathbb\{R\}|\\R)\s?)?(?::|\||\\mid(?![a-z])|\\vert(?![a-z])|,)\s?(.{1,300})\\\}")
+_SIZE = re.compile(r"^\|([a-z])\|\s?(?=(?:<|\\leq?)\s?(\d{1,9})$)(<|\\leq?)\s?\d{1,9}$")
 _OUTWARD = re.compile(r"([\[\]])([^\[\](),;]{1,100}[,;][^\[\](),;]{1,100})([\[\]])")
 
 
@@ -92,7 +95,7 @@ def normal(text: str, other: str = "") -> str:
     text = _ascii(text) if not text.isascii() else text
     text = text.strip().strip("$").strip()
     text = text if text.endswith("..") else text.rstrip(".").strip()
-    text = text.replace("\\ ", " ")
+    text = text.replace("\\ ", " ").strip("€£¥ ")
     text = (
         _FRACTIONS.sub(r"\\frac", _SPACING.sub("", text))
         .replace("\\$", "")
@@ -102,7 +105,7 @@ def normal(text: str, other: str = "") -> str:
     text = text.replace("\\%", "%").strip()
     text = _PLAIN_ROOT.sub(lambda m: f"\\sqrt{m[1] or ''}{{{m[2] or m[3]}}}", text)
     text = _REPEATING.sub(_repeated, text)
-    text = _TRIG.sub(lambda m: f"{m[1]}{m[2] or '('}\\frac{{{m[3]}\\pi}}{{180}}{m[4] or ')'}", text)
+    text = _TRIG.sub(_in_radians, text)
     if "\\pi" in other and "\\pi" not in text:
         text = _ANGLE.sub(r"\\frac{\1\\pi}{180}", text)
     text = _DEGREES.sub("", text)
@@ -146,6 +149,12 @@ def _ascii(text: str) -> str:
     return unicodedata.normalize("NFKC", text).translate(_TABLE).replace("\u200b", "").replace("\ufeff", "")
 
 
+def _in_radians(match: re.Match) -> str:
+    name, opened, degrees, closed = match.groups()
+    after = closed if not opened else ""  # a bracket that closes something around it
+    return f"{name}{opened or '('}\\frac{{{degrees}\\pi}}{{180}}{(closed or ')') if opened else ')'}{after}"
+
+
 def _repeated(match: re.Match) -> str:
     groups = [g for g in match.groups() if g is not None]
     whole, first, period = groups[:3]
@@ -163,7 +172,8 @@ def _mixed(match: re.Match) -> str:
 
 def in_base(left: str, right: str) -> bool | None:
     """The verdict where a side is a number in a stated base: equal digits, and equal bases if both are named."""
-    left, right = (_BINARY.sub(r"\1_2", _TEXT.sub(r"\1", text)) for text in (left, right))
+    left, right = (_BINARY.sub(r"\1_2", _HEXADECIMAL.sub(r"\1_{16}", _TEXT.sub(r"\1", text))) for text in (left, right))
+    left, right = (re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text) for text in (left, right))
     sides = [_BASE.fullmatch(text.strip()) for text in (left, right)]
     if not any(sides):
         return None
@@ -179,6 +189,9 @@ def in_base(left: str, right: str) -> bool | None:
 
 def as_interval(text: str, other: str) -> str:
     """An inequality in one unknown as the interval that it says, where the other side is an interval; else as it is."""
+    inside = _SET_OF.fullmatch(text)
+    if inside and _RELATION.search(other):
+        return inside[1].strip()
     if not re.match(r"\s?[(\[\]]", other) or "," not in other:
         return text
     if text in ("\\mathbb{R}", "\\R"):
@@ -186,8 +199,7 @@ def as_interval(text: str, other: str) -> str:
     outward = _OUTWARD.fullmatch(text)
     if outward:  # ]0,1[ as in France
         return f"{'(' if outward[1] == ']' else '['}{outward[2]}{')' if outward[3] == '[' else ']'}"
-    inside = _SET_OF.fullmatch(text)
-    text = inside[1].strip() if inside else text
+    text = _SIZE.sub(r"-\2\3\1\3\2", inside[1].strip() if inside else text)
     if not _RELATION.search(text):
         return text
     parts = re.split(r"\s?(?:\\text\{\s?or\s?\}|\bor\b|\\cup|\\vee|\\lor)\s?", text)
@@ -203,12 +215,12 @@ def _one_interval(text: str) -> str | None:
     sides = [side.strip() for side in _RELATION.split(text)]
     if len(signs) == 1:
         (closed, more), (left, right) = signs[0], sides
-        if not _NAME.fullmatch(left):
+        if not _UNKNOWN.fullmatch(left):
             left, right, more = right, left, not more
-        if not _NAME.fullmatch(left):
+        if not _UNKNOWN.fullmatch(left):
             return None
         return f"{'[' if closed else '('}{right},\\infty)" if more else f"(-\\infty,{right}{']' if closed else ')'}"
-    if len(signs) == 2 and signs[0][1] == signs[1][1] and _NAME.fullmatch(sides[1]):
+    if len(signs) == 2 and signs[0][1] == signs[1][1] and _UNKNOWN.fullmatch(sides[1]):
         low, high = (0, 2) if not signs[0][1] else (2, 0)
         first, last = (signs[0], signs[1]) if low == 0 else (signs[1], signs[0])
         return f"{'[' if first[0] else '('}{sides[low]},{sides[high]}{']' if last[0] else ')'}"

@@ -23,7 +23,7 @@ _DIGITS = (
     r"\d{1,3}(?:,\d{3}){1,12}(?:\.\d{1,40})?(?!\d)"  # 1,234,567.89
     r"|\d{1,2}(?:,\d{2}){1,6},\d{3}(?!\d)"  # 12,34,567 as in India
     r"|\d{1,3}(?:[ ]\d{3}){1,8}(?:[.,]\d{1,40})?(?![\d-]|[ ]?[*/x^]|[ ]\d)"  # 1 234 567
-    r"|\d{1,3}(?:'\d{3}){1,8}(?!\d)"  # 1'234'567 as in Switzerland
+    r"|\d{1,3}(?:'\d{3}){1,8}(?:\.\d{1,40})?(?!\d)"  # 1'234'567 as in Switzerland
     r"|\d{1,3}(?:\.\d{3}){2,8}(?:,\d{1,2})?(?!\d)"  # 1.234.567 as in Germany
     r"|\d{1,3}\.\d{3},\d{1,2}(?!\d|,)|\d{1,9},\d{1,2}(?![\d,.]|[ ]?[,)])"  # 1.234,56 and 1,5
     r"|\d{1,60}(?:\.\d{1,40})?|\.\d{1,40}"
@@ -31,7 +31,7 @@ _DIGITS = (
 _TEX_FRACTION = r"\\[dt]?frac\{?\s?(-?\d{1,40})\s?\}?\{?\s?(\d{1,40})\s?\}?"
 _MAGNITUDES = {
     "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
-    "lakh": 10**5, "crore": 10**7, "k": 1000, "m": 10**6, "bn": 10**9, "mn": 10**6,
+    "lakh": 10**5, "crore": 10**7, "k": 1000, "m": 10**6, "bn": 10**9, "mn": 10**6, "b": 10**9,
 }  # fmt: skip
 _VALUE = re.compile(
     rf"(?P<sign>(?<![\w.)])(?<![\d)]\s)-\s|(?<![\w.)])-|(?<![\d)]\s)(?<![\w)])\b(?:negative|minus)\s{{1,3}})?[$£€]?"
@@ -41,7 +41,7 @@ _VALUE = re.compile(
     rf"|(?P<digits>{_DIGITS})(?:[ ]?/[ ]?(?P<over>\d{{1,40}})(?![\d/.]))?)"
     r"(?P<power>[eE][+-]?\d{1,3}(?!\w)|[ ]?(?:\*|x|X|\\times|\\cdot)[ ]?10(?:\^|\*\*)\{?\(?[+-]?\d{1,3}\)?\}?"
     r"|(?:\^|\*\*)\{?\(?[+-]?\d{1,3}\)?\}?)?"
-    r"(?:[ ]?(?P<unit>hundred|thousand|million|billion|trillion|dozen|lakh|crore|k|K|M|bn|mn)s?\b(?![-'/]))?"
+    r"(?:[ ]?(?P<unit>hundred|thousand|million|billion|trillion|dozen|lakh|crore|k|K|M|bn|mn|m|b|B)s?\b(?![-'/]))?"
     r"(?P<percent>\s?\\?%|[ ]per[ ]?cent\b)?"
 )
 _COMMA_DECIMALS = re.compile(r",(?!\d{3}(?!\d))\d{1,40}$")
@@ -77,7 +77,9 @@ def _number(match: re.Match) -> Number | None:
     except (ValueError, ZeroDivisionError):
         return None
     written = match.group().strip()
-    mantissa, unit = value, (match["unit"] or "").lower()
+    mantissa, unit = value, match["unit"] or ""
+    # "$5m" are five million, but "5 m" are metres.
+    unit = "" if unit in ("m", "b", "B") and not any(sign in written for sign in "$£€") else unit.lower()
     if unit:
         value *= _MAGNITUDES[unit]
     if match["sign"]:
@@ -166,7 +168,7 @@ def read_gold(text: str) -> Number | None:
 _ONES = {
     "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
     "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
-    "seventeen": 17,
+    "seventeen": 17, "eighteen": 18, "nineteen": 19,
 }  # fmt: skip
 _TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
 _PARTS = {
@@ -175,6 +177,7 @@ _PARTS = {
     "eighth": 8, "eighths": 8, "tenth": 10, "tenths": 10,
 }  # fmt: skip
 _SCALES = {w: _MAGNITUDES[w] for w in ("hundred", "thousand", "million", "billion", "trillion", "dozen")}
+_SCALES |= {f"{w}s": size for w, size in _SCALES.items()}
 _WORD = re.compile(r"[a-z]{1,20}")
 
 
@@ -212,7 +215,7 @@ def _run_value(run: list[str]) -> Fraction | None:
     for word in run:
         if word in _ONES or word in _TENS:
             part += _ONES.get(word, _TENS.get(word, 0))
-        elif word == "hundred":
+        elif word in ("hundred", "hundreds"):
             part = (part or 1) * 100
         elif word in _SCALES:
             total, part = total + (part or 1) * _SCALES[word], Fraction(0)
@@ -229,12 +232,15 @@ def _run_value(run: list[str]) -> Fraction | None:
 
 # -- arithmetic
 
+_FRACTION = re.compile(_TEX_FRACTION)
 _ARITHMETIC = re.compile(r"[\d.\s()+\-*/^,$]{3,100}")
 
 
 def arithmetic(text: str) -> Fraction | None:
     """The value of plain arithmetic such as ``3 + 4 * (2 - 1)``; None for anything else."""
     text = text.strip().rstrip(".")
+    if "frac" in text:
+        text = _FRACTION.sub(r"(\1/\2)", text)
     if not _ARITHMETIC.fullmatch(text) or not re.search(r"[\d)]\s{0,3}[+\-*/]\s{0,3}[\d(]", text):
         return None
     code = re.sub(r"(?<=\d),(?=\d{3})", "", text).replace("$", "").replace("^", "**")

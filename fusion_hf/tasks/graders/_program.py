@@ -3,6 +3,7 @@
 import ast
 import builtins
 import re
+import sys
 import textwrap
 import unicodedata
 import warnings
@@ -22,7 +23,8 @@ _AROUND = re.compile(r"\A\s{0,9}(?:python\d?|py)[ \t]*\n|</?(?:pre|s|bos)>", re.
 _QUOTED = re.compile(r"\A\s{0,9}>[ ]?(?:def|class|import|from|@)\b")
 _INLINE = re.compile(r"`((?:def|lambda|class)\b[^`\n]{1,1000})`")
 _INDENTED_RUN = re.compile(r"^[ \t]+\S[^\n]*(?:\n(?:[ \t]+[^\n]*|(?=\n)))*", re.M)
-_QUOTES = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "′": "'"})
+_QUOTES = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "′": "'", "−": "-", "–": "-"})
+_ANSI = re.compile(r"\x1b\[[0-9;]{0,20}m")
 _BINDING = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.Try, ast.If)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -99,7 +101,7 @@ def called_names(tests: tuple[str, ...], setup: str = "") -> tuple[str, ...]:
 
 def _variants(block: str, gold: dict) -> Iterator[str]:
     """Forms of a block that does not parse: without invisible characters, prompts of a shell, and prose around it."""
-    plain = block if block.isascii() else _visible(block)
+    plain = block if block.isascii() and block.isprintable() else _visible(block)
     plain = _AROUND.sub("", plain)
     if _QUOTED.match(plain):
         plain = re.sub(r"^[ \t]{0,3}>[ ]?", "", plain, flags=re.M)
@@ -154,9 +156,9 @@ def _error_line(program: str) -> int | None:
 
 def _visible(code: str) -> str:
     """Without characters that cannot be seen, with plain blanks and quotation marks."""
-    code = code.translate(_QUOTES).replace("\u2028", "\n").replace("\u2029", "\n")
+    code = re.sub("[\u2028\u2029\x85]", "\n", _ANSI.sub("", code.translate(_QUOTES)))
     kinds = ((c, unicodedata.category(c)) for c in code)
-    return "".join(" " if kind == "Zs" else c for c, kind in kinds if kind != "Cf")
+    return "".join(" " if kind == "Zs" else c for c, kind in kinds if kind not in ("Cf", "Cc") or c in "\n\t")
 
 
 def _readings(block: str, gold: dict) -> Iterator[str]:
@@ -213,7 +215,8 @@ def _defines(program: str, gold: dict, names: tuple[str, ...] = ()) -> bool:
         empty = bool(ours) and all(isinstance(n, ast.Expr | ast.Pass) for n in ours[-1].body)
         return (bool(ours) and not empty) or name in assigned
     if names:
-        imported = {a.asname or a.name for n in body if isinstance(n, ast.ImportFrom) for a in n.names}
+        real = [n for n in body if isinstance(n, ast.ImportFrom) and n.module in sys.stdlib_module_names]
+        imported = {a.asname or a.name for n in real for a in n.names}
         return bool((defined | assigned | imported) & set(names))
     if defined:
         return True
@@ -228,7 +231,7 @@ def _with_helpers(program: str, block: str, found: list[str]) -> str:
     """The program after the imports, constants, functions and classes that it uses and that other blocks define."""
     if len(found) < 2 or "from __future__" in program:
         return program
-    others = [tree for other in found if other is not block and (tree := _tree(textwrap.dedent(other))) is not None]
+    others = [tree for other in found if other is not block for tree in _trees(other)]
     defined: dict[str, ast.stmt] = {}
     for tree in others:
         for node in tree.body:
@@ -249,8 +252,23 @@ def _with_helpers(program: str, block: str, found: list[str]) -> str:
         if id(node) not in needed:
             needed[id(node)] = node
             missing |= _free(ast.Module([node], [])) & defined.keys()
+    missing = _free(tree) - {name for node in needed.values() for name in _bound(ast.Module([node], []))}
+    if missing:  # "from math import *" may be what gives them
+        needed |= {id(n): n for tree in others for n in tree.body if isinstance(n, ast.ImportFrom) and n.names[0].name == "*"}
     order = [node for tree in reversed(others) for node in tree.body if id(node) in needed]
     return "\n".join([*map(ast.unparse, order), program]) if order else program
+
+
+def _trees(block: str) -> Iterator[ast.Module]:
+    """What a block holds as Python: the whole, or the paragraphs of definitions and imports among its prose."""
+    whole = _tree(textwrap.dedent(block))
+    if whole is not None:
+        yield whole
+        return
+    for paragraph in re.split(r"\n[ \t]*\n", block)[:50]:
+        start = _CODE_LINE.search(paragraph)
+        if start and (tree := _tree(paragraph[start.start() :])) is not None:
+            yield tree
 
 
 def _without_words(program: str) -> str:

@@ -8,7 +8,7 @@ from ._grade import last_box
 TRUTH = {"true": True, "yes": True, "false": False, "no": False}
 _SAID = TRUTH | {
     "yep": True, "yeah": True, "yup": True, "nope": False, "nah": False, "correct": True, "incorrect": False,
-    "right": True, "wrong": False, "accurate": True, "inaccurate": False, "untrue": False,
+    "right": True, "wrong": False, "mistaken": False, "accurate": True, "inaccurate": False, "untrue": False,
 }  # fmt: skip
 _MARKS = r"[\s:*\"'`(\[“”]"
 _ECHO = re.compile(r"\b(?:true|yes)\s{0,3}(?:or|/)\s{0,3}(?:false|no)\b(?!\s{0,3}:\s{0,3}\n?\s{0,3}$)", re.I)
@@ -44,14 +44,17 @@ _LINE = re.compile(
 )
 _ANY = re.compile(rf"(?P<not>{_NOT}\s{{1,3}}{_ADVERBS})?(?<![\w-])(?P<said>{_VERDICT})", re.I)
 _CALLED = re.compile(
-    r"\b(?:that|this|it|which|statement|claim|assertion|premise|assumption|question|sentence|proposition)(?:['’]s"
-    r"|\s{1,3}(?:is|was|would be|seems|appears(?: to be)?))\s{1,3}"
+    r"\b(?:that|this|it|which|statement|claim|assertion|premise|assumption|question|sentence|proposition|you)(?:['’](?:s|re)"
+    r"|\s{1,3}(?:are|is|was|would be|seems|appears(?: to be)?))\s{1,3}"
     r"(?P<not>(?:not|never)\s{1,3}|n['’]t\s{1,3})?" + _ADVERBS +
-    r"(?P<said>correct|incorrect|right|wrong|accurate|inaccurate|untrue|true|false)\b"
+    r"(?P<said>correct|incorrect|right|wrong|accurate|inaccurate|untrue|true|false|mistaken)\b"
     r"|\b(?:isn['’]t|wasn['’]t)\s{1,3}" + _ADVERBS + r"(?P<denied>correct|right|accurate|true|false|wrong|incorrect)\b",
     re.I,
 )  # fmt: skip
-_NOT_THE_CASE = re.compile(r"\bnot (?:the case|so|correct to say|right to say|accurate to say) that\b[^.,;]{0,30}$", re.I)
+_NOT_THE_CASE = re.compile(
+    r"\b(?:do not|don['’]t|cannot|can['’]t) (?:think|believe|agree|say)\b[^.,;]{0,30}$|\bnot (?:the case|so|correct to say|right to say|accurate to say) that\b[^.,;]{0,30}$",
+    re.I,
+)
 _QUESTION = re.compile(r"[^.!?\n]{0,400}\?")
 _HEDGE = re.compile(
     r"\b(?:yes and no|(?:partially|partly|half|sometimes|not always|neither) (?:true|false|correct|right)|unclear|uncertain|unknown|undetermined|not clear|not certain|not sure|unsure|(?:whether"
@@ -64,11 +67,11 @@ _HEDGE = re.compile(
     r"|neither true nor false|both true and false)\b",
     re.I,
 )
-_TURN = re.compile(r"[,;]\s{0,3}(?:but|however|yet|still|so|nevertheless)\b|\bbut\b|[;:–—]", re.I)
+_TURN = re.compile(r"[,;]\s{0,3}(?:but|then|however|yet|still|so|nevertheless)\b|\bbut\b|[;:–—]", re.I)
 _END = re.compile(r"[\s*]{0,3}(?:[.!]|$)")
 # The whole answer, where it is none of the words above.
 _ALONE = re.compile(
-    r"(?P<yes>absolutely|affirmative|definitely|certainly|of course|indeed|y|t|sure|exactly)|(?P<no>(?:absolutely|definitely|certainly"
+    r"(?P<yes>absolutely|affirmative|definitely|certainly|of course|indeed|y|t|sure|exactly|right|i think so)|(?P<no>never|i (?:think not|(?:do not|don['’]t) think so)|(?:absolutely|definitely|certainly"
     r"|of course|surely|indeed) not|negative|n|f|no way|not at all|by no means|untrue|not true|wrong|not correct|not right)",
     re.I,
 )
@@ -79,8 +82,8 @@ _IDIOM = re.compile(
     r"|mention|information|reason|question)"
     r"|(?:come|comes|came|hold|holds|held|ring|rings|stay|stays)\s{1,3}true|true\s{1,3}(?:to|north|love|colou?rs"
     r"|believers?|crime|self)|false\s{1,3}(?:alarm|teeth|start|friends?|positives?|negatives?|hope)"
-    r"|(?:saying|says)\s{1,3}(?:yes|no)\b|yes[- ]m[ae]n|if\s{1,3}(?:yes|no|so|not|true|false)\b|(?:a"
-    r"|the)\s{1,3}(?:yes|no|true|false)\s{1,3}(?=\w))",
+    r"|(?:saying|says?)\s{1,3}(?:yes|no)\s{1,3}to\b|(?:some|many|most|others)\s{1,3}(?:people\s{1,3})?says?\s{1,3}(?:yes|no|true|false)\b|yes[- ]m[ae]n|if\s{1,3}(?:yes|no|so|not|true|false)\b|(?:a"
+    r"|the)\s{1,3}(?:yes|no|true|false)\s{1,3}(?!from\b)(?=\w))",
     re.I,
 )
 _TAIL = 4000  # the verdict is looked for in the beginning and in this much of the end

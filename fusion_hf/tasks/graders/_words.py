@@ -33,8 +33,8 @@ _STROKES = str.maketrans({
     "ɉ": "j", "ɍ": "r", "ɏ": "y", "ƀ": "b",
     "’": "'", "‘": "'", "ʻ": "'", "ʼ": "'",
 })  # fmt: skip
-_PAIRS = {"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "đ": "dj"}
-_TWO_LETTERS = re.compile("[äöüåđÄÖÜÅĐ]")
+_PAIRS = {"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "đ": "dj", "ø": "oe"}
+_TWO_LETTERS = re.compile("[äöüåđøÄÖÜÅĐØ]")
 # Accents of Latin, Greek and Cyrillic, Hebrew points and Arabic vowels; marks of other scripts are letters of theirs.
 _ACCENT = re.compile("[\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u064b-\u065f\u0670]")
 # Scripts that are written without blanks between words, or (Korean) with endings glued to them: each sign is a word.
@@ -105,7 +105,7 @@ def _spelled(text: str) -> str:
 def _letter_pattern(gold: str) -> re.Pattern | None:
     """A pattern for a gold answer in which "A" is a letter: alone, at its end, a capital within it, or before a key."""
     words = re.findall(r"\w+", _folded(gold, lower=False))
-    if not words or len(words) > 12 or "a" not in [w.lower() for w in words]:
+    if not words or len(words) > 12 or "+" in gold or "a" not in [w.lower() for w in words]:
         return None
     last = len(words) - 1
     names = [i for i, w in enumerate(words) if _is_letter(words, i, last)]
@@ -120,7 +120,7 @@ def _letter_pattern(gold: str) -> re.Pattern | None:
             parts.append(f"(?:{capital}{small})")
         elif word.lower() not in _ARTICLES:
             parts.append(f"(?i:{re.escape(word)})")
-    return re.compile(r"(?<!\w)" + r"(?:\W{1,3}(?:(?i:the|an)\W{1,3})?)".join(parts) + r"(?!\w)")
+    return re.compile(r"(?<![^\W\u2e80-\uffff])" + r"(?:\W{1,3}(?:(?i:the|an)\W{1,3})?)".join(parts) + r"(?![^\W\u2e80-\uffff]|[+#])")
 
 
 def _is_letter(words: list[str], i: int, last: int) -> bool:

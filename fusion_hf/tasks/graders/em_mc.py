@@ -11,8 +11,10 @@ from ._grade import Grade, boxes, words_only
 LETTERS = "ABCDEFGHIJ"
 _PAPER = re.compile(r"\(([A-Za-z])\)")
 _LAYOUTS = (re.compile(r"^\(([A-J])\)[ \t]*(.*)$", re.M), re.compile(r"^[ \t]*([A-J])[.):][ \t]+(.*)$", re.M))
-_KEYWORDS = ("answer", "choice", "option", "choose", "pick", "select")
-_LATEX_TEXT = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\s{0,3}")
+_KEYWORDS = ("answer", "ans:", "ans.", "ans =", "choice", "option", "choose", "pick", "select")
+_LATEX_TEXT = re.compile(r"\\(?:textbf|textrm|textit|text|mathrm|mathbf|mathsf|mbox)\s{0,3}")
+_WRAPPED = str.maketrans("", "", "{}$“”‘’«»『』「」【】<>[]`*_\\\"'")
+_TAGGED = re.compile(r"</?[a-zA-Z_]{2,20}(?:\s[^<>\n]{0,60})?>|\A[a-z]{2,12}>")
 _SENTENCE_END = re.compile(r"[.!?\n]")
 Options = tuple[tuple[str, str], ...]
 _SEVERAL = "several labels, so no choice"
@@ -148,9 +150,9 @@ def _stated(text: str, known: set[str], options: Options, firmly: bool = False) 
             return letter, "called right"
     if patterns.OTHER_HINT.search(text):
         for match in patterns.OTHER.finditer(text):
-            letter = _label(match.group(1), known, options)
+            letter = _label(match.group(match.lastindex), known, options)
             if letter:
-                several = _several(text, match.start(1), match.end(), known)
+                several = _several(text, match.start(match.lastindex), match.end(), known)
                 return (None, _SEVERAL) if several else (letter, "stated answer")
     return None
 
@@ -210,16 +212,23 @@ def _joined_before(text: str, place: int, known: set[str]) -> bool:
 
 def _by_place(text: str, known: set[str], options: Options) -> tuple[str | None, str] | None:
     """A label in front, alone at the end, or the last one that the text settles on."""
+    if "<" in text or text[:15].find(">") > 0:
+        text = _TAGGED.sub(" ", text).strip() or text
+    if (letter := patterns.marked(text)) and letter in known:
+        return letter, "marked as right"
     front = patterns.FRONT.match(text)
     if front and (letter := _label(front.group(1), known, options)) and not _lists(text, front, options):
         if _several(text, front.start(1), front.end(), known):
-            if not patterns.denied_after(text, _list_end(text, front.end())):
+            end = _list_end(text, front.end())
+            if text[end : end + 2].lstrip(")*")[:1] != "?" and not patterns.denied_after(text, end):
                 return None, _SEVERAL
         elif not patterns.denied_after(text, front.end(1) + len(front.group(2))):
             return letter, "in front"
     first, _, rest = text.partition("\n")
     lines = ((rest.rpartition("\n")[2].strip() if rest else "", "last line"), (first.strip(), "in front"))
     for line, how in lines:
+        if 1 < len(line) < 40:
+            line = " ".join(_LATEX_TEXT.sub("", line).translate(_WRAPPED).split()).replace("( ", "(").replace(" )", ")")
         match = patterns.ALONE.match(line) if line else None
         letter = _label(match.group(1), known, options) if match else None
         if letter is not None:
@@ -248,16 +257,16 @@ def _lists(text: str, front: re.Match, options: Options) -> bool:
 def _last(pattern: re.Pattern, text: str, known: set[str], options: Options) -> str | None:
     """Label of the last match that is a label of this question and is not denied; "" for several at once."""
     for match in reversed(list(pattern.finditer(text))[-200:]):
-        letter = _label(match.group(1), known, options)
-        if not letter or patterns.denied_before(text, match.start()) or patterns.denied_before(text, match.start(1)):
+        letter = _label(match.group(match.lastindex), known, options)
+        if not letter or patterns.denied_before(text, match.start()) or patterns.denied_before(text, match.start(match.lastindex)):
             continue
-        if patterns.denied_after(text, match.end()) or _in_denied_list(text, match.start(1)):
+        if patterns.denied_after(text, match.end()) or _in_denied_list(text, match.start(match.lastindex)):
             continue
         if patterns.supposed(text, match.start()) or _asked(text, match.end()):
             continue
-        if _several(text, match.start(1), match.end(), known):
+        if _several(text, match.start(match.lastindex), match.end(), known):
             return ""
-        return "" if _joined_before(text, match.start(1), known) and _asked_for_one(text, match) else letter
+        return "" if _joined_before(text, match.start(match.lastindex), known) and _asked_for_one(text, match) else letter
     return None
 
 

@@ -44,11 +44,15 @@ _DENIED = re.compile(r"[\s$*.,)}]{0,8}(?:(?:was|is|would be|seems|looks)\s{1,3}(
 _NOT = re.compile(r"\b(?:not|no longer|rather than|instead of|n['’]t(?: be)?)\s{1,3}[^,.;]{1,40}?(?:\bbut\b|[,;]|$)", re.I)
 _ASIDE = re.compile(r"(?<=[A-Za-z] )\([^()]{0,40}\d[^()]{0,40}\)")
 _DENIES_ALL = re.compile(r"\s{0,3}(?:not|no longer)\s{1,3}\$?-?[\d.,]{1,20}[.!]?\s{0,3}$")
+_CORRECTED = re.compile(r"(?:Correction|Sorry|Wait|Oops|Actually)\b[^.!?]{0,60}\d")
+_GIVES = re.compile(r"\n\s{0,9}(?:Input|Task|Context|Prompt)\b[^\n]{0,400}")
+_RECONSIDERS = re.compile(r"\b(?:wait|hmm|mistake|correct|wrong|sorry|actually|oops|check|re-?read|re-?consider|verify)", re.I)
 _STEP = re.compile(r"\s{0,3}(?:Step|First|Let|We)\b")
 _PREPOSITION = re.compile(
     r"\b(?:after|in|for|over|within|per|every|each|from|during|since|at|on|with|before|until|between|by|out of|first"
     r"|last"
-    r"|next|step|day|question|problem|if)\s{1,3}(?:the\s{1,3}|about\s{1,3}|only\s{1,3})?$", re.I
+    r"|next|step|day|week|part|question|problem|if|(?:each|every|all|any|some|none|most|half|\d|,) of"
+    r"|(?:after|before|by|from|for) \w{2,15}ing)\s{1,3}(?:the\s{1,3}|about\s{1,3}|only\s{1,3})?$", re.I
 )  # fmt: skip
 _AT_LEAST = re.compile(r"\bat\s{1,3}(?:least|most)\s{1,3}$", re.I)
 _OPERATOR = re.compile(
@@ -111,6 +115,8 @@ def _read(response: str, query: str) -> tuple[Number | None, str]:
         mended = next((n for n in later if n is not None), None)
         return (number, "answer field") if mended is None else (mended, "stated answer")
     found, how, place = None, "", -1
+    if text.count("####") > 1:
+        text = _first_solution(text)
     hashes = text.rfind("####")
     if hashes >= 0:
         found, how, place = (
@@ -138,10 +144,25 @@ def _read(response: str, query: str) -> tuple[Number | None, str]:
     return (found, how) if found is not None else _uncued(text, query)
 
 
+def _first_solution(text: str) -> str:
+    """Up to the first "####" that a new question follows, which leads to a "####" of its own."""
+    place = text.find("####")
+    for _ in range(20):
+        end, after = text.find("\n", place), text.find("####", place + 4)
+        if after < 0 or end < 0:
+            break
+        between = text[end:after]
+        asks = "?" in between[:2000] or _GIVES.match(between)
+        if asks and _of_line(text[place + 4 : end]) is not None and not _RECONSIDERS.search(between):
+            return text[:end]
+        place = after
+    return text
+
+
 def _answering(line: str) -> str:
     """The sentence of a line after a cue that gives the answer: the first, unless it denies or only begins to reckon."""
     sentences = _SENTENCE.split(line)
-    if len(sentences) > 1 and _DENIES_ALL.match(sentences[0]):
+    if len(sentences) > 1 and (_DENIES_ALL.match(sentences[0]) or _CORRECTED.match(sentences[1])):
         return sentences[1]
     return sentences[-1] if len(sentences) > 1 and _STEP.match(line) and "=" in sentences[-1] else sentences[0]
 
@@ -186,6 +207,8 @@ def _last_label(text: str) -> list[tuple[int, str, str]]:
 
 def _uncued(text: str, query: str) -> tuple[Number | None, str]:
     text = plain_tex(text)
+    if "=" in text and len(text) < 80 and "\n" not in text.strip() and (number := _of_line(text.strip())):
+        return number, "the one equation"
     leading = _LEADING.match(text)
     if leading and (number := _of_line(leading.group(0))):
         return number, "in front"

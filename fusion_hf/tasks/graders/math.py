@@ -28,9 +28,10 @@ _TAIL = re.compile(
 )  # fmt: skip
 _DISPLAY = re.compile(
     r"\$\$(?P<dollars>[^$]{1,2000})\$\$|\\\[(?P<square>.{1,2000}?)\\\]|\\begin\{(?P<name>align|aligned|equation"
-    r"|gather)\*?\}(?P<block>.{1,2000}?)"
+    r"|gather|gathered|multline|eqnarray|split)\*?\}(?P<block>.{1,2000}?)"
     r"\\end\{(?P=name)\*?\}|\\\((?P<round>.{1,1000}?)\\\)|\$(?P<dollar>[^$\n]{1,1000})\$", re.S
 )  # fmt: skip
+_THEN = re.compile(r"\s{0,3}(?:is|are|equals|was)(?: equal to)?\s{1,3}([^.\n]{1,60})\.?\s*$")  # "the value of $n$ is 17"
 _ROWS = re.compile(r"\\begin\{(?:[a-zA-Z]{0,2}matrix|array|cases)")
 _SENTENCE = re.compile(r"\.(?:\s{1,3}(?=[A-Z(])|\s*$)|\n")
 _TAKEN_BACK = re.compile(
@@ -66,6 +67,8 @@ def read_answer(response: str, query: str = "") -> tuple[str | None, str]:
     text = final_text(response, query)
     if "```" in text:
         text = _MATH_FENCE.sub(r"$$\1$$", text)
+    if "box" in text:
+        text = without_placeholders(text)
     field = answer_field(text)
     box = _box(text if field is None else field[0])
     if box is not None:
@@ -120,16 +123,19 @@ def _inside(match: re.Match) -> str:
 
 def _bare(text: str) -> str:
     r"""Without the words and marks around an answer: "the value is", dollars, ``\(…\)``, a full stop, ``x =``."""
-    text = without_placeholders(text).strip().strip('*"').strip() if "box" in text else text.strip().strip('*"').strip()
+    text = text.strip().strip('*"').strip()
     formulas = list(_DISPLAY.finditer(text))
-    if formulas:
+    after = _THEN.match(text, formulas[-1].end()) if len(formulas) == 1 else None
+    if after:
+        text = after[1]
+    elif formulas:
         text = _inside(formulas[0] if text.startswith(("$", "\\", "**$")) else formulas[-1])
     else:
         lead = _LEAD.match(text)
         text = text[lead.end() :] if lead and len(text) > lead.end() else text
         tail = _TAIL.search(text)
         text = text[: tail.start()] if tail and tail.start() else text
-    text = text.strip().strip("*").strip().removesuffix(".")
+    text = text.strip().strip("*").rstrip(" ,;\n").strip().removesuffix(".")
     text = re.sub(r"^\\[(\[]|\\[)\]]$", "", text).strip().strip("$").strip()
     named = re.match(r"(?:[A-Za-z]\w{0,30}(?:\([^()]{0,30}\))?|\\[a-z]{1,20})\s{0,3}=", text)
     return text.rsplit("=", 1)[-1].strip() if named else text
