@@ -47,7 +47,8 @@ _CLOSE = rf"""
 """
 # These end a block of their own form only; elsewhere they are something else.
 _CLOSE_OWN = r"""
-    </details> | <\|end\|> | <\|content\|> | Here\ is\ my\ response: | \[BEGIN\ FINAL\ RESPONSE\] | \.\.\.done\ thinking\.
+    </details> | <\|end\|> | <\|content\|> | Here\ is\ my\ response:
+  | \[BEGIN\ FINAL\ RESPONSE\] | \.\.\.done\ thinking\.
 """
 _TAG = re.compile(
     rf"(?P<open>{_OPEN})|(?P<close>{_CLOSE})|(?P<own>{_CLOSE_OWN})",
@@ -63,7 +64,8 @@ _OWN = (
 )
 # What wraps the answer in the same forms: no part of its text.
 _WRAP = re.compile(
-    r"<[|｜](?:START|END)_(?:RESPONSE|TEXT)[|｜]>|<[|｜](?:begin|end)_of_solution[|｜]>|</?response>|\[END FINAL RESPONSE\]"
+    r"<[|｜](?:START|END)_(?:RESPONSE|TEXT)[|｜]>|<[|｜](?:begin|end)_of_solution[|｜]>|</?response>"
+    r"|\[END FINAL RESPONSE\]"
     r"|<\|begin\|>assistant|<\|content\|>",
     re.I,
 )
@@ -77,7 +79,8 @@ _FINAL = re.compile(r"assistant\s{0,3}final(?:\s{0,3}(?:json|text))?")
 # What every block begins or ends with, in two steps, so that a text without one costs no more than a look.
 _MARK = re.compile(r"[<＜◁\[&](?=[/|｜a-zA-Z]|[ ][/a-zA-Z])")
 _HINT = re.compile(
-    r"(?:[<＜◁\[]|&lt;)[ ]?[/|｜]{0,2}[ ]?(?:[a-z▁_:]{0,16}(?:think|thought|reason|reflect|rationale|scratch|monologue|cot\b)"
+    r"(?:[<＜◁\[]|&lt;)[ ]?[/|｜]{0,2}[ ]?(?:[a-z▁_:]{0,16}(?:think|thought|reason|reflect|rationale|scratch|monologue"
+    r"|cot\b)"
     r"|channel|message|inner_|unused9|details\s)|<channel",
     re.I,
 )

@@ -84,8 +84,8 @@ def count_usage(llm: LLM, usage: Any, messages: list[dict], text: str, reasoning
 def reported_cost(usage: Any) -> float | None:
     """USD that the server says the answer cost.
 
-    It is ``usage.cost`` (OpenRouter), its ``total_cost`` (Perplexity), ``estimated_cost`` (DeepInfra) or ``total_cost``;
-    with a key of one's own (OpenRouter's ``is_byok``) what the provider behind it takes comes on top.
+    It is ``usage.cost`` (OpenRouter) or its ``total_cost`` (Perplexity), ``estimated_cost`` (DeepInfra) or
+    ``total_cost``; with a key of one's own (OpenRouter's ``is_byok``) what the provider behind it takes comes on top.
     """
     if not isinstance(usage, dict):
         return None
@@ -107,7 +107,11 @@ def usage_of(reply: dict) -> Any:
     """Where a reply has its token counts: ``usage``, also Groq's, a choice's (Moonshot), or llama.cpp's timings."""
     groq, choices = reply.get("x_groq"), reply.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
-    places = (reply.get("usage"), *(p.get("usage") for p in (groq, choice) if isinstance(p, dict)), reply.get("timings"))
+    places = (
+        reply.get("usage"),
+        *(p.get("usage") for p in (groq, choice) if isinstance(p, dict)),
+        reply.get("timings"),
+    )
     return next((place for place in places if isinstance(place, dict) and place), None)
 
 

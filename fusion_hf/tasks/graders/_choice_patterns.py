@@ -8,7 +8,8 @@ _TOKEN = r"([A-Ja-j1-9])(?![A-Za-z0-9]|['’][A-Za-z])"
 _SHUT = r"\s?[)\]}】」]{0,2}[*_\"'`”’]{0,3}"
 STATED_LABEL = re.compile(rf"(?:\s{{0,3}}(?:option|choice|letter|number|label)\b)?{_OPEN}{_TOKEN}{_SHUT}[.:]?", re.I)
 CUE = re.compile(
-    r"(?:answers?|ans\b\.?(?=[:=. ])|choice|options?|choose|chose|picks?|picked|selects?|selected|selection)\b(?:\s{1,3}(?:to|for"
+    r"(?:answers?|ans\b\.?(?=[:=. ])|choice|options?|choose|chose|picks?|picked|selects?|selected"
+    r"|selection)\b(?:\s{1,3}(?:to|for"
     r"|here)\b(?!\s(?:is|be)\b)[^.:\n]{0,80}?)?"
     r"\s{0,3}[*_\"']{0,4}(?P<link>\s{0,3}(?:(?:is|was|would be|should be|must be|has to be|can only be|will be"
     r"|remains|being)\b|:|=|→|-{1,2}>|[-–—](?=\s))"
@@ -64,7 +65,8 @@ _NO = (
     r"|\bother than|\brather than"
     r"|\binstead of|\bunlike|\brul(?:e|es|ed|ing) out|\beliminat(?:e|es|ed|ing)|\bexclud(?:e|es|ed)|\breject(?:s|ed"
     r"|ing)?|\bdiscard(?:s|ed)?"
-    r"|\bnot even|\bavoid|\bagainst|\bover|\bthan|\bversus|\bvs\.?|\b(?:everything|anything|all|any|every \w{1,12}|all of them"
+    r"|\bnot even|\bavoid|\bagainst|\bover|\bthan|\bversus|\bvs\.?|\b(?:everything|anything|all|any|every \w{1,12}"
+    r"|all of them"
     r"|any of them|(?:any|all|every)(?: other)? (?:option|choice|answer|one)s?)\s{1,3}but|\bno to|\bdismiss(?:es|ed)?)"
 )
 # "I do not think it is (A)", "I doubt that the answer is (A)"
@@ -101,7 +103,8 @@ _DENIED_AFTER = re.compile(
 
 # One of these stands in every window that a pattern can match; looking for them first is much faster.
 _NO_HINTS = ("no", "n't", "n’t", "never", "but", "xcept", "clud", "sides", "other than", "than", "instead", "unlike",
-             "rul", "wrong", "ncorrect", "false", "refus", "eclin", "esitat", "doubt", "not ", "limin", "ject", "iscard", "void", "gainst", "over", "vs", "versus", "ismiss")  # fmt: skip
+             "rul", "wrong", "ncorrect", "false", "refus", "eclin", "esitat", "doubt", "limin", "ject", "iscard",
+             "void", "gainst", "over", "vs", "versus", "ismiss")  # fmt: skip
 
 
 def denied_before(text: str, place: int) -> bool:
@@ -135,16 +138,19 @@ TAKEN_BACK = re.compile(
     re.I,
 )
 RIGHT = re.compile(
-    r"(?:(?<![\w'’])|\()([A-Ja-j])(?![\w'’])[)\]*\"'_.]{0,6}\s{1,3}(?:(?:is|must be|would be|will be|seems(?: to be)?|appears(?: to be)?|has to be"
+    r"(?:(?<![\w'’])|\()([A-Ja-j])(?![\w'’])[)\]*\"'_.]{0,6}\s{1,3}(?:(?:is|must be|would be|will be|seems(?: to be)?"
+    r"|appears(?: to be)?|has to be"
     r"|remains|looks|should be)\s{1,3}(?:clearly\s{1,3}|therefore\s{1,3}|thus\s{1,3}|definitely\s{1,3}|indeed\s{1,3}"
     r"|likely\s{1,3})?"
     r"(?:the\s{1,3}|my\s{1,3})?(?:only\s{1,3})?(?:(?:most\s{1,3}likely|final|one|most)\s{1,3})?(?:right|correct|best"
     r"|better|true|answer|choice|accurate|appropriate|plausible|fitting|pick|solution|(?:option|one)(?= that| which)"
     r"|(?:be\s{1,3})?(?:selected|chosen|picked|marked))\b"
     r"|fits best|fits\b|works best|makes (?:the most |most |more |the best )?sense|matches(?: best)?(?=[.!]|$)"
-    r"|is (?:the most |most )?likely(?=[.!]|$)|remains(?=[.!]|$)|is left(?=[.!]|$)|is what I (?:would )?(?:pick|choose|say|select)"
+    r"|is (?:the most |most )?likely(?=[.!]|$)|remains(?=[.!]|$)|is left(?=[.!]|$)|is what I (?:would )?(?:pick"
+    r"|choose|say|select)"
     r"|is my (?:best )?guess|(?:it is|it's|is)(?=[.!]|$))"
-    r"|\b(?i:everything|anything|all|each|every \w{1,12})(?i:\selse)?\s(?i:but|except(?: for)?)\s[(*\"']{0,4}([A-J])[)*\"']{0,4}"
+    r"|\b(?i:everything|anything|all|each|every \w{1,12})(?i:\selse)?\s(?i:but"
+    r"|except(?: for)?)\s[(*\"']{0,4}([A-J])[)*\"']{0,4}"
     r"\s(?:is|are|was|can be|must be)\s(?:clearly\s)?(?:wrong|incorrect|false|ruled out|eliminated|excluded)"
     r"|\b(?i:correct|right|best|final|guess|result|solution|conclusion|verdict|decision|response|prediction|selection|letter|pick)"
     r"(?i:\s(?:answer|option|choice|letter|verdict|decision|pick))?\s{0,3}[:=]\s{0,3}[*_\"'`(\[]{0,5}([A-J])(?![\w'’])"
@@ -152,18 +158,24 @@ RIGHT = re.compile(
 OTHER_HINT = re.compile(r"[^\x00-\x7f]|ntwort|espuesta|isposta|esposta|ntwoord|awaban|svar|evap|dpowied")
 OTHER = re.compile(
     r"(?:(?:[Aa]ntwort|[Ll]ösung|[Rr]espuesta|[Rr]éponse|[Rr]isposta|[Rr]esposta|[Aa]ntwoord|[Ss]var|[Oo]dpowiedź|[Oo]dpověď|[Ss]varet"
-    r"|[Cc]evap|[Oo]pción|[Oo]ption|[Оо]твет|[Вв]ариант|[Jj]awaban(?:nya)?|[Đđ]áp án|[Cc]âu trả lời|[Aa]ntwoord|[Vv]astaus|[Vv]álasz|[Rr]ăspuns|[Аа]льтернатива|[Αα]πάντηση)\b"
+    r"|[Cc]evap|[Oo]pción|[Oo]ption|[Оо]твет|[Вв]ариант|[Jj]awaban(?:nya)?|[Đđ]áp án|[Cc]âu trả lời|[Aa]ntwoord"
+    r"|[Vv]astaus|[Vv]álasz|[Rr]ăspuns|[Аа]льтернатива|[Αα]πάντηση)\b"
     r"(?:\s{0,3}(?:richtige|correcta|correcte|correta|corretta|finale?|lautet|ist|es|est|è|é|är|is|jest|la|die|der"
     r"|option|opción|adalah|yang benar|benar|đúng|là|rätt|[:=–—-])){0,5}"
-    r"|(?:正确)?(?:答案|选项|選項|選択肢|正解|答え|回答|解答|答|정답|답은|답|الجواب|الإجابة|الاجابة|उत्तर|सही उत्तर|คำตอบ|คําตอบ)(?:[】」》]|هو|هي|الصحيحة|الصحيح|है|คือ|正确|应该|應該|应|應|就|选|選|是|为|為|は|은|는|이|[:\s=]){0,4}|(?:故选|因此选|所以选|应选|應選"
+    r"|(?:正确)?(?:答案|选项|選項|選択肢|正解|答え|回答|解答|答|정답|답은|답"
+    r"|الجواب|الإجابة|الاجابة|उत्तर|सही उत्तर|คำตอบ|คําตอบ)(?:[】」》]|هو"
+    r"|هي|الصحيحة|الصحيح|है|คือ|正确|应该|應該|应|應|就|选|選|是|为|為|は|은|는|이|[:\s=]){0,4}|(?:故选|因此选|所以选|应选|應選"
     r"|选择"
     r"|選擇|选|選)(?:项|項|[:\s]){0,2})"
     r"\s{0,3}[*_\"'`(\[【「]{0,5}\s?([A-Ja-j])(?![A-Za-z0-9]|['’](?!d[iıuü]r))[)\]】」*]{0,3}"
     r"|(?<![A-Za-z])([A-J])\s?(?:选项|選項|项|が|は|가|이|는)?\s?(?:是|为|為)?\s?(?:正确的?|正確的?|对的|最佳|正解|정답)"
 )
 _CONJ = (
-    r"[ \t]{0,3}(?:,?[ \t]{0,3}\b(?:or|and|as well as|oder|und|ou|et|o|y|e)\b(?:[ \t]{1,3}(?:perhaps|maybe|possibly|also))?|,|/|&"
-    r"|;(?=[ \t]{0,3}[*(]{0,3}[A-J][)*]{0,3}\s{0,2}(?:[;.,]|$))|\+|或者?|和|与|與|及|または|か|と|또는|或)[ \t]{0,3}(?:(?:option|choice)[ \t]{1,3})?"
+    r"[ \t]{0,3}(?:,?[ \t]{0,3}\b(?:or|and|as well as|oder|und|ou|et|o|y|e)\b(?:[ \t]{1,3}(?:perhaps|maybe|possibly"
+    r"|also))?|,|/|&"
+    r"|;(?=[ \t]{0,3}[*(]{0,3}[A-J][)*]{0,3}\s{0,2}(?:[;.,]|$))"
+    r"|\+|或者?|和|与|與|及|または|か|と|또는|或)[ \t]{0,3}(?:(?:option"
+    r"|choice)[ \t]{1,3})?"
 )
 _BOTH = r"are\s{1,3}(?:both|all|each|equally|correct|right|true|valid|possible|plausible|acceptable|answers)\b"
 ALSO = re.compile(
@@ -183,7 +195,8 @@ PAIR = re.compile(
 FRONT = re.compile(
     r"[\s*_\"'`]{0,12}(?:(?:option|choice)\s{1,3})?[(\[]?([A-J]|[a-j](?=[)\].:]))(?![\w'’])([)\].:]{0,2}[*_\"'`]{0,4})"
     r"(?=\s{0,3}$|\s{0,3}\n|[.:,;!]|\s{0,3}[-–—]\s|(?<=[)\].:*])\s{1,3}(?!(?:is|was|are|seems|would|and|or|moos"
-    r"|barks)\b)|\s{1,3}(?:because|since|as|for|it is|obviously|of course|of the|rather than|instead of|not|over|but)\b|,|\s\(|\s{0,3}(?:/|&)"
+    r"|barks)\b)|\s{1,3}(?:because|since|as|for|it is|obviously|of course|of the|rather than|instead of|not|over"
+    r"|but)\b|,|\s\(|\s{0,3}(?:/|&)"
     r"|\s{1,3}(?:and|or)\s)",
     re.I,
 )
@@ -193,7 +206,8 @@ ALONE = re.compile(
 )
 SETTLED = re.compile(
     r"(?:\b(?i:it['’]s|it is|it must be|it has to be|is|be|go with|going with|opt for|settle on|thus|so|therefore"
-    r"|hence|say|with|to|definitely|certainly|obviously|clearly|surely|probably|likely|guess|that['’]s|vote for|leaves(?: only| us with)?"
+    r"|hence|say|with|to|definitely|certainly|obviously|clearly|surely|probably|likely|guess|that['’]s|vote for"
+    r"|leaves(?: only| us with)?"
     r"|leaving(?: only| us with)?|only)\s{0,3}[:,]?|→|[-=]>|⇒)"
     r"\s{1,3}[*\"']{0,6}(?:(?i:option|choice|answer)\s{1,3})?\(?([A-J])(?![\w'’])(?! [a-z])"
 )
@@ -206,12 +220,16 @@ _BARE = re.compile(r"(?<![\w'’(])(?i:option|choice)\s{1,3}[*\"'(]{0,4}([A-J])(
 _SETTLED_PAREN = re.compile(
     r"(?:\b(?i:it['’]s|it is|it must be|it has to be|go with|going with|opt for|thus|so|therefore|hence"
     r"|say)\s{0,3}[:,]?)"
-    r"\s{1,3}[*\"']{0,6}(?:(?i:option|choice|answer)\s{1,3})?(?:\((?=[A-J]\))([A-J])\)|(?<!to )([A-J])(?=[*\"']{0,4}(?:[.!;\n]|$)))"
+    r"\s{1,3}[*\"']{0,6}(?:(?i:option|choice|answer)\s{1,3})?(?:\((?=[A-J]\))([A-J])\)"
+    r"|(?<!to )([A-J])(?=[*\"']{0,4}(?:[.!;\n]|$)))"
 )
-_SETTLED_LOW = re.compile(r"\b(?i:it['’]s|it is|think|guess|say|go with|so|therefore|thus|hence)\s{1,3}\(?([b-hj])[)*\"'.!\s]{0,5}\Z")
+_SETTLED_LOW = re.compile(
+    r"\b(?i:it['’]s|it is|think|guess|say|go with|so|therefore|thus|hence)\s{1,3}\(?([b-hj])[)*\"'.!\s]{0,5}\Z"
+)
 # "not A but B", "neither A nor C; B"
 _NOT_BUT = re.compile(
-    r"\b(?i:not|neither|isn['’]t)\s[^.!?,;\n]{1,40}?(?:[,;]?\s(?i:but|rather)|[,;])\s{1,2}(?:(?i:option|it is|it['’]s)\s)?\(?([A-J])(?![\w'’])"
+    r"\b(?i:not|neither|isn['’]t)\s[^.!?,;\n]{1,40}?(?:[,;]?\s(?i:but|rather)|[,;])\s{1,2}(?:(?i:option|it is"
+    r"|it['’]s)\s)?\(?([A-J])(?![\w'’])"
     r"(?=\)?\s{0,3}(?:[.!]|$))"
 )
 # "A: no. B: yes.", "(A) ✗ (B) ✓"

@@ -35,7 +35,10 @@ _NEXT = re.compile(
     r"|\n[ \t]{0,9}\n(?=[A-Z])[^\n]{5,600}\?[ \t]{0,9}\n{1,2}[ \t]{0,9}[(\[]?A[).\]:][ \t]",
 )
 # What every match begins with: looking for it first is several times as fast.
-_NEXT_LINE = re.compile(r"\n[ \t>#*]{0,12}(?:[\[【][QPIUH]|[(\[]?A[).\]:][ \t]|Pa|Co|Q|[PEIU][rxns]|P[Rr]|E[Xx]|[NFA][eons]|He|Hu|HU|AS|US|QU|St|Te|Cu|Yo)")
+_NEXT_LINE = re.compile(
+    r"\n[ \t>#*]{0,12}(?:[\[【][QPIUH]|[(\[]?A[).\]:][ \t]|Pa|Co|Q|[PEIU][rxns]|P[Rr]|E[Xx]|[NFA][eons]|He|Hu|HU|AS|US"
+    r"|QU|St|Te|Cu|Yo)"
+)
 _LEAD_IN = re.compile(r"\n[ \t]{0,4}\*{0,2}(?:Passage|Context|Text|Article|Paragraph|Options|Choices)\*{0,2}:")
 _INTRO = re.compile(
     r"(?:\A|\n)[ \t]{0,4}(?:sure|okay|ok|certainly|of course|let['’]?s|let me"
@@ -53,7 +56,9 @@ _FIELD = re.compile(
     r"|result|prediction)[\"']\s{0,9}:\s{0,9}" + _HELD,
     re.I,
 )
-_OTHER_FIELD = re.compile(r"[\"'](?:letter|label|response|selected|selection|final|pick)[\"']\s{0,9}:\s{0,9}" + _HELD, re.I)
+_OTHER_FIELD = re.compile(
+    r"[\"'](?:letter|label|response|selected|selection|final|pick)[\"']\s{0,9}:\s{0,9}" + _HELD, re.I
+)
 _CONTROL = {"\x08": "\\b", "\x0c": "\\f", "\t": "\\t", "\r": "\\r"}
 _CONTROLLED = re.compile("[\x08\x0c\t\r](?=[a-z])")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")

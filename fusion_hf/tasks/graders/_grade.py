@@ -42,7 +42,9 @@ def words_only(text: str) -> str:
 # The backslash, or with it the b, is lost where a JSON string was written or read without care.
 _BOX = re.compile(r"(?:\\|\x08)?f?b?oxed(?![a-zA-Z])|\\fbox(?![a-zA-Z])")
 _PLACEHOLDER = re.compile(
-    r"(?:[\s.?_…{}~-]|\\f?boxed|<[^<>]{0,30}>|\\[,;:! ]|\\(?:text|mathrm|phantom|hphantom|underline|quad|hspace)(?![a-z])(?:\{[\s\d]{0,5}\})?)*|\\(?:ldots|dots|cdots)|(?:\\text\s?\{)?\s?(?:the |your |my |final |correct ){0,3}"
+    r"(?:[\s.?_…{}~-]|\\f?boxed|<[^<>]{0,30}>|\\[,;:! ]|\\(?:text|mathrm|phantom|hphantom|underline|quad"
+    r"|hspace)(?![a-z])(?:\{[\s\d]{0,5}\})?)*|\\(?:ldots|dots|cdots)|(?:\\text\s?\{)?\s?(?:the |your |my |final "
+    r"|correct ){0,3}"
     r"(?:answer|result|number|expression|letter|value)(?: here)?\s?\}?", re.I
 )  # fmt: skip
 _MENTION = re.compile(r"[`\"'($]?\\f?box(?:ed)?\s?\{[\s.?_…]{0,9}\}[`\"')$]?")

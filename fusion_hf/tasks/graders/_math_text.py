@@ -41,7 +41,9 @@ _TRIG = re.compile(
     r"|degrees?\b)\s?([)}]?)"
 )
 _ANGLE = re.compile(r"(-?\d{1,10}(?:\.\d{1,10})?)\s?(?:\^\{?\s?\\circ\s?\}?|\\degree|degrees?\b)")
-_DEGREES = re.compile(r"\^\s?\{?\s?\\circ\s?\}?(?:\s?(?:\\text\{\s?)?[CF]\}?$)?|\\degree|\s?\\?(?:text\{)?\s?degrees?\b\}?")
+_DEGREES = re.compile(
+    r"\^\s?\{?\s?\\circ\s?\}?(?:\s?(?:\\text\{\s?)?[CF]\}?$)?|\\degree|\s?\\?(?:text\{)?\s?degrees?\b\}?"
+)
 _UNIT_WORDS = (
     "cm|mm|km|m|ft|in|yd|mi|kg|mg|g|lbs?|oz|s|sec|min|hrs?|h|ml|l|mph|km/h|m/s|inch(?:es)?|feet|foot|yards?|miles?"
     "|met(?:er|re)s?"
@@ -51,7 +53,8 @@ _UNIT_WORDS = (
     "|degrees?|per|radians?|rad|celsius|fahrenheit|usd|USD|eur|EUR|percent"
 )
 _UNITS = re.compile(
-    rf"(?:(?<=[\d}})])|(?<=\\pi))(?:\s{{1,3}}|\\ )(?:(?:{_UNIT_WORDS})\.?(?:\s?\^\s?\{{?\d\}}?)?(?:[\s/]{{1,3}}|$)){{1,4}}$"
+    rf"(?:(?<=[\d}})])|(?<=\\pi))(?:\s{{1,3}}|\\ )(?:(?:{_UNIT_WORDS})\.?(?:\s?\^\s?\{{?\d\}}?)?(?:[\s/]{{1,3}}"
+    rf"|$)){{1,4}}$"
 )
 _TEXT = re.compile(r"\\(?:text|mbox|mathrm|textbf|mathbf|textit|textrm|operatorname)\s{0,3}\{([^{}]{0,300})\}")
 _TEXT_UNIT = re.compile(
@@ -78,14 +81,18 @@ _NAMES = {
     "twelve": 12,
     "sixteen": 16,
 }
-_MEMBER = re.compile(r"^(?:[a-zA-Z]|\\(?:theta|alpha|beta|lambda|phi))(?:_\d)?\s?(?:\\in(?![a-z])|\\isin)\s{0,3}(?=[\[({\\])")
+_MEMBER = re.compile(
+    r"^(?:[a-zA-Z]|\\(?:theta|alpha|beta|lambda|phi))(?:_\d)?\s?(?:\\in(?![a-z])|\\isin)\s{0,3}(?=[\[({\\])"
+)
 _LESS, _LESS_EQUAL = r"(?:<|\\lt(?![a-z]))", r"(?:\\leq?(?:slant)?(?![a-z])|<=)"
 _MORE, _MORE_EQUAL = r"(?:>|\\gt(?![a-z]))", r"(?:\\geq?(?:slant)?(?![a-z])|>=)"
 _RELATION = re.compile(rf"{_LESS_EQUAL}|{_MORE_EQUAL}|{_LESS}|{_MORE}")
 _NAME = re.compile(r"[a-zA-Z]")
 _UNKNOWN = re.compile(r"[a-zA-Z]|\\(?:alpha|beta|gamma|theta|lambda|mu|phi|varphi|omega|epsilon)")
 _COMMAND = re.compile(r"\\[a-zA-Z]{1,20}")
-_SET_OF = re.compile(r"\\\{\s?[a-zA-Z]\s?(?:\\in\s?(?:\\mathbb\{R\}|\\R)\s?)?(?::|\||\\mid(?![a-z])|\\vert(?![a-z])|,)\s?(.{1,300})\\\}")
+_SET_OF = re.compile(
+    r"\\\{\s?[a-zA-Z]\s?(?:\\in\s?(?:\\mathbb\{R\}|\\R)\s?)?(?::|\||\\mid(?![a-z])|\\vert(?![a-z])|,)\s?(.{1,300})\\\}"
+)
 _SIZE = re.compile(r"^\|([a-z])\|\s?(?=(?:<|\\leq?)\s?(\d{1,9})$)(<|\\leq?)\s?\d{1,9}$")
 _OUTWARD = re.compile(r"([\[\]])([^\[\](),;]{1,100}[,;][^\[\](),;]{1,100})([\[\]])")
 

@@ -76,7 +76,9 @@ def _serve() -> None:
         same = _shape(gold) == _shape(answer)
         if same:
             sides = read(gold), read(answer)
-            same = verify(*sides, timeout_seconds=TIMEOUT_S) and _not_apart(*sides, "." not in gold + answer, "%" in gold + answer)
+            same = verify(*sides, timeout_seconds=TIMEOUT_S) and _not_apart(
+                *sides, "." not in gold + answer, "%" in gold + answer
+            )
         sys.stdout.write(json.dumps(bool(same)) + "\n")
         sys.stdout.flush()
 

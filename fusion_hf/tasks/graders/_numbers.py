@@ -49,7 +49,10 @@ _PLAIN = re.compile(r"\s*-?\d{1,15}\s*")
 _SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
 _VULGAR = re.compile("(?<=[0-9])(?=[¼½¾⅐-⅞])")
 _MINUS = re.compile(r"[−‐‑‒–－﹣➖](?=\s?[\d.$£€½¼¾\\])|—(?=[\d.$£€½¼¾\\])")
-_CLEAN = re.compile(r"\\[$!,;: ]|\{,\}|(?<=\d)[~_](?=\d{3})|\\(?:text|mathrm|textbf|mathbf)\s?(?=\{)|[{}](?=\s?[a-zA-Z-])|(?<=[a-zA-Z-])\}")
+_CLEAN = re.compile(
+    r"\\[$!,;: ]|\{,\}|(?<=\d)[~_](?=\d{3})|\\(?:text|mathrm|textbf|mathbf)\s?(?=\{)|[{}](?=\s?[a-zA-Z-])"
+    r"|(?<=[a-zA-Z-])\}"
+)
 
 
 def ascii_numbers(text: str) -> str:
@@ -58,7 +61,15 @@ def ascii_numbers(text: str) -> str:
         return text
     text = _SUPERSCRIPT.sub(lambda m: "^" + unicodedata.normalize("NFKC", m.group()).replace("−", "-"), text)
     text = unicodedata.normalize("NFKC", _VULGAR.sub(" ", _MINUS.sub("-", text)))
-    return text.replace("⁄", "/").replace("×", "*").replace("·", "*").replace("⋅", "*").replace("’", "'").replace("٬", ",").replace("٫", ".")
+    return (
+        text.replace("⁄", "/")
+        .replace("×", "*")
+        .replace("·", "*")
+        .replace("⋅", "*")
+        .replace("’", "'")
+        .replace("٬", ",")
+        .replace("٫", ".")
+    )
 
 
 def plain_tex(text: str) -> str:

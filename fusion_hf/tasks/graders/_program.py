@@ -254,7 +254,9 @@ def _with_helpers(program: str, block: str, found: list[str]) -> str:
             missing |= _free(ast.Module([node], [])) & defined.keys()
     missing = _free(tree) - {name for node in needed.values() for name in _bound(ast.Module([node], []))}
     if missing:  # "from math import *" may be what gives them
-        needed |= {id(n): n for tree in others for n in tree.body if isinstance(n, ast.ImportFrom) and n.names[0].name == "*"}
+        needed |= {
+            id(n): n for tree in others for n in tree.body if isinstance(n, ast.ImportFrom) and n.names[0].name == "*"
+        }
     order = [node for tree in reversed(others) for node in tree.body if id(node) in needed]
     return "\n".join([*map(ast.unparse, order), program]) if order else program
 

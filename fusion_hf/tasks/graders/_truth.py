@@ -52,12 +52,14 @@ _CALLED = re.compile(
     re.I,
 )  # fmt: skip
 _NOT_THE_CASE = re.compile(
-    r"\b(?:do not|don['’]t|cannot|can['’]t) (?:think|believe|agree|say)\b[^.,;]{0,30}$|\bnot (?:the case|so|correct to say|right to say|accurate to say) that\b[^.,;]{0,30}$",
+    r"\b(?:do not|don['’]t|cannot|can['’]t) (?:think|believe|agree|say)\b[^.,;]{0,30}$|\bnot (?:the case|so"
+    r"|correct to say|right to say|accurate to say) that\b[^.,;]{0,30}$",
     re.I,
 )
 _QUESTION = re.compile(r"[^.!?\n]{0,400}\?")
 _HEDGE = re.compile(
-    r"\b(?:yes and no|(?:partially|partly|half|sometimes|not always|neither) (?:true|false|correct|right)|unclear|uncertain|unknown|undetermined|not clear|not certain|not sure|unsure|(?:whether"
+    r"\b(?:yes and no|(?:partially|partly|half|sometimes|not always|neither) (?:true|false|correct|right)|unclear"
+    r"|uncertain|unknown|undetermined|not clear|not certain|not sure|unsure|(?:whether"
     r"|if)\s{1,3}(?:or not\s{1,3})?(?:it|this|that|the|he|she|they)\b"
     r"|(?:cannot|can['’]t|could not|couldn['’]t|impossible to|hard to|difficult to|unable to"
     r"|not possible to)\s{1,3}(?:be\s{1,3})?(?:say|said|tell|told|determine|determined|know|known|answer|answered"
@@ -71,8 +73,10 @@ _TURN = re.compile(r"[,;]\s{0,3}(?:but|then|however|yet|still|so|nevertheless)\b
 _END = re.compile(r"[\s*]{0,3}(?:[.!]|$)")
 # The whole answer, where it is none of the words above.
 _ALONE = re.compile(
-    r"(?P<yes>absolutely|affirmative|definitely|certainly|of course|indeed|y|t|sure|exactly|right|i think so)|(?P<no>never|i (?:think not|(?:do not|don['’]t) think so)|(?:absolutely|definitely|certainly"
-    r"|of course|surely|indeed) not|negative|n|f|no way|not at all|by no means|untrue|not true|wrong|not correct|not right)",
+    r"(?P<yes>absolutely|affirmative|definitely|certainly|of course|indeed|y|t|sure|exactly|right|i think so)"
+    r"|(?P<no>never|i (?:think not|(?:do not|don['’]t) think so)|(?:absolutely|definitely|certainly"
+    r"|of course|surely|indeed) not|negative|n|f|no way|not at all|by no means|untrue|not true|wrong|not correct"
+    r"|not right)",
     re.I,
 )
 _NO_VERDICT = re.compile(r"[\s*\"'(]{0,6}(?:yes,? and no\b|no\.\s?\d)", re.I)
@@ -82,7 +86,9 @@ _IDIOM = re.compile(
     r"|mention|information|reason|question)"
     r"|(?:come|comes|came|hold|holds|held|ring|rings|stay|stays)\s{1,3}true|true\s{1,3}(?:to|north|love|colou?rs"
     r"|believers?|crime|self)|false\s{1,3}(?:alarm|teeth|start|friends?|positives?|negatives?|hope)"
-    r"|(?:saying|says?)\s{1,3}(?:yes|no)\s{1,3}to\b|(?:some|many|most|others)\s{1,3}(?:people\s{1,3})?says?\s{1,3}(?:yes|no|true|false)\b|yes[- ]m[ae]n|if\s{1,3}(?:yes|no|so|not|true|false)\b|(?:a"
+    r"|(?:saying|says?)\s{1,3}(?:yes|no)\s{1,3}to\b|(?:some|many|most"
+    r"|others)\s{1,3}(?:people\s{1,3})?says?\s{1,3}(?:yes|no|true|false)\b|yes[- ]m[ae]n|if\s{1,3}(?:yes|no|so|not"
+    r"|true|false)\b|(?:a"
     r"|the)\s{1,3}(?:yes|no|true|false)\s{1,3}(?!from\b)(?=\w))",
     re.I,
 )

@@ -76,7 +76,11 @@ def gold_stands(gold: str, forms: Forms) -> bool:
         return True
     if wanted.spelled is not None and wanted.spelled in forms.joined:
         return True
-    return not forms.text.isascii() and _TWO_LETTERS.search(forms.text) is not None and gold_stands(gold, response_forms(_spelled(forms.text)))
+    return (
+        not forms.text.isascii()
+        and _TWO_LETTERS.search(forms.text) is not None
+        and gold_stands(gold, response_forms(_spelled(forms.text)))
+    )
 
 
 class _Gold(NamedTuple):
@@ -120,7 +124,9 @@ def _letter_pattern(gold: str) -> re.Pattern | None:
             parts.append(f"(?:{capital}{small})")
         elif word.lower() not in _ARTICLES:
             parts.append(f"(?i:{re.escape(word)})")
-    return re.compile(r"(?<![^\W\u2e80-\uffff])" + r"(?:\W{1,3}(?:(?i:the|an)\W{1,3})?)".join(parts) + r"(?![^\W\u2e80-\uffff]|[+#])")
+    return re.compile(
+        r"(?<![^\W\u2e80-\uffff])" + r"(?:\W{1,3}(?:(?i:the|an)\W{1,3})?)".join(parts) + r"(?![^\W\u2e80-\uffff]|[+#])"
+    )
 
 
 def _is_letter(words: list[str], i: int, last: int) -> bool:

@@ -258,7 +258,11 @@ def _last(pattern: re.Pattern, text: str, known: set[str], options: Options) -> 
     """Label of the last match that is a label of this question and is not denied; "" for several at once."""
     for match in reversed(list(pattern.finditer(text))[-200:]):
         letter = _label(match.group(match.lastindex), known, options)
-        if not letter or patterns.denied_before(text, match.start()) or patterns.denied_before(text, match.start(match.lastindex)):
+        if (
+            not letter
+            or patterns.denied_before(text, match.start())
+            or patterns.denied_before(text, match.start(match.lastindex))
+        ):
             continue
         if patterns.denied_after(text, match.end()) or _in_denied_list(text, match.start(match.lastindex)):
             continue
@@ -266,7 +270,9 @@ def _last(pattern: re.Pattern, text: str, known: set[str], options: Options) -> 
             continue
         if _several(text, match.start(match.lastindex), match.end(), known):
             return ""
-        return "" if _joined_before(text, match.start(match.lastindex), known) and _asked_for_one(text, match) else letter
+        return (
+            "" if _joined_before(text, match.start(match.lastindex), known) and _asked_for_one(text, match) else letter
+        )
     return None
 
 

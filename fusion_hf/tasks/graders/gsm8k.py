@@ -41,12 +41,16 @@ _SIMPLE = re.compile(r"\s*\$?\s?(-?\d{1,15})\s*\.?\s*")
 _DENIED = re.compile(r"[\s$*.,)}]{0,8}(?:(?:was|is|would be|seems|looks)\s{1,3}(?:\w{1,12}\s{1,3}){0,2}?(?:wrong"
     r"|incorrect|not)\b"
                      r"|isn['’]t|wasn['’]t|\?)", re.I)  # fmt: skip
-_NOT = re.compile(r"\b(?:not|no longer|rather than|instead of|n['’]t(?: be)?)\s{1,3}[^,.;]{1,40}?(?:\bbut\b|[,;]|$)", re.I)
+_NOT = re.compile(
+    r"\b(?:not|no longer|rather than|instead of|n['’]t(?: be)?)\s{1,3}[^,.;]{1,40}?(?:\bbut\b|[,;]|$)", re.I
+)
 _ASIDE = re.compile(r"(?<=[A-Za-z] )\([^()]{0,40}\d[^()]{0,40}\)")
 _DENIES_ALL = re.compile(r"\s{0,3}(?:not|no longer)\s{1,3}\$?-?[\d.,]{1,20}[.!]?\s{0,3}$")
 _CORRECTED = re.compile(r"(?:Correction|Sorry|Wait|Oops|Actually)\b[^.!?]{0,60}\d")
 _GIVES = re.compile(r"\n\s{0,9}(?:Input|Task|Context|Prompt)\b[^\n]{0,400}")
-_RECONSIDERS = re.compile(r"\b(?:wait|hmm|mistake|correct|wrong|sorry|actually|oops|check|re-?read|re-?consider|verify)", re.I)
+_RECONSIDERS = re.compile(
+    r"\b(?:wait|hmm|mistake|correct|wrong|sorry|actually|oops|check|re-?read|re-?consider|verify)", re.I
+)
 _STEP = re.compile(r"\s{0,3}(?:Step|First|Let|We)\b")
 _PREPOSITION = re.compile(
     r"\b(?:after|in|for|over|within|per|every|each|from|during|since|at|on|with|before|until|between|by|out of|first"
@@ -160,7 +164,7 @@ def _first_solution(text: str) -> str:
 
 
 def _answering(line: str) -> str:
-    """The sentence of a line after a cue that gives the answer: the first, unless it denies or only begins to reckon."""
+    """The sentence of a line after a cue that gives the answer: the first, unless it denies or begins to reckon."""
     sentences = _SENTENCE.split(line)
     if len(sentences) > 1 and (_DENIES_ALL.match(sentences[0]) or _CORRECTED.match(sentences[1])):
         return sentences[1]
@@ -249,7 +253,11 @@ def _of_line(line: str) -> Number | None:
     line = plain_tex(line[:400])
     if not any(c.isdigit() for c in line):
         return spelled(line)
-    kept = _NOT.sub(" ", line) if "not" in line or "no longer" in line or "n't" in line or "than" in line or "instead" in line else line
+    kept = (
+        _NOT.sub(" ", line)
+        if "not" in line or "no longer" in line or "n't" in line or "than" in line or "instead" in line
+        else line
+    )
     line = kept if any(c.isdigit() for c in kept) else line
     if "(" in line and (kept := _ASIDE.sub(" ", line)) != line and any(c.isdigit() for c in kept):
         line = kept

@@ -22,7 +22,8 @@ _LEAD = re.compile(
     r"|:)\s{1,3}(?:equal to\s{1,3})?", re.I
 )  # fmt: skip
 _TAIL = re.compile(
-    r"(?:[,;]|\s)\s{0,3}(?:which|because|since|as (?:asked|required|desired|told|shown)|where|so that|I (?:hope|put|mark"
+    r"(?:[,;]|\s)\s{0,3}(?:which|because|since|as (?:asked|required|desired|told|shown)|where|so that|I (?:hope|put"
+    r"|mark"
     r"|have)|after|for all|for any"
     r"|when|not|rather|put|placed|written|boxed|in (?:the |a )?\\?boxed)\b.*$", re.I | re.S
 )  # fmt: skip
@@ -31,7 +32,9 @@ _DISPLAY = re.compile(
     r"|gather|gathered|multline|eqnarray|split)\*?\}(?P<block>.{1,2000}?)"
     r"\\end\{(?P=name)\*?\}|\\\((?P<round>.{1,1000}?)\\\)|\$(?P<dollar>[^$\n]{1,1000})\$", re.S
 )  # fmt: skip
-_THEN = re.compile(r"\s{0,3}(?:is|are|equals|was)(?: equal to)?\s{1,3}([^.\n]{1,60})\.?\s*$")  # "the value of $n$ is 17"
+_THEN = re.compile(
+    r"\s{0,3}(?:is|are|equals|was)(?: equal to)?\s{1,3}([^.\n]{1,60})\.?\s*$"
+)  # "the value of $n$ is 17"
 _ROWS = re.compile(r"\\begin\{(?:[a-zA-Z]{0,2}matrix|array|cases)")
 _SENTENCE = re.compile(r"\.(?:\s{1,3}(?=[A-Z(])|\s*$)|\n")
 _TAKEN_BACK = re.compile(
