@@ -296,6 +296,8 @@ def test_no_key_of_ours_reaches_a_client(monkeypatch, tmp_path):
         monkeypatch.delenv("BEE_KEY")
         with two(bee, dog, fields={"bee": {"api_key_env": "BEE_KEY"}}) as server:
             assert server.chat().json["model"] == "dog"
+            refused = server.chat(model="bee")
+            assert refused.status == 502 and "this server has no key" in refused.text and "BEE_KEY" not in refused.text
     assert "secret" not in json.dumps(rows(tmp_path))
 
 

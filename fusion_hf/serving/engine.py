@@ -258,6 +258,8 @@ class Engine:
         llm = split_candidate(exchange.decision.candidate)[0]
         self.breaker.failure(llm, error)
         self.metrics.failed(llm, error.kind)
+        if error.kind == "auth":
+            logger.warning("%s", error)
         usd = None if partly is None else self._price(exchange, llm, partly)
         self.log.write(exchange.call(), exchange.request, partly, usd, error_text(error))
 

@@ -47,7 +47,9 @@ class ServeError(Exception):
         """What the client is told of the last LLM's error."""
         status, kind = STATUS[error.kind]
         code = "context_length_exceeded" if error.kind == "context_length" else error.kind
-        return cls(status, str(error), kind, code, error.retry_after, **more)
+        # The reason names variables and addresses of ours.
+        told = "this server has no key that the LLM takes; its log says why" if error.kind == "auth" else str(error)
+        return cls(status, told, kind, code, error.retry_after, **more)
 
     def to_dict(self) -> dict[str, Any]:
         """The body in OpenAI's form."""

@@ -29,7 +29,7 @@ def _reason(request: ChatRequest, candidate: str, pool: Pool) -> str | None:
     llm = pool[name]
     if llm.abilities is not None and (missing := sorted(request.needs - set(llm.abilities))):
         return f"it does not take {missing[0]}"
-    if llm.local and request.needs:
+    if request.needs and llm.local:  # in this order: `local` reads a file
         return f"an LLM in this process does not take {min(request.needs)}"
     if llm.context_window is not None and request.tokens > llm.context_window:
         return f"about {request.tokens} tokens do not fit its context window of {llm.context_window}"
