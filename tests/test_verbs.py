@@ -2,8 +2,13 @@
 
 import argparse
 import ast
+import errno
 import inspect
 import json
+import os
+import resource
+import shutil
+import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -311,6 +316,36 @@ def test_a_full_disk_is_one_line(saved, capsys):
         pytest.skip("no /dev/full here")
     code, _, err = run(capsys, "route", saved[0], "hello", "--json", "/dev/full")
     assert code == 2 and "No space left on device" in err and err.count("\n") == 1 and "Traceback" not in err
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS])
+def test_whoever_cannot_write_says_where_and_that_nothing_was_lost(number, tmp_path, monkeypatch, capsys):
+    """Libraries have errors of their own for a full disk (safetensors), or tell a list of files (shutil)."""
+    reason = os.strerror(number)
+    for error in (OSError(number, reason), RuntimeError(f"I/O error: {reason} (os error {number})"),
+                  shutil.Error([("a", "b", f"[Errno {number}] {reason}: 'b'")])):  # fmt: skip
+
+        def fails(*_, error=error, **__):
+            raise error
+
+        monkeypatch.setattr("fusion_hf.demonstration.shutil.copytree", fails)
+        code, _, err = run(capsys, "demo", "--out", tmp_path / "o", "--overwrite")
+        assert code == 2 and f"{tmp_path / 'o'}: " in err and reason in err and "is whole" in err
+        assert err.strip().splitlines()[-1].startswith("fusion-hf demo: ") and "Traceback" not in err
+
+
+def test_figures_that_cannot_be_written_leave_the_old_ones(saved, tmp_path, capsys):
+    old = tmp_path / "o.json"
+    old.write_text('{"old": true}')
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
+        code, _, err = run(capsys, "route", saved[0], "hello", "--json", old)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert code == 2 and "ulimit -f" in err and old.read_text() == '{"old": true}' and list(tmp_path.iterdir()) == [old]
 
 
 def test_a_picture_of_thousands_of_names_stays_small(tmp_path):

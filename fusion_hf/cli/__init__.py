@@ -8,6 +8,7 @@ not what is typed it also has `run(args)`, which calls the function and returns 
 
 import argparse
 import contextlib
+import errno
 import inspect
 import json
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from .. import __version__, plugins
 from ..errors import UserError
+from ..outputs import write_text
 from ..results import Result, jsonable
 from ..terminal import quiet, safe
 from ._arguments import DEFAULT_ENCODER
@@ -30,6 +32,14 @@ VERBS = {
     if not path.stem.startswith("_")
 }
 """Verb -> module of this folder."""
+
+
+DISK = {
+    errno.ENOSPC: "no room to write: free some, or write elsewhere",
+    errno.EDQUOT: "your quota of the disk is used up: free some, or write elsewhere",
+    errno.EFBIG: "a file would grow larger than is allowed (ulimit -f): write elsewhere, or raise the limit",
+    errno.EROFS: "a disk that may only be read: write elsewhere",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -156,8 +166,9 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if args.debug:
             raise
-        print(f"fusion-hf {args.verb}: {_reason(error)}", file=sys.stderr)
-        return 2 if isinstance(error, UserError | OSError) else 1
+        reason = _disk(error, args)
+        print(f"fusion-hf {args.verb}: {reason or _reason(error)}", file=sys.stderr)
+        return 2 if reason or isinstance(error, UserError | OSError) else 1
 
 
 def _show(result: Result, args: argparse.Namespace) -> int:
@@ -165,8 +176,16 @@ def _show(result: Result, args: argparse.Namespace) -> int:
     print(safe(result))
     if args.json:
         text = json.dumps(jsonable(result), indent=1, ensure_ascii=False)
-        Path(args.json).write_text(text.encode("utf-8", "replace").decode() + "\n", encoding="utf-8")
+        _write_json(args.json, text.encode("utf-8", "replace").decode() + "\n")
     return 0 if args.exit_code is None else args.exit_code(result, args)
+
+
+def _write_json(path: str, text: str) -> None:
+    place = Path(path).resolve()
+    if place.exists() and not place.is_file():  # a device, or a pipe
+        place.write_text(text, encoding="utf-8")
+    else:
+        write_text(place, text)
 
 
 def _check_json(path: str | None) -> None:
@@ -202,3 +221,12 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{safe(error.filename)}: {error.strerror}" if error.filename else error.strerror
     return f"{type(error).__name__}: {text[:500]}  (add --debug to see where)"
+
+
+def _disk(error: Exception, args: argparse.Namespace) -> str | None:
+    """What is wrong with the disk, for an error of any library that could not write; None for another error."""
+    for number, reason in DISK.items():
+        if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
+            place = getattr(error, "filename", None) or getattr(args, "out", None) or args.json or ""
+            return f"{safe(place)}: {reason} ({os.strerror(number)}); what was there before is whole".removeprefix(": ")
+    return None

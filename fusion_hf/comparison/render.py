@@ -8,6 +8,7 @@ from textwrap import fill
 
 import jinja2
 
+from ..outputs import write_text
 from ..routers.measuring.text import latex_table
 from .plots import Picture
 from .report import Report, Section, shown_in_terminal, to_json, verdicts
@@ -21,7 +22,7 @@ MOST_SINGLE = 3  # single LLMs in the table of a terminal
 def write_report(report: Report, out: Path) -> None:
     """Write ``report.html``, ``report.md``, ``report.json``, ``report.csv`` and ``report.tex`` into `out`."""
     for name, text in {"md": markdown, "html": html, "json": to_json, "csv": to_csv, "tex": latex}.items():
-        (out / f"report.{name}").write_text(text(report), encoding="utf-8")
+        write_text(out / f"report.{name}", text(report))
 
 
 def terminal(report: Report, most: int = MOST_SINGLE) -> str:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from ..errors import UserError
+from ..outputs import write_text
 
 CONFIG = "adapter_config.json"
 FIELD = "base_model_name_or_path"
@@ -48,7 +49,7 @@ def name_base(adapter: str | Path) -> str | None:
         return None
     place = Path(name).resolve()
     config[FIELD] = str(place)
-    file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    write_text(file, json.dumps(config, indent=2) + "\n")
     return Path(os.path.relpath(place, file.parent.resolve())).as_posix()
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..cards import PLACE, render_card
 from ..made import local_name, shown, versions
+from ..outputs import write_text
 from .base_model import RELATIVE, REPORT, name_base
 
 RESULTS = "results.json"
@@ -111,7 +112,7 @@ def write_report(folder: str | Path, report: dict) -> None:
     relative = name_base(folder)
     if relative is not None:
         report[RELATIVE] = relative
-    (Path(folder) / REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_text(Path(folder) / REPORT, json.dumps(report, indent=1) + "\n")
     write_adapter_card(folder)
 
 
@@ -136,7 +137,7 @@ def write_adapter_card(folder: str | Path, repo_id: str = PLACE) -> None:
         training=shown(report.get("data_made"), "fusion-hf sft-data LOG {} --out SFT"),
         results=results,
     )
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    write_text(folder / "README.md", text)
 
 
 def write_model_card(folder: str | Path, repo_id: str = PLACE) -> None:

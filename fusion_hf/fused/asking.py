@@ -18,6 +18,7 @@ from ..llms.requests import Messages, Request
 from ..logs.log import read_log
 from ..logs.shards import latest_rows
 from ..messages import TEXT_PARTS, as_message, message_text
+from ..outputs import write_text
 from ..routers.chats import Chat
 from ..tasks.modes import PLAIN_MODES, RETRIEVED_MODES, with_mode
 
@@ -88,7 +89,7 @@ def remember(folder: str | PathLike[str], llm: str, thoughts: Thoughts) -> None:
         raise UserError(f"{folder} holds answers of {llm} with {known[llm]}, found {now}: use another folder or name")
     Path(folder).mkdir(parents=True, exist_ok=True)
     text = json.dumps({name: asdict(t) for name, t in known.items()}, indent=1)
-    (Path(folder) / SETTINGS).write_text(text + "\n", encoding="utf-8")
+    write_text(Path(folder) / SETTINGS, text + "\n")
 
 
 def recall(folder: str | PathLike[str]) -> dict[str, Thoughts]:

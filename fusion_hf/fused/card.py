@@ -5,6 +5,7 @@ from typing import Any
 
 from ..cards import PLACE, render_card
 from ..made import shown
+from ..outputs import write_text
 from ..routers import load_router
 from .config import inside, read_config
 
@@ -33,7 +34,7 @@ def write_fused_card(folder: str | Path, repo_id: str = PLACE) -> None:
         verdict=_verdict(tasks),
         training=shown(config.get("training"), "fusion-hf autofuse LOG {} --out FUSED"),
     )
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    write_text(folder / "README.md", text)
 
 
 def _asked(spec: dict[str, Any], folder: Path) -> str:

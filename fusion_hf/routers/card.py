@@ -9,6 +9,7 @@ from ..cards import PLACE, render_card
 from ..encoders.encoder import DEFAULT_ENCODER, NONE, OFFLINE
 from ..encoders.opened import base_names, is_local, public_name
 from ..made import shown
+from ..outputs import write_text
 from .measuring.evaluate import fingerprint
 
 EVALUATION = "eval.json"
@@ -30,7 +31,7 @@ def write_router_card(folder: str | Path, repo_id: str = PLACE, evaluation: dict
     else:
         evaluation = {**evaluation, "router": fingerprint(folder)}
         text = json.dumps(evaluation, indent=1, ensure_ascii=False)
-        (folder / EVALUATION).write_text(text + "\n", encoding="utf-8")
+        write_text(folder / EVALUATION, text + "\n")
     encoder = config["encoder_name"]
     bases = [] if encoder == NONE else [name for name in base_names(encoder) if not is_local(name)]
     text = render_card(
@@ -47,7 +48,7 @@ def write_router_card(folder: str | Path, repo_id: str = PLACE, evaluation: dict
         evaluation=evaluation,
         training=_training(config),
     )
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    write_text(folder / "README.md", text)
 
 
 def _training(config: dict) -> dict | None:

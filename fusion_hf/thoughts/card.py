@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..cards import PLACE, render_card
 from ..made import local_name, shown
+from ..outputs import write_text
 from .files import write_readme
 from .index import TemplateIndex
 
@@ -22,7 +23,7 @@ def write_pipeline_card(folder: str | Path, repo_id: str = PLACE) -> None:
         has_encoder=bool(index.get("has_encoder")),
         training=shown(index.get("training"), "fusion-hf templates LOG {} --out TEMPLATES"),
     )  # fmt: skip
-    (Path(folder) / "README.md").write_text(text, encoding="utf-8")
+    write_text(Path(folder) / "README.md", text)
 
 
 def write_templates_card(folder: str | Path, repo_id: str = PLACE) -> None:

@@ -16,7 +16,7 @@ from ... import plugins
 from ...encoders.encoder import DEFAULT_ENCODER
 from ...errors import UserError
 from ...logs.stats import number, paired
-from ...outputs import atomic_folder, check_folder
+from ...outputs import atomic_folder, check_folder, write_text
 from ...results import Result
 from ..base import Router
 from ..kind import get_kind, kind_name
@@ -218,4 +218,4 @@ def _write(result: Leaderboard, out: str | PathLike[str], overwrite: bool) -> No
     files = {"md": result.markdown(), "csv": result.to_csv(), "tex": result.latex(), "json": text}
     with atomic_folder(out, "leaderboard", overwrite) as folder:
         for suffix, content in files.items():
-            Path(folder, f"leaderboard.{suffix}").write_text(content, encoding="utf-8")
+            write_text(Path(folder, f"leaderboard.{suffix}"), content)
