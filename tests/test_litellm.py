@@ -126,6 +126,10 @@ def test_streams_parts_and_options(world):
     parts = [{"role": "user", "content": [{"type": "text", "text": SUM}]}]
     chunks = list(client.chat.completions.create(model="auto", messages=parts, stream=True))
     assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "I am bee."
+    parts[0]["content"].append({"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}})
+    assert proxy.ask(parts)[1]["x-fusion-candidate"] == "bee"
+    odd = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]}]
+    assert "x-fusion-candidate" not in proxy.ask(odd)[1]  # no text: LiteLLM chooses
     cheap, _ = proxy.ask(SUM, extra_body={"metadata": {"fusion": {"scenario": "cost"}}})
     assert cheap.choices[0].message.content == "I am bee."
     for wrong, words in (({"scenario": "thrift"}, "fusion.scenario: expected one of"), ({"max": 1}, "unknown option"),

@@ -17,6 +17,7 @@ from ..fused.routed import RoutedSystem
 from ..fused.system import FusedSystem
 from ..logs.schema import split_candidate
 from ..routers import load_router
+from ..routers.chats import chat_text
 from .choosing import Chooser
 from .errors import ServeError
 from .request import ChatRequest, request_of
@@ -37,7 +38,7 @@ class FusionPlugin:
 
     A deployment's candidate is what its ``model_info`` says in the field ``fusion_hf``, or else the name of its
     model, with or without the provider. Deployments of no candidate are asked only where no other is left. Groups of
-    a single deployment, and requests without a chat, are left alone.
+    a single deployment, and requests without a text, are left alone.
 
     Args:
         system: Folder or Hub id of a router or a fused system. A folder is watched: a new version is taken over.
@@ -68,9 +69,10 @@ class FusionPlugin:
             await self._watch.__aenter__()  # a task of the proxy's event loop, until the proxy ends
         group = context.metadata.get("model_group")
         ours = self.groups is None or group in self.groups
-        if ours and len(context.candidate_models) > 1 and context.structured_messages:
+        text = _text(context.structured_messages) if ours and len(context.candidate_models) > 1 else ""
+        if text:
             try:
-                ranking = await self._rank(context)
+                ranking = await self._rank(text, _options(context.metadata))
             except (ServeError, UserError) as error:
                 raise litellm.BadRequestError(message=str(error), model=str(group), llm_provider=NAME) from None
             except Exception:
@@ -79,10 +81,10 @@ class FusionPlugin:
                 context.signals[NAME] = _signal(ranking)
         return context
 
-    async def _rank(self, context: Any) -> Ranking:
+    async def _rank(self, text: str, options: Any) -> Ranking:
         system = self.chooser.system
         direct = [c for c in system.candidates if split_candidate(c)[1] == "direct"]
-        body = {"messages": [dict(m) for m in context.structured_messages], OPTIONS: _options(context.metadata)}
+        body = {"messages": [{"role": "user", "content": text}], OPTIONS: options}
         asked: ChatRequest = request_of(body, direct, system.scenarios)
         if asked.task is not None and asked.task not in system.tasks:
             raise UserError(f"{OPTIONS}.task: expected one of {', '.join(system.tasks)}, found {asked.task!r}")
@@ -100,6 +102,14 @@ def _open(path: str | Path, scenario: str | None) -> RoutedSystem | FusedSystem:
     if not any(split_candidate(c)[1] == "direct" for c in system.candidates):
         raise UserError(f"{path}: expected candidates that are asked without a template, found none")
     return system
+
+
+def _text(messages: Sequence[Any]) -> str:
+    """The chat as routers read it; empty where it has no text, or a form that only LiteLLM knows."""
+    try:
+        return chat_text([{"content": None, **m} for m in messages]) if messages else ""
+    except (UserError, TypeError, AttributeError):
+        return ""
 
 
 def _options(metadata: Mapping[str, Any]) -> Any:
