@@ -368,7 +368,7 @@ def test_who_may_charge_is_asked_with_a_cap_only(into, out, fields, paid):
     llm = LLM("m", "small", into, out, **({"base_url": "http://x/v1"} | fields))
     check_paid(llm, 1.0)
     if paid:
-        with pytest.raises(UserError, match="expected --max-usd USD"):
+        with pytest.raises(UserError, match="expected max_usd, what"):
             check_paid(llm, None)
     else:
         check_paid(llm, None)
@@ -388,7 +388,7 @@ def test_think_asks_no_paid_llm_without_a_cap(command, tmp_path, capsys):
             "--pool",
             str(tmp_path / "pool.yaml"),
         ]
-        assert main(think) == 2 and "m is not free of charge: expected --max-usd USD" in capsys.readouterr().err
+        assert main(think) == 2 and "m is not free of charge: expected max_usd, what" in capsys.readouterr().err
         assert not server.seen
         assert main([*think, "--max-usd", "0.00000001"]) == 2 and not server.seen
         assert main([*think, "--max-usd", "1"]) == 0 and capsys.readouterr().out == "It is 42.\n"

@@ -189,7 +189,7 @@ def test_an_adapter_round_trips_on_its_base(writer, reader, tmp_path):
     (tmp_path / "adapter" / "results.json").write_text(json.dumps(results))
     write_adapter_card(tmp_path / "adapter")
     status, _, err = writer.cli("push", tmp_path / "adapter", "user/adapter")
-    assert status == 2 and "--base-model user/base" in err
+    assert status == 2 and "base_model, such as user/base" in err
     pushed(writer, base, "user/base")
     pushed(writer, tmp_path / "adapter", "user/adapter", "--base-model", "user/base")
     files = hub_double.REPOS["models", "user/adapter"]["files"]

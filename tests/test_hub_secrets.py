@@ -83,7 +83,7 @@ def test_what_looks_like_a_secret_is_found_in_any_text(folder):
         path.write_text(f"first line\nsecond, then {secret}\n")
         said = look(path)
         assert said and "notes: it seems to hold an access token (line 2, a" in said, name
-        assert "nothing was pushed" in said and "--allow-token-like" in said
+        assert "nothing was pushed" in said and "allow_token_like" in said
         assert not any(part in said for part in secret.split() if len(part) > 12), said  # never shown
         assert look(path, lookalikes=False) is None
     for text in HARMLESS:

@@ -8,7 +8,7 @@ import pytest
 from conftest import make_rows
 
 from fusion_hf.distill import RULES, Choice, hold_out, preference_dataset, save, select_rows, sft_dataset
-from fusion_hf.distill.dataset import gold_answer
+from fusion_hf.distill.dataset import reference_answer
 from fusion_hf.errors import UserError
 from fusion_hf.hub import kind_of
 from fusion_hf.logs.schema import rows_to_table
@@ -212,21 +212,21 @@ def test_llms_and_the_small_llms():
 def test_a_gold_label_is_written_so_that_its_own_grader_accepts_it(metric, gold, query):
     from fusion_hf.tasks.graders import grade
 
-    assert grade(metric, gold_answer(metric, [gold]), [gold], query).score == 1.0
+    assert grade(metric, reference_answer(metric, [gold]), [gold], query).score == 1.0
 
 
 def test_baseline_is_the_gold_label_once_a_query_and_never_code():
     rows = [row("a", "think", performance=0.0), row("b"), row("a", query_id="code", metric="code_eval")]
     data, counts = sft_dataset(rows_to_table(rows), Choice("baseline"))
     assert [r["completion"][0]["content"] for r in data] == ["#### 1"]
-    assert data["llm"][:] == ["gold"] and data["mode"][:] == ["direct"]
+    assert data["llm"][:] == ["reference"] and data["mode"][:] == ["direct"]
     assert counts["dropped"] == {"code_has_no_gold_text": 1, "same_query": 1}
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"select": "best"}, "--select: expected one of perf, judge, hybrid, baseline, found 'best'"),
+        ({"select": "best"}, "select: expected one of perf, judge, hybrid, baseline, found 'best'"),
         ({"top_k": 0}, "top_k: expected at least 1, found 0"),
         ({"threshold": 0.0}, "threshold: expected a performance above 0"),
         ({"min_agreement": 0}, "min_agreement: expected at least 1, found 0"),
@@ -286,7 +286,7 @@ def test_ties_go_to_the_cheaper_or_to_the_shorter_by_choice():
     rows = [row("cheap", cost=1.0, response="a long way round to #### 1"), row("short", cost=2.0, response="#### 1")]
     assert chosen(rows, tie="cost")[0] == ["cheap", "short"]
     assert chosen(rows, tie="length")[0] == ["short", "cheap"]
-    with pytest.raises(UserError, match="--tie: expected one of cost, length, found 'name'"):
+    with pytest.raises(UserError, match="tie: expected one of cost, length, found 'name'"):
         chosen(rows, tie="name")
 
 

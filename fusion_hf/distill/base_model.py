@@ -31,7 +31,7 @@ def read_base(adapter: str | Path) -> str:
     for place in (*places, adapter / name, Path(name).expanduser()):
         if name and place.exists():
             return str(place.resolve())
-    raise UserError(f"{adapter}: its base model {name!r} is a folder that is not there: name the base (base, --base)")
+    raise UserError(f"{adapter}: its base model {name!r} is a folder that is not there: name the base (base)")
 
 
 def name_base(adapter: str | Path) -> str | None:

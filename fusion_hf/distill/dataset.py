@@ -33,10 +33,10 @@ PROVENANCE = {"query_id": "string", "task": "string", "llm": "string", "mode": "
               "rank": "int32"}  # fmt: skip
 
 
-def gold_answer(metric: str, ground_truth: list[str]) -> str:
+def reference_answer(metric: str, ground_truth: list[str]) -> str:
     """The reference answer as the task's prompt asks for it (code tasks have none)."""
-    gold = ground_truth[0]
-    return {"gsm8k": f"#### {gold}", "math": f"\\boxed{{{gold}}}"}.get(metric, gold)
+    reference = ground_truth[0]
+    return {"gsm8k": f"#### {reference}", "math": f"\\boxed{{{reference}}}"}.get(metric, reference)
 
 
 def sft_dataset(
@@ -48,8 +48,8 @@ def sft_dataset(
     """The best answers of a log to learn from.
 
     Columns: ``prompt`` and ``completion`` (lists of one message ``{"role", "content"}``), then where each came from:
-    query_id, task, llm (``gold`` for the baseline), mode, performance, judge, cost, tokens (of the completion), grader,
-    rule, rank.
+    query_id, task, llm (``reference`` for the baseline), mode, performance, judge, cost, tokens (of the completion),
+    grader, rule, rank.
 
     Args:
         table, choice, exclude: See `select_rows`.
@@ -67,10 +67,10 @@ def sft_dataset(
     columns = {name: chosen[name].to_pylist() for name in chosen.column_names}
     columns["tokens"] = columns["output_tokens"]
     if choice is not None and choice.select == "baseline":
-        same = {"llm": "gold", "mode": "direct", "performance": 1.0}
+        same = {"llm": "reference", "mode": "direct", "performance": 1.0}
         same |= dict.fromkeys(("judge", "cost", "tokens", "grader"))
         columns |= {name: [value] * len(chosen) for name, value in same.items()}
-        columns["response"] = list(map(gold_answer, columns["metric"], columns["ground_truth"]))
+        columns["response"] = list(map(reference_answer, columns["metric"], columns["ground_truth"]))
     texts = [text.strip() for text in columns["response"]]
     if count_tokens is not None:
         columns["tokens"] = count_tokens(texts)

@@ -61,7 +61,7 @@ class Choice:
     weights: Mapping[str, float] | None = None
 
     def __post_init__(self):
-        for name, value, known in (("--select", self.select, RULES), ("--tie", self.tie, TIES)):
+        for name, value, known in (("select", self.select, RULES), ("tie", self.tie, TIES)):
             if value not in known:
                 raise UserError(f"{name}: expected one of {', '.join(known)}, found {value!r}")
         for name in ("top_k", "hybrid_keep", "min_agreement"):
@@ -218,8 +218,8 @@ def _score(answers: Answers, choice: Choice) -> np.ndarray:
 
 def _guessable(table: pa.Table) -> np.ndarray:
     # Joined with a character that no reference answer holds, so that one reference answer reads as itself.
-    gold = pc.binary_join(table["ground_truth"], "\x1f")
-    yes_no = pc.is_in(gold, value_set=pa.array(["True", "False"]))
+    reference = pc.binary_join(table["ground_truth"], "\x1f")
+    yes_no = pc.is_in(reference, value_set=pa.array(["True", "False"]))
     return pc.or_(pc.equal(table["metric"], "em_mc"), yes_no).to_numpy()
 
 

@@ -76,7 +76,7 @@ def _base_of(folder: Path) -> str:
     adapter = folder / "adapter_config.json"
     if adapter.is_file():
         return read_base(folder)
-    raise UserError(f"{folder} does not say what it was trained from: give --base NAME")
+    raise UserError(f"{folder} does not say what it was trained from: give its name as base")
 
 
 def ask_student(

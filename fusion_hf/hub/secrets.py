@@ -66,7 +66,7 @@ def refuse_secrets(files: Iterable[Path], own: str | None = None, lookalikes: bo
     for path in files:
         found = _look(path, values, lookalikes)
         if found:
-            more = "" if "the value of" in found else ", or push with --allow-token-like if it is none"
+            more = "" if "the value of" in found else ", or allow it (allow_token_like) if it is none"
             raise UserError(
                 f"{path}: it seems to hold an access token ({found}): nothing was pushed; take the token out{more}"
             )

@@ -146,7 +146,7 @@ def _without_local_names(folder: Path, out: Path, base_model: str | None) -> Non
         if base_model is None and (not base or _is_local(base) or _was_local(out)):
             raise UserError(
                 f"{folder}: its base model {base!r} is a folder of this machine, and an adapter loads with its base "
-                "only: push the base, and name it with  --base-model user/base"
+                "only: push the base, and name it as base_model, such as user/base"
             )
         _write(config, json.dumps(data | {"base_model_name_or_path": base_model or base}, indent=2) + "\n")
 
@@ -159,7 +159,7 @@ def _without_local_encoder(folder: Path, index: Path) -> None:
     if not data.get("has_encoder"):
         raise UserError(
             f"{folder}: the encoder of its templates is a folder of this machine, and nobody else could search them: "
-            "make them with  --encoder offline  or a Hub id"
+            "make them with the encoder offline, or one of the Hub"
         )
     _write(index, json.dumps(data | {"encoder": Path(data["encoder"]).name}, indent=2) + "\n")
 

@@ -69,7 +69,7 @@ def check_paid(llm: LLM, max_usd: float | None) -> None:
     prices = llm.prices
     if max_usd is None and not llm.local and any(price != 0 for price in prices):
         charges = "may charge (its price is not known)" if None in prices else "is not free of charge"
-        raise UserError(f"{llm.name} {charges}: expected --max-usd USD, what its answers may cost at most, found none")
+        raise UserError(f"{llm.name} {charges}: expected max_usd, what its answers may cost at most, found none")
 
 
 def already(

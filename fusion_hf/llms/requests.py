@@ -78,7 +78,7 @@ def make_requests(
         prompts = dict.fromkeys(retrieved, prompts)
     for mode in retrieved:
         if mode not in (prompts or {}):
-            raise UserError(f"mode {mode!r} needs thought templates, found none: pass --templates FOLDER")
+            raise UserError(f"mode {mode!r} needs thought templates, found none: give templates, a folder of them")
     examples = {task: list(rows) for task, rows in examples.items()}
     metrics = {task: (metrics or {}).get(task) or get_task(task).metric for task in examples}
     ids = {task: [query_id(task, row.source_id, row.query) for row in rows] for task, rows in examples.items()}

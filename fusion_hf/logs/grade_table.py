@@ -17,7 +17,7 @@ _NEEDED = ("metric", "response", "ground_truth", "query")
 def grade_table(
     table: pa.Table, version: str = "strict", workers: int | None = None, progress: bool = False
 ) -> pa.Table:
-    """Grade every row that has a response and a gold answer; the others keep the score that they have (mostly null).
+    """Grade every row that has a response and a reference answer; the others keep the score they have (mostly null).
 
     Equal (metric, response, ground truth, query) are graded once. Code runs in the sandbox and algebra in workers, as
     many at a time as `workers` (the cores by default).

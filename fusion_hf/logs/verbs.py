@@ -102,8 +102,8 @@ def import_log(
 
 
 def _overlaps(log: Log) -> dict[str, int]:
-    tables = log.parts(["query"])
     pairs = [(a, b) for i, a in enumerate(log.splits) for b in log.splits[i + 1 :]]
+    tables = log.parts(["query"]) if pairs else {}
     return {f"{a} & {b}": query_overlap(tables[a], tables[b]) for a, b in pairs}
 
 

@@ -51,12 +51,12 @@ def graded(
             f"expected as many references and queries as predictions ({len(predictions)}), found {len(references)} "
             f"and {len(queries)}"
         )
-    if any(isinstance(golds, str) or not len(golds) for golds in references):
+    if any(isinstance(each, str) or not len(each) for each in references):
         raise UserError("references: expected a list of reference answers for each prediction, with at least one in it")
     columns = {
         "metric": [name] * len(predictions),
         "response": list(predictions),
-        "ground_truth": [list(golds) for golds in references],
+        "ground_truth": [list(each) for each in references],
         "query": queries,
     }
     kinds = {"ground_truth": pa.list_(pa.string())}

@@ -15,5 +15,5 @@ def choice_query(question: str, options: list[str]) -> str:
 
 
 def letter_of(label: str, labels: list[str]) -> str:
-    """``(letter)`` for a gold `label`, by its place among `labels` (so that 1-4 map to A-D)."""
+    """``(letter)`` for a reference `label`, by its place among `labels` (so that 1-4 map to A-D)."""
     return f"({LETTERS[labels.index(label)]})"

@@ -7,13 +7,13 @@ from . import Example, Task
 
 def example(row, index):
     query = f"{row['prompt'].rstrip()}\nComplete the Python function. Write its body between [BEGIN] and [DONE]."
-    gold = {
+    code = {
         "prompt": row["prompt"],
         "setup": "",
         "tests": [row["test"], f"check({row['entry_point']})"],
         "entry_point": row["entry_point"],
     }
-    return Example(str(row.get("task_id", index)), query, [json.dumps(gold)])
+    return Example(str(row.get("task_id", index)), query, [json.dumps(code)])
 
 
 TASK = Task(

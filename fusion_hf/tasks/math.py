@@ -18,10 +18,10 @@ def last_boxed(text: str) -> str | None:
 
 
 def example(row, index):
-    gold = last_boxed(row["solution"])
-    if gold is None:
+    reference = last_boxed(row["solution"])
+    if reference is None:
         raise ValueError(f"math row {index}: the solution has no \\boxed{{}} answer")
-    return Example(str(index), f"{row['problem'].strip()}\nPut the final answer alone in \\boxed{{}}.", [gold])
+    return Example(str(index), f"{row['problem'].strip()}\nPut the final answer alone in \\boxed{{}}.", [reference])
 
 
 TASK = Task(

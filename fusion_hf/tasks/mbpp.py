@@ -11,8 +11,8 @@ def example(row, index):
         f"{row['text'].strip()}\nYour code must pass these tests:\n{tests}\n"
         "Write the Python function between [BEGIN] and [DONE]."
     )
-    gold = {"prompt": "", "setup": row.get("test_setup_code") or "", "tests": list(row["test_list"]), "entry_point": ""}
-    return Example(str(row.get("task_id", index)), query, [json.dumps(gold)])
+    code = {"prompt": "", "setup": row.get("test_setup_code") or "", "tests": list(row["test_list"]), "entry_point": ""}
+    return Example(str(row.get("task_id", index)), query, [json.dumps(code)])
 
 
 TASK = Task(

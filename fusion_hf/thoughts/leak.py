@@ -17,82 +17,84 @@ _NOT_AN_ANSWER = re.compile(
 )
 _SAYS = (
     r"\b(?:answer|option|choice|result|letter|statement|total)\b"
-    r"(?:\s+(?:is|are|was|will be|would be|must be|equals))?[\s:=]*[\"'*`(\[$\\{{]*{gold}(?!\w)"
+    r"(?:\s+(?:is|are|was|will be|would be|must be|equals))?[\s:=]*[\"'*`(\[$\\{{]*{reference}(?!\w)"
 )
 _MARKED = (
-    r"\({gold}\)",
-    r"\*\*\(?{gold}\)?\*\*",
-    r"####\s*\(?{gold}(?!\w)",
-    r"boxed\s*\{{\s*\(?{gold}\)?\s*\}}",
-    r"\b(?:so|thus|hence|therefore)\b,?\s+(?:it\s+is\s+|it's\s+)?\(?{gold}(?!\w)",
+    r"\({reference}\)",
+    r"\*\*\(?{reference}\)?\*\*",
+    r"####\s*\(?{reference}(?!\w)",
+    r"boxed\s*\{{\s*\(?{reference}\)?\s*\}}",
+    r"\b(?:so|thus|hence|therefore)\b,?\s+(?:it\s+is\s+|it's\s+)?\(?{reference}(?!\w)",
 )
 _MIN_CODE_LINE = 10
 
 
-def gold_spans(
-    text: str, golds: Sequence[str], query: str = "", metric: str = "", answer: str = ""
+def reference_spans(
+    text: str, references: Sequence[str], query: str = "", metric: str = "", answer: str = ""
 ) -> list[tuple[int, int]]:
     """Where `text` gives a reference answer away: (start, end) of every place, in order, merged where they touch.
 
-    A gold of several letters or digits counts as a whole word or phrase, whatever its case; numbers count by value.
+    One of several letters or digits counts as a whole word or phrase, whatever its case; numbers count by value.
     A short one (an option's letter, True/False, one digit, a number that the query itself has) counts only where it is
     said as the answer: ``(B)``, ``answer is B``, ``= 7``, ``#### 7``, ``\\boxed{7}``. For a letter the text of its
-    option counts too, unless the question has it. For code the gold is tests, so lines of `answer` count.
+    option counts too, unless the question has it. For code the reference is tests, so lines of `answer` count.
 
     Args:
         text: The text to look through.
-        golds: Every reference answer that counts as right.
+        references: Every reference answer that counts as right.
         query: The query, for its options and its numbers.
         metric: The grader's name (``code_eval`` and ``em_mc`` are special).
         answer: The best answer, for code.
     """
-    if metric == "code_eval" or any(_is_code(g) for g in golds):
+    if metric == "code_eval" or any(_is_code(g) for g in references):
         return _merge(_code_lines(text, answer, query))
     blanked = _NOT_AN_ANSWER.sub(lambda m: " " * len(m.group()), text)
     spans: list[tuple[int, int]] = []
-    for gold in golds:
-        spans += _one(text, blanked, gold.strip(), query, metric)
+    for reference in references:
+        spans += _one(text, blanked, reference.strip(), query, metric)
     return _merge(spans)
 
 
-def leaks(text: str, golds: Sequence[str], query: str = "", metric: str = "", answer: str = "") -> str | None:
-    """The first piece of `text` that gives a reference answer away, or None; see `gold_spans`."""
-    spans = gold_spans(text, golds, query, metric, answer)
+def leaks(text: str, references: Sequence[str], query: str = "", metric: str = "", answer: str = "") -> str | None:
+    """The first piece of `text` that gives a reference answer away, or None; see `reference_spans`."""
+    spans = reference_spans(text, references, query, metric, answer)
     return text[slice(*spans[0])] if spans else None
 
 
-def mask(text: str, golds: Sequence[str], query: str = "", metric: str = "", answer: str = "", by: str = "?") -> str:
+def mask(
+    text: str, references: Sequence[str], query: str = "", metric: str = "", answer: str = "", by: str = "?"
+) -> str:
     """`text` with every place that gives a reference answer away replaced by `by`."""
-    for start, end in reversed(gold_spans(text, golds, query, metric, answer)):
+    for start, end in reversed(reference_spans(text, references, query, metric, answer)):
         text = text[:start] + by + text[end:]
     return text
 
 
-def _one(text: str, blanked: str, gold: str, query: str, metric: str) -> list[tuple[int, int]]:
-    letter = gold.strip("()").upper() if re.fullmatch(r"\(?[A-Ja-j]\)?", gold) else None
-    if letter and (metric == "em_mc" or gold.startswith("(") or _OPTION.search(query)):
+def _one(text: str, blanked: str, reference: str, query: str, metric: str) -> list[tuple[int, int]]:
+    letter = reference.strip("()").upper() if re.fullmatch(r"\(?[A-Ja-j]\)?", reference) else None
+    if letter and (metric == "em_mc" or reference.startswith("(") or _OPTION.search(query)):
         return _said(blanked, letter) + _option_text(text, letter, query)
-    value = _value(gold)
+    value = _value(reference)
     if value is not None:
-        strong = len(re.sub(r"\D", "", gold)) > 1 and not any(_value(m.group()) == value for m in _numbers(query))
+        strong = len(re.sub(r"\D", "", reference)) > 1 and not any(_value(m.group()) == value for m in _numbers(query))
         if strong:
             return [m.span() for m in _numbers(text) if _value(m.group()) == value]
-        spelt = rf"\$?{re.escape(gold.lstrip('$'))}(?!\.?\d)"
+        spelt = rf"\$?{re.escape(reference.lstrip('$'))}(?!\.?\d)"
         return _said(blanked, spelt, escape=False) + _matches(blanked, rf"=\s*({spelt})")
-    words = _WORD.findall(gold)
-    if gold.lower() in _BOOL:
-        is_bool = rf"\bis\s+({re.escape(gold)})(?!\w)"
-        return _said(blanked, gold) + _matches(blanked, is_bool)
+    words = _WORD.findall(reference)
+    if reference.lower() in _BOOL:
+        is_bool = rf"\bis\s+({re.escape(reference)})(?!\w)"
+        return _said(blanked, reference) + _matches(blanked, is_bool)
     if len("".join(words)) > 2:
         return _phrase(text, words)
-    return _said(blanked, gold) + _matches(blanked, rf"=\s*({re.escape(gold)})(?!\w)") if gold else []
+    return _said(blanked, reference) + _matches(blanked, rf"=\s*({re.escape(reference)})(?!\w)") if reference else []
 
 
-def _said(text: str, gold: str, escape: bool = True) -> list[tuple[int, int]]:
-    gold = rf"({re.escape(gold) if escape else gold})"
-    flags = 0 if re.fullmatch(r"\([A-J]\)", gold) else re.I
-    found = [m.span(1) for p in _MARKED for m in re.finditer(p.format(gold=gold), text, flags)]
-    says = _SAYS.format(gold=rf"(?-i:{gold})" if not flags else gold)
+def _said(text: str, reference: str, escape: bool = True) -> list[tuple[int, int]]:
+    reference = rf"({re.escape(reference) if escape else reference})"
+    flags = 0 if re.fullmatch(r"\([A-J]\)", reference) else re.I
+    found = [m.span(1) for p in _MARKED for m in re.finditer(p.format(reference=reference), text, flags)]
+    says = _SAYS.format(reference=rf"(?-i:{reference})" if not flags else reference)
     return found + [m.span(1) for m in re.finditer(says, text, re.I)]
 
 
@@ -122,13 +124,13 @@ def _value(text: str) -> float | None:
     return float(text) if re.fullmatch(r"[-+]?\d+(?:\.\d+)?", text) else None
 
 
-def _is_code(gold: str) -> bool:
-    if not gold.startswith("{"):
+def _is_code(reference: str) -> bool:
+    if not reference.startswith("{"):
         return False
     try:
-        return "tests" in json.loads(gold)
+        return "tests" in json.loads(reference)
     except (json.JSONDecodeError, TypeError):
-        return False  # a gold that merely begins with a brace, such as a set in LaTeX
+        return False  # a reference that merely begins with a brace, such as a set in LaTeX
 
 
 def _code_lines(text: str, answer: str, query: str) -> list[tuple[int, int]]:

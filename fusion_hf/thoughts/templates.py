@@ -92,7 +92,7 @@ def make_templates(
             continue
         seen.add(same)
         rows.append(_row(item, draft, summariser))
-        unchecked += not any(gold.strip() for gold in item.ground_truth)
+        unchecked += not any(reference.strip() for reference in item.ground_truth)
     counts = {"read": read, "kept": len(rows), "dropped": dict(dropped), "unchecked": unchecked}
     counts |= {"retried": sum(draft.retried for draft in drafts), **usage}
     if not rows:

@@ -187,7 +187,7 @@ def regrading(table: pa.Table, split: str, limit: int | None) -> list[Finding] |
         return "not asked for"
     known = pa.array(list(GRADERS))
     usable = pc.and_(pc.is_in(table["metric"], value_set=known), pc.is_valid(table["response"]))
-    usable = pc.and_(usable, pc.and_(pc.is_valid(table["performance"]), pc.greater(_golds(table), 0)))
+    usable = pc.and_(usable, pc.and_(pc.is_valid(table["performance"]), pc.greater(_references(table), 0)))
     rows = np.flatnonzero(np.asarray(usable))
     if not len(rows):
         return "no scored row has a response, reference answers and a grader of fusion_hf"
@@ -206,7 +206,7 @@ def regrading(table: pa.Table, split: str, limit: int | None) -> list[Finding] |
     return findings
 
 
-def _golds(table: pa.Table) -> pa.ChunkedArray:
+def _references(table: pa.Table) -> pa.ChunkedArray:
     return pc.fill_null(pc.list_value_length(table["ground_truth"]), 0)
 
 

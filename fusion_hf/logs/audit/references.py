@@ -60,11 +60,11 @@ _PROBLEMS = {
 
 
 def _gold_problems(row: dict, vote: Counter, known: dict, qid: str) -> list[str]:
-    golds = row["ground_truth"] or []
-    if not golds:
+    references = row["ground_truth"] or []
+    if not references:
         return ["none"]
     options = dict(parse_options(row["query"]))
-    letters = {g.strip("() .").upper() for g in golds if re.fullmatch(r"\(?[A-Ja-j]\)?\.?", g.strip())}
+    letters = {g.strip("() .").upper() for g in references if re.fullmatch(r"\(?[A-Ja-j]\)?\.?", g.strip())}
     if not options or not letters:
         return []
     problems = []
@@ -73,7 +73,7 @@ def _gold_problems(row: dict, vote: Counter, known: dict, qid: str) -> list[str]
     plain = {label: " ".join(text.lower().split()) for label, text in options.items()}
     if len(set(plain.values())) < len(plain):
         problems.append("duplicate option")
-    named = {" ".join(g.lower().split()) for g in golds} & set(plain.values())
+    named = {" ".join(g.lower().split()) for g in references} & set(plain.values())
     right = {plain[letter] for letter in letters}
     if named and not named & right and not {x.lower() for x in letters} & named:
         problems.append("text")

@@ -20,10 +20,10 @@ ERROR_RATE = 0.01
 def below_chance(table: pa.Table, split: str) -> list[Finding] | str:
     """Multiple-choice scores that lie below guessing.
 
-    Whoever answers with some option is right on a share 1/options at least (guessing, however biased, when the gold
-    letters are shuffled). A score significantly below that was lost after the answer: it was not read. If a share f of
-    the answers was read, the score is f/options at least, so at least 1 - score * options were not read; the upper end
-    of the score's interval goes into that figure.
+    Whoever answers with some option is right on a share 1/options at least (guessing, however biased, when the
+    reference letters are shuffled). A score significantly below that was lost after the answer: it was not read. If a
+    share f of the answers was read, the score is f/options at least, so at least 1 - score * options were not read;
+    the upper end of the score's interval goes into that figure.
     """
     cells = _cells(table)
     choice = {task: chance for task in cells if (chance := _chance(table, task)) is not None}
@@ -157,8 +157,8 @@ def _chance(table: pa.Table, task: str) -> float | None:
     known = [n for n in shown if n >= 2]
     if len(known) > 0.5 * len(shown):
         return sum(1 / n for n in known) / len(known)
-    golds = pc.unique(pc.list_flatten(part["ground_truth"])).to_pylist()
-    letters = [_LETTER.fullmatch(gold.strip()) for gold in golds]
+    references = pc.unique(pc.list_flatten(part["ground_truth"])).to_pylist()
+    letters = [_LETTER.fullmatch(reference.strip()) for reference in references]
     if len(letters) < 2 or not all(letters):
         return None
     return 1 / max(ord(found.group(1).upper()) - ord("A") + 1 for found in letters)

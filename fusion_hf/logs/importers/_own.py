@@ -83,7 +83,7 @@ def note_unknown(reader: RowReader, result: ImportResult) -> None:
 
 
 def finish(table: pa.Table, task: str | None) -> pa.Table:
-    """Fill in what the rows do not say: task, source id, metric, gold answers, and the mode of `<llm>_think`."""
+    """Fill in what the rows do not say: task, source id, metric, reference answers, and the mode of `<llm>_think`."""
     data = {name: table[name] for name in table.column_names}
     rows = table.num_rows
     data["task"] = pa.array([task] * rows, pa.string()) if task else pc.fill_null(data["task"], "unknown")

@@ -73,7 +73,7 @@ class Query:
     task: str
     source_id: str
     text: str
-    gold: list[str]
+    reference: list[str]
     metric: str
 
 
@@ -193,7 +193,7 @@ def build_table(
         "task": [q.task for q in queries],
         "source_id": [q.source_id for q in queries],
         "query": [q.text for q in queries],
-        "ground_truth": [q.gold for q in queries],
+        "ground_truth": [q.reference for q in queries],
         "metric": [q.metric for q in queries],
     }
     data = {k: pa.array(v, LOG_SCHEMA.field(k).type).take(pa.array(row)) for k, v in texts.items()}

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from ...errors import UserError
 from ..schema import LOG_SCHEMA, encode, split_candidate
 from ._files import SPLIT_WORDS, files_of, open_binary, stem_of
-from ._golds import gold_of
+from ._references import reference_of
 from ._result import ImportResult, distinct, log_table
 
 DESCRIPTION = "the authors' CSV or Parquet files, or the Hub id ulab-ai/FusionBench"
@@ -45,7 +45,7 @@ def read(path: str | Path, task: str | None = None) -> ImportResult:
     - Python's CSV writer doubled every backslash: halved again where no run of backslashes is odd;
     - a judge score of 0 stands for "not judged" too: that of a right answer (score 1) becomes null;
     - the LLMs in `DOUBTFUL` may be others than their names say (`fusion-hf audit` compares answers);
-    - gpqa's gold letter is right for half of the orders of its options only, and of several aliases only one is left.
+    - gpqa's reference letter is right for half of the orders of its options, and of several aliases only one is left.
     """
     result = ImportResult(tables={})
     parts: dict[str, list[pa.Table]] = {}
@@ -156,19 +156,19 @@ def _log(table: pa.Table, task: str | None, result: ImportResult, where: str) ->
     tokens = [
         _numbers(table[f"{side}_tokens_num"], lambda text: _number(text, "…_tokens_num", where)) for side in SIDES
     ]
-    metric, gold = _golds(table)
+    metric, reference = _references(table)
     gpqa = pc.sum(pc.equal(table["task_name"], "gpqa")).as_py() or 0
     doubtful = pc.sum(pc.is_in(llm, value_set=pa.array(DOUBTFUL))).as_py() or 0
     result.add(result.notes, "cells without a score", int(np.isnan(score).sum()))
     result.add(result.notes, "judge scores of 0 for a right answer, taken as not judged", int(failed.sum()))
-    result.add(result.notes, "cells of gpqa, whose gold letter is right for half of the orders of options only", gpqa)
+    result.add(result.notes, "cells of gpqa, whose reference letter is right for half of the orders of options", gpqa)
     result.add(result.notes, f"cells of {' and '.join(DOUBTFUL)}, maybe served by other models", doubtful)
     return log_table(
         {
             "task": pa.array([task] * table.num_rows, pa.string()) if task else table["task_name"],
             "source_id": pc.fill_null(table["task_id"], ""),
             "query": _direct_query(table, mode, result),
-            "ground_truth": gold,
+            "ground_truth": reference,
             "metric": metric,
             "llm": llm,
             "mode": mode,
@@ -217,14 +217,14 @@ def _score(text: str, where: str) -> float:
     return score
 
 
-def _golds(table: pa.Table) -> tuple[pa.Array, pa.Array]:
-    """(metric, gold answers) of every row; each distinct (metric, gold, query) is converted once."""
+def _references(table: pa.Table) -> tuple[pa.Array, pa.Array]:
+    """(metric, reference answers) of every row; each distinct (metric, reference, query) is converted once."""
     columns = [pc.fill_null(table[name], "") for name in ("metric", "ground_truth", "query")]
     first, place = distinct(*columns)
     rows = zip(*(column.take(first).to_pylist() for column in columns), strict=True)
-    found = [gold_of(metric or None, gold or None, query) for metric, gold, query in rows]
-    golds = pa.array([gold for _, gold in found], LOG_SCHEMA.field("ground_truth").type)
-    return pa.array([metric for metric, _ in found], pa.string()).take(place), golds.take(place)
+    found = [reference_of(metric or None, reference or None, query) for metric, reference, query in rows]
+    references = pa.array([reference for _, reference in found], LOG_SCHEMA.field("ground_truth").type)
+    return pa.array([metric for metric, _ in found], pa.string()).take(place), references.take(place)
 
 
 def _direct_query(table: pa.Table, mode: pa.Array, result: ImportResult) -> pa.Array:

@@ -13,7 +13,7 @@ SOURCE = ("openai/grade-school-math", "mit")
 
 
 def read(path: str | Path, task: str | None = None) -> ImportResult:
-    """Responses, the authors' verdicts, and the gold number (what follows the last ``A:`` of the ground truth)."""
+    """Responses, the authors' verdicts, and the reference number (what follows the last ``A:`` of the ground truth)."""
     files = files_of(path, (".jsonl",))
     if Path(path).is_dir():  # GSM8K's folder holds its own questions beside the solutions
         files = [file for file in files if "solutions" in file.name]
@@ -33,8 +33,8 @@ def _read_file(file: Path, task: str, result: ImportResult):
                 f"{file}, line {number}: expected keys question, ground_truth and <model>: {{is_correct, solution}}, "
                 f"found {found}"
             )
-        gold = row["ground_truth"].rsplit("A:", 1)[-1].strip()
-        queries.append(Query(task, str(len(queries)), row["question"], [gold], "gsm8k"))
+        reference = row["ground_truth"].rsplit("A:", 1)[-1].strip()
+        queries.append(Query(task, str(len(queries)), row["question"], [reference], "gsm8k"))
         cells.append({llms.setdefault(name, len(llms)): _cell(file, number, name, value)
                       for name, value in answers.items()})  # fmt: skip
     if not queries:

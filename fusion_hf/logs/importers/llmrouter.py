@@ -1,15 +1,15 @@
-"""LLMRouter's slice of FusionBench: a score list, and beside it the queries' tasks and gold answers and the pool."""
+"""LLMRouter's slice of FusionBench: a score list, and beside it the queries' tasks and answers and the pool."""
 
 import ast
 from pathlib import Path
 
 from ...errors import UserError
 from ._files import files_of, read_json, read_json_lines, split_of
-from ._golds import gold_of
+from ._references import reference_of
 from ._result import ImportResult, Query
 from .routerdc import read_scores
 
-DESCRIPTION = "train.json of {question, scores}; queries_train.jsonl (task, gold) and llms.json beside it are joined"
+DESCRIPTION = "train.json of {question, scores}; queries_train.jsonl (task, answer) and llms.json beside it are joined"
 SOURCE = ("ulab-uiuc/LLMRouter", "mit")
 
 
@@ -49,16 +49,16 @@ def _queries(folder: Path, split: str, result: ImportResult) -> dict[str, dict]:
             found = ", ".join(sorted(row))
             raise UserError(f"{file}, line {number}: expected keys query and task_name, found {found}")
         if row["query"] in known:
-            result.add(result.notes, "queries listed twice, under two tasks or with two gold answers", 1)
+            result.add(result.notes, "queries listed twice, under two tasks or with two reference answers", 1)
         known.setdefault(row["query"], row)
     return known
 
 
 def _query(row: dict, index: int, question: str) -> Query:
-    """The query with its gold answer in the form that our graders read."""
-    metric, gold = gold_of(row.get("metric"), row.get("ground_truth"), question, _literal(row.get("choices")))
+    """The query with its reference answer in the form that our graders read."""
+    metric, reference = reference_of(row.get("metric"), row.get("ground_truth"), question, _literal(row.get("choices")))
     source = row.get("task_id")
-    return Query(row["task_name"], str(index if source is None else source), question, gold, metric)
+    return Query(row["task_name"], str(index if source is None else source), question, reference, metric)
 
 
 def _literal(text: str | None) -> dict:

@@ -72,11 +72,11 @@ def _row(row: Any, where: str) -> dict:
     response = _text(row.get("raw_output"))
     failed = response is not None and response.startswith(_FAILED) and row.get("score") is None
     counts = {ours: None if failed else row.get(theirs) for ours, theirs in COUNTS.items()}
-    gold = row.get("ground_truth")
+    reference = row.get("ground_truth")
     return {
         "source_id": str(row.get("index", "")),
         "query": row.get("prompt") or row["origin_query"],
-        "ground_truth": [] if gold in (None, "") else [_text(gold)],
+        "ground_truth": [] if reference in (None, "") else [_text(reference)],
         "metric": "publisher",
         "response": None if failed else response,
         "error": response if failed else None,

@@ -17,7 +17,7 @@ VERDICTS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.
 
 
 def read(path: str | Path, task: str | None = None) -> ImportResult:
-    """Verdicts and, where the file has them, responses. The files hold no gold answers and no costs."""
+    """Verdicts and, where the file has them, responses. The files hold no reference answers and no costs."""
     result = ImportResult(tables={})
     parts: dict[str, list] = {}
     for file in files_of(path, (".csv",)):

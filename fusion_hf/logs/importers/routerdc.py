@@ -22,7 +22,7 @@ def read(path: str | Path, task: str | None = None) -> ImportResult:
         name, split = split_of(file)
         name = task or name
         if not name:
-            raise UserError(f"{file}: the file name holds no task: name it with --task")
+            raise UserError(f"{file}: the file name holds no task: give its name as task")
 
         def as_query(index: int, question: str, name: str = name) -> Query:
             return Query(name, str(index), question, [], "publisher")

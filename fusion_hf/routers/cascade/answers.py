@@ -118,9 +118,9 @@ def program_answer(query: str, response: str) -> str | None:
     """
     stub = _STUB.search(query)
     tests = shown_tests(query)
-    gold = {"prompt": stub.group() if stub else "", "entry_point": stub.group(1) if stub else "", "tests": tests}
+    reference = {"prompt": stub.group() if stub else "", "entry_point": stub.group(1) if stub else "", "tests": tests}
     program = None if stub else next((block for block in blocks(response) if _entry(block)), None)
-    program = program or read_program(response, gold)
+    program = program or read_program(response, reference)
     if program is None:
         return None
     if tests:

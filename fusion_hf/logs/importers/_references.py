@@ -1,4 +1,4 @@
-"""Gold answers as FusionBench publishes them -> in the form that our graders read."""
+"""Reference answers as FusionBench publishes them -> in the form that our graders read."""
 
 import ast
 import json
@@ -12,43 +12,43 @@ METRICS = {"GSM8K": "gsm8k", "MATH": "math", "em_mc": "em_mc", "code_eval": "cod
 _STUB = re.compile(r"Complete the following function:\n\n {16}(.*?)\n\n {16}Implement the function body only\.", re.S)
 
 
-def gold_of(
-    metric: str | None, gold: str | None, query: str, choices: Mapping[str, list] | None = None
+def reference_of(
+    metric: str | None, reference: str | None, query: str, choices: Mapping[str, list] | None = None
 ) -> tuple[str, list[str]]:
-    """(our metric, gold answers) of the published metric and ground truth; no gold answer where there is none.
+    """(our metric, reference answers) of the published metric and ground truth; none where there is none.
 
     `choices` holds the labels of multiple choice, where they were published.
     """
     metric = METRICS.get(metric or "", metric or "publisher")
-    if gold is None:
+    if reference is None:
         return metric, []
-    gold = str(gold)
+    reference = str(reference)
     if metric == "em_mc":
-        gold = _letter(gold, choices or {})
+        reference = _letter(reference, choices or {})
     elif metric == "gsm8k":
-        gold = gold.split("####")[-1].strip()
+        reference = reference.split("####")[-1].strip()
     elif metric == "math":
-        gold = last_boxed(gold) or gold
+        reference = last_boxed(reference) or reference
     elif metric == "code_eval":
-        gold = _code(gold, query)
-    return metric, [gold]
+        reference = _code(reference, query)
+    return metric, [reference]
 
 
-def _letter(gold: str, choices: Mapping[str, list]) -> str:
-    """``(B)`` for a gold label, by its place among the labels (so that 1-4 map to A-D)."""
+def _letter(reference: str, choices: Mapping[str, list]) -> str:
+    """``(B)`` for a reference label, by its place among the labels (so that 1-4 map to A-D)."""
     labels = choices.get("label") or choices.get("labels")
-    label = gold.strip("() .")
+    label = reference.strip("() .")
     if labels and label in labels:
         place = labels.index(label)
     else:
         place = int(label) - 1 if re.fullmatch("[1-9]", label) else LETTERS.find(label.upper()) if label else -1
-    return f"({LETTERS[place]})" if 0 <= place < len(LETTERS) else gold
+    return f"({LETTERS[place]})" if 0 <= place < len(LETTERS) else reference
 
 
-def _code(gold: str, query: str) -> str:
-    """Our gold JSON: MBPP lists its tests in text, HumanEval has a ``check`` function for the last ``def``."""
+def _code(reference: str, query: str) -> str:
+    """Our reference JSON: MBPP lists its tests in text, HumanEval has a ``check`` function for the last ``def``."""
     try:
-        tests = ast.literal_eval(gold)
+        tests = ast.literal_eval(reference)
     except (ValueError, SyntaxError):
         tests = None
     if isinstance(tests, list):
@@ -57,4 +57,4 @@ def _code(gold: str, query: str) -> str:
     prompt = wrapped.group(1) if wrapped else query
     names = re.findall(r"^def (\w+)", prompt, re.M)
     entry = names[-1] if names else ""
-    return json.dumps({"prompt": prompt, "setup": "", "tests": [gold, f"check({entry})"], "entry_point": entry})
+    return json.dumps({"prompt": prompt, "setup": "", "tests": [reference, f"check({entry})"], "entry_point": entry})
