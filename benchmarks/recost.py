@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fusion_hf.llms.pool import load_pool, recost
-from fusion_hf.llms.recosting import recost_log
+from fusion_hf.llms.pool import load_pool
+from fusion_hf.llms.recosting import recost, recost_log
 from fusion_hf.logs.schema import LOG_SCHEMA
 
 

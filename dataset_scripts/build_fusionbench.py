@@ -172,7 +172,8 @@ def write(args: argparse.Namespace, examples: dict[str, dict[str, list]]) -> dic
     import pyarrow.compute as pc
 
     from fusion_hf.llms.build import pool_rows
-    from fusion_hf.llms.pool import load_pool, recost
+    from fusion_hf.llms.pool import load_pool
+    from fusion_hf.llms.recosting import recost
     from fusion_hf.logs.log import Log, write_bench
     from fusion_hf.logs.schema import query_id
 

@@ -12,10 +12,12 @@ from tiny_llm import make_tiny_llm
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
 from fusion_hf.llms.collect import Summary, collect, collect_async, collect_examples, collect_tasks
-from fusion_hf.llms.pool import LLM, Pool, load_pool, recost, save_pool
+from fusion_hf.llms.limits import Limits
+from fusion_hf.llms.pool import LLM, Pool, load_pool, save_pool
+from fusion_hf.llms.recosting import recost
 from fusion_hf.llms.requests import make_requests, worst_case
 from fusion_hf.llms.reserved_spend import reserved_usd
-from fusion_hf.llms.runner import Limits, Runner
+from fusion_hf.llms.runner import Runner
 from fusion_hf.logs.log import read_log
 from fusion_hf.logs.schema import rows_to_table, validate
 from fusion_hf.logs.shards import latest_rows, row_key

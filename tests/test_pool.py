@@ -10,7 +10,8 @@ from fusion_hf import plugins
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
 from fusion_hf.llms.backends import open_backend
-from fusion_hf.llms.pool import LLM, Pool, load_pool, published_pools, recost, save_pool
+from fusion_hf.llms.pool import LLM, Pool, load_pool, published_pools, save_pool
+from fusion_hf.llms.recosting import recost
 from fusion_hf.llms.requests import answer_limit
 from fusion_hf.logs.log import read_log, write_bench
 from fusion_hf.logs.schema import rows_to_table, validate

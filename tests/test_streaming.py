@@ -10,10 +10,11 @@ from loopback_llm import Act, LoopbackLLM
 from fusion_hf.llms.backends import BackendError
 from fusion_hf.llms.backends._stream import whole
 from fusion_hf.llms.backends.openai import Backend
+from fusion_hf.llms.limits import Limits
 from fusion_hf.llms.pool import LLM, Pool
 from fusion_hf.llms.record import Recorder, Summary
 from fusion_hf.llms.requests import make_requests
-from fusion_hf.llms.runner import Limits, Runner
+from fusion_hf.llms.runner import Runner
 from fusion_hf.logs.shards import ShardWriter, read_rows
 from fusion_hf.tasks import Example
 

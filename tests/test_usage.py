@@ -12,7 +12,8 @@ from loopback_llm import Act, LoopbackLLM
 
 from fusion_hf.llms.backends import BackendError, Reply
 from fusion_hf.llms.backends._usage import count_usage, reported_cost, usage_of
-from fusion_hf.llms.pool import LLM, Pool, recost
+from fusion_hf.llms.pool import LLM, Pool
+from fusion_hf.llms.recosting import recost
 from fusion_hf.logs.schema import rows_to_table
 
 CASES = json.loads((Path(__file__).parent / "usage_cases.json").read_text(encoding="utf-8"))

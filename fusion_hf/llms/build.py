@@ -8,7 +8,8 @@ from ..errors import UserError
 from ..logs.card import About
 from ..logs.log import Log, Source
 from ..logs.merge import Merged
-from .pool import PRICES, Pool, load_pool
+from .llm import PRICES
+from .pool import Pool, load_pool
 
 
 def build(

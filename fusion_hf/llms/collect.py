@@ -14,7 +14,9 @@ from ..logs.store import check_task_name
 from ..tasks import Example
 from ..tasks.described import open_task
 from ..tasks.modes import PLAIN_MODES
+from .budget import Budget
 from .folder_lock import locked
+from .limits import Limits
 from .opened import OpenBackends
 from .pool import Pool
 from .prepare import already, check_limits, prepare
@@ -22,7 +24,7 @@ from .ray_engine import collect_ray
 from .record import Progress, Recorder, Summary
 from .requests import Plan, Prompts, Request, make_plan, make_requests
 from .reserved_spend import ReservedSpend
-from .runner import Budget, Limits, Runner, stop_on_signal
+from .runner import Runner, stop_on_signal
 
 logger = logging.getLogger(__name__)
 ENGINES = ("asyncio", "ray")

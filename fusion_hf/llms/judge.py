@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import UserError
+from ..logs.collected import JUDGE
 from ..logs.judgements import add_judgements, judgement_id, judgement_ids, read_judgements, reasons, write_unscored
-from ..logs.log import JUDGE, Log, Source
+from ..logs.log import Log, Source
 from ..logs.schema import candidate_id
 from ..tasks import rubric
 from .collect import collect, plan

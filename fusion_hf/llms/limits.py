@@ -1,7 +1,38 @@
-"""How many requests one endpoint gets at once: found out while asking, from what it refuses."""
+"""How hard a run tries, and how many requests one endpoint gets at once: found out while asking."""
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How hard to try.
+
+    Attributes:
+        concurrency: Requests in flight at one endpoint at most; None lets the LLM's option or its backend say (else
+            32). An endpoint that refuses gets fewer (see `AdaptiveLimit`).
+        retries: Further tries of a request whose error may pass.
+        timeout: Seconds for one answer of a server; None leaves it to the backend.
+        max_usd: What all rows of the folder may cost; None means no cap (see `Budget`).
+        max_failures: Requests in a row that an endpoint may fail (refused, no right, server error) before it is left
+            alone for the rest of the run.
+        window: Requests that are read ahead at most: enough that one slow endpoint does not hold up the others.
+        sharers: Processes that ask the same servers; each gets its share of `concurrency`.
+        drain: Seconds that a stopped run waits for the answers in flight.
+        dearer: LLM -> how many times its worst case an answer has cost before (at least 1).
+    """
+
+    concurrency: int | None = None
+    retries: int = 5
+    timeout: float | None = None
+    max_usd: float | None = None
+    max_failures: int = 8
+    window: int = 20_000
+    sharers: int = 1
+    drain: float = 30.0
+    dearer: Mapping[str, float] = field(default_factory=dict)
 
 
 class AdaptiveLimit:

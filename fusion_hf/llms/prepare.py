@@ -11,12 +11,14 @@ from ..errors import UserError
 from ..logs.key_set import KeySet
 from ..logs.shards import read_rows, repair, row_key
 from .backends.vllm import ENGINE_OPTIONS
+from .budget import charged
+from .limits import Limits
 from .options import check_capped
 from .pool import LLM, Pool, load_pool, save_pool
 from .record import Summary
 from .requests import Request, messages_of, worst_case
 from .reserved_spend import reserved_usd
-from .runner import TOLERATED, Limits, charged
+from .runner import TOLERATED
 from .token_limits import answer_limit
 
 # Options that do not change an answer.

@@ -3,8 +3,8 @@
 from collections import Counter
 from typing import Any
 
+from .budget import Budget
 from .reserved_spend import ReservedSpend
-from .runner import Budget
 
 
 class ClusterBudget:

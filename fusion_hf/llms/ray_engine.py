@@ -20,12 +20,13 @@ import pyarrow as pa
 from ..errors import UserError, require
 from ..logs.shards import ShardWriter, read_rows, row_key
 from .folder_lock import locked
+from .limits import Limits
 from .pool import Pool
 from .prepare import check_limits, prepare
 from .ray_budget import BudgetClient, ClusterBudget
 from .record import Progress, Recorder, Summary
 from .requests import Request
-from .runner import Limits, Runner
+from .runner import Runner
 
 BLOCK = 1000  # requests that an actor gets at a time
 

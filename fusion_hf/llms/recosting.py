@@ -1,5 +1,6 @@
 """A log priced anew after a price change: read, recost, write, and say what changed."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,36 @@ import pyarrow.compute as pc
 from ..logs.card import About
 from ..logs.log import Log, Source
 from .build import pool_rows
-from .pool import Pool, recost
+from .pool import Pool
+
+
+def recost(table: pa.Table, pool: Pool) -> pa.Table:
+    """The log with `cost` computed anew from its tokens and the prices of `pool`; null where either is null.
+
+    Raises `UserError` if the log has an LLM that the pool has not.
+    """
+    names = pc.dictionary_encode(table["llm"]).combine_chunks()
+    if isinstance(names, pa.ChunkedArray):  # a table without rows has no chunk to combine
+        return table
+    llms = [pool.get_llm(name) for name in names.dictionary.to_pylist()]
+    index = names.indices
+    sent, cached, got, reasoning = (
+        pa.chunked_array([pa.array([llm.prices[i] for llm in llms], pa.float64()).take(index)]) for i in range(4)
+    )
+    parts = [
+        pc.multiply(_tokens(table, "input_tokens"), sent),
+        pc.multiply(_tokens(table, "output_tokens"), got),
+        pc.multiply(pc.fill_null(_tokens(table, "cached_tokens"), 0.0), pc.subtract(cached, sent)),
+        pc.multiply(pc.fill_null(_tokens(table, "reasoning_tokens"), 0.0), pc.subtract(reasoning, got)),
+    ]
+    cost = pc.divide(functools.reduce(pc.add, parts), 1e6)
+    return table.set_column(table.column_names.index("cost"), table.schema.field("cost"), cost)
+
+
+def _tokens(table: pa.Table, name: str) -> pa.ChunkedArray:
+    if name not in table.column_names:
+        return pa.chunked_array([pa.nulls(table.num_rows, pa.float64())])
+    return pc.cast(table[name], pa.float64())
 
 
 def recost_log(log: Source, pool: Pool, out: str | Path, partial: bool = False) -> dict[str, Any]:

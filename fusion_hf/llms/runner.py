@@ -8,13 +8,14 @@ import random
 import signal
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UserError
 from .backends import BackendError, Reply
-from .limits import AdaptiveLimit
+from .budget import Budget, charged
+from .limits import AdaptiveLimit, Limits
 from .opened import OpenBackends
 from .pool import LLM, Pool
 from .requests import Request, worst_case
@@ -26,85 +27,6 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 300.0
 TOLERATED = 1.1  # times its worst case that an answer may cost before the next ones are reserved that much too
 UNTRIED = 30  # times what it reserves that the answer of a server not known to keep to its limits may cost
 ENDPOINT_KINDS = ("connection", "auth", "server")  # failures that are the endpoint's rather than the request's
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How hard to try.
-
-    Attributes:
-        concurrency: Requests in flight at one endpoint at most; None lets the LLM's option or its backend say (else
-            32). An endpoint that refuses gets fewer (see `AdaptiveLimit`).
-        retries: Further tries of a request whose error may pass.
-        timeout: Seconds for one answer of a server; None leaves it to the backend.
-        max_usd: What all rows of the folder may cost; None means no cap (see `Budget`).
-        max_failures: Requests in a row that an endpoint may fail (refused, no right, server error) before it is left
-            alone for the rest of the run.
-        window: Requests that are read ahead at most: enough that one slow endpoint does not hold up the others.
-        sharers: Processes that ask the same servers; each gets its share of `concurrency`.
-        drain: Seconds that a stopped run waits for the answers in flight.
-        dearer: LLM -> how many times its worst case an answer has cost before (at least 1).
-    """
-
-    concurrency: int | None = None
-    retries: int = 5
-    timeout: float | None = None
-    max_usd: float | None = None
-    max_failures: int = 8
-    window: int = 20_000
-    sharers: int = 1
-    drain: float = 30.0
-    dearer: Mapping[str, float] = field(default_factory=dict)
-
-
-class Budget:
-    """USD that were spent, and USD that requests in flight may still cost.
-
-    Args:
-        spent: What counts against the cap already.
-        note: Told what no row accounts for, whenever it changes: what is in flight, and tries that failed but may be on
-            the bill.
-    """
-
-    def __init__(self, cap: float | None, spent: float = 0.0, note: Callable[[float], None] = lambda usd: None):
-        self.cap = cap
-        self.spent = spent
-        self.reserved = self.lost = 0.0
-        self._room = 0.0
-        self._note = note
-        self._in_flight = 0
-        self._changed = asyncio.Condition()
-
-    async def reserve(self, usd: float, room: float = 0.0) -> bool:
-        """Set `usd` aside; False if the cap forbids it. Waits for requests in flight: most cost less than that.
-
-        `room` is what the answer may cost beyond that, if its server does not keep to limits. Where the cap has not so
-        much left, the request waits until it is alone in flight, so that no two answers together pass the cap.
-        """
-        async with self._changed:
-            # Written so that a sum that is no number is no leave to spend.
-            while self.cap is not None and not self.spent + self.reserved + self._room + usd + room <= self.cap:
-                if not self._in_flight:
-                    if not self.spent + usd <= self.cap:
-                        return False
-                    break
-                await self._changed.wait()
-            self.reserved += usd
-            self._room += room
-            self._in_flight += 1
-            self._note(self.lost + self.reserved)
-            return True
-
-    async def settle(self, reserved: float, spent: float, lost: bool = False, room: float = 0.0) -> None:
-        """Turn a reservation into what was spent; `lost`: for nothing."""
-        self._in_flight -= 1
-        self.reserved = self.reserved - reserved if self._in_flight else 0.0
-        self._room = self._room - room if self._in_flight else 0.0
-        self.spent += spent
-        self.lost += spent if lost else 0.0
-        self._note(self.lost + self.reserved)
-        async with self._changed:
-            self._changed.notify_all()
 
 
 @dataclass
@@ -355,19 +277,6 @@ def stop_on_signal(runner: Runner):
             timer.cancel()
         for number in handled:
             loop.remove_signal_handler(number)
-
-
-def counted(usd: float | None, usage_source: str | None) -> bool:
-    """Whether a price is what the server will charge, rather than an estimate or nothing."""
-    return usd is not None and usage_source == "server"
-
-
-def charged(usd: float | None, usage_source: str | None, reported: float | None, most: float) -> float:
-    """USD that count against a cap for an answer: the dearer of our price and the server's own.
-
-    A server that does not count its tokens may charge for any number of them: then it is `most`, the worst case.
-    """
-    return max(usd if usd is not None and counted(usd, usage_source) else most, reported or 0.0)
 
 
 def _refused(error: BackendError) -> bool:

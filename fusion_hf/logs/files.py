@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from ..errors import UserError
 from ..outputs import atomic_file
-from .schema import LOG_SCHEMA, SchemaError, conform, rows_to_table
+from .schema import KEY, LOG_SCHEMA, SchemaError, conform, rows_to_table
 
 # Level 3 takes a quarter of the time of level 9; the files are a tenth larger.
 ZSTD_LEVEL = 3
@@ -97,3 +97,12 @@ def named_by_content(folder: Path, stem: str, suffix: str = ".parquet") -> Itera
             part.replace(written[0])
     finally:
         part.unlink(missing_ok=True)
+
+
+def is_log(path: Path) -> bool:
+    """Whether a file holds log rows and nothing else, so that other log rows may take its place."""
+    try:
+        read_file(path, list(KEY))
+    except UserError:
+        return False
+    return True

@@ -10,17 +10,15 @@ import pyarrow.compute as pc
 
 from ..errors import UserError
 from ..outputs import check_file
-from ..yaml_file import read_yaml
 from .arrays import COLUMNS, RoutingData
 from .card import About
-from .feedback import add_feedback, read_feedback
-from .files import SUFFIXES, read_file, write_file
-from .judgements import add_judgements, read_judgements
+from .collected import pool_rows, read_collected
+from .files import SUFFIXES, is_log, read_file, write_file
 from .merge import Merged, merge_tables
-from .schema import KEY, conform, encode, rows_to_table, validate
-from .shards import latest_chunks, shard_files
+from .schema import as_table, conform, encode, validate
+from .shards import shard_files
 from .stats import summary
-from .store import LLMS, SPLITS, Folder, local_path
+from .store import SPLITS, Folder, local_path
 from .write import check_ours, write_folder
 
 if TYPE_CHECKING:
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 
 Tables = Mapping[str, Union[pa.Table, "datasets.Dataset"]]
 Source = Union["Log", str, Path, pa.Table, "datasets.Dataset", Tables]
-JUDGE = "judge"  # folder of judgements in a folder of the collector
 
 
 class Log:
@@ -67,9 +64,9 @@ class Log:
             unknown = [split for split in source if split not in SPLITS]
             if unknown:
                 raise UserError(f"unknown split {unknown[0]!r}: expected one of {', '.join(SPLITS)}")
-            self._tables = {s: _as_table(source[s], s) for s in SPLITS if s in source}
+            self._tables = {s: as_table(source[s], s) for s in SPLITS if s in source}
         else:
-            self._tables = {"": _as_table(source, "log")}
+            self._tables = {"": as_table(source, "log")}
 
     def _open(self, path: Path) -> None:
         self.path = path
@@ -146,23 +143,9 @@ class Log:
         if self.path.is_file():
             return {"": read_file(self.path, columns)}
         if self.collected:
-            self._tables = {"": self._collected()}  # graded once
+            self._tables = {"": read_collected(self.path, self.grader)}  # graded once
             return self._read(columns)
         return {"": pa.concat_tables([read_file(f, columns) for f in sorted(self.path.glob("*.jsonl"))])}
-
-    def _collected(self) -> pa.Table:
-        """One row a key of the shards, graded and judged."""
-        chunks = [rows_to_table(rows) for rows in latest_chunks(self.path)]
-        if not chunks:
-            raise UserError(f"{self.path}: expected rows of the collector (shard-*.jsonl), found none")
-        table = validate(pa.concat_tables(chunks), where=str(self.path))
-        if self.grader is not None:
-            from .grade_table import grade_table
-
-            table = validate(grade_table(table, self.grader), where=str(self.path))
-            table = add_feedback(table, read_feedback(self.path))  # of a server's clients
-        judged = self.path / JUDGE
-        return add_judgements(table, read_judgements(judged)) if judged.is_dir() else table
 
     def parts(self, columns: Sequence[str] | None = None) -> dict[str, pa.Table]:
         """The table of each split; of a log without splits one table, by the name ``""``."""
@@ -181,8 +164,8 @@ class Log:
     def about(self) -> About:
         """Title and text of its card, the LLMs with their prices, and the sources of its tasks."""
         if self._about is None:
-            pool = self.path / "pool.yaml" if self.collected else None
-            self._about = About.of(self._folder) if self._folder is not None else About(llms=_pool_rows(pool))
+            llms = pool_rows(self.path / "pool.yaml") if self.collected and self.path else []
+            self._about = About.of(self._folder) if self._folder is not None else About(llms=llms)
         return self._about
 
     def extra(self, name: str) -> pa.Table | None:
@@ -245,7 +228,7 @@ class Log:
         if other and self.path is not None and Path(out).exists() and self.path.samefile(out):
             raise UserError(f"{out}: expected another place than the log's own")
         if _is_file(out):
-            check_file(out, overwrite, _is_log)
+            check_file(out, overwrite, is_log)
         elif not self.splits:
             raise UserError(f"{out}: expected a file that ends in {' or '.join(SUFFIXES)} for a log without splits")
         else:
@@ -292,40 +275,8 @@ class Log:
         return write_folder(self.parts(), out, told, replace, newer, strict, overwrite)
 
 
-def _pool_rows(pool: Path | None) -> list[dict]:
-    """The LLMs of the pool file that the collector leaves beside its shards."""
-    content = read_yaml(pool) if pool is not None and pool.is_file() else {}
-    entries = content.get("llms") if isinstance(content, dict) else None
-    rows = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-    rows = [{"model": row.get("name"), **{k: v for k, v in row.items() if v is not None}} for row in rows]
-    texts = [field.name for field in LLMS if pa.types.is_string(field.type)]
-    return [{n: str(row[n]) if n in texts else row[n] for n in LLMS.names if n in row} for row in rows]
-
-
 def _is_file(out: str | Path) -> bool:
     return Path(out).suffix in SUFFIXES and not Path(out).is_dir()
-
-
-def _is_log(path: Path) -> bool:
-    """Whether a file holds log rows and nothing else, so that other log rows may take its place."""
-    try:
-        read_file(path, list(KEY))
-    except UserError:
-        return False
-    return True
-
-
-def _as_table(source: Any, where: str) -> pa.Table:
-    """A log table of a pyarrow table or a `datasets.Dataset`."""
-    if not isinstance(source, pa.Table):
-        try:
-            source = source.with_format("arrow")[:]
-        except AttributeError:
-            raise UserError(
-                f"{where}: expected a path, a Hub id, a table or a dict of tables by split, found "
-                f"{type(source).__name__}"
-            ) from None
-    return conform(source, where)
 
 
 def read_log(

@@ -142,6 +142,19 @@ def validate(table: pa.Table, where: str = "log") -> pa.Table:
     return table
 
 
+def as_table(source: Any, where: str) -> pa.Table:
+    """A log table of a pyarrow table or a `datasets.Dataset`."""
+    if not isinstance(source, pa.Table):
+        try:
+            source = source.with_format("arrow")[:]
+        except AttributeError:
+            raise UserError(
+                f"{where}: expected a path, a Hub id, a table or a dict of tables by split, found "
+                f"{type(source).__name__}"
+            ) from None
+    return conform(source, where)
+
+
 def conform(table: pa.Table, where: str = "log", columns: Sequence[str] | None = None) -> pa.Table:
     """`validate` of what was read: only these columns, further ones left out, and one key may stand in several rows."""
     fields = [LOG_SCHEMA.field(name) for name in (LOG_SCHEMA.names if columns is None else columns)]

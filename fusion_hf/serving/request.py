@@ -28,7 +28,7 @@ class ChatRequest:
         fixed: Whether `model` names who is to answer.
         stream: Whether the answer is to come chunk by chunk.
         wants_usage: Whether the last chunk is to tell the usage.
-        needs: Abilities that an LLM must have (see `fusion_hf.llms.pool.ABILITIES`).
+        needs: Abilities that an LLM must have (see `fusion_hf.llms.llm.ABILITIES`).
         tokens: Estimate of the prompt and the answer that is asked for.
         plain_end: Whether the chat ends with a user message, so that it can be asked in another mode.
     """
