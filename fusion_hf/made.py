@@ -29,6 +29,15 @@ def made(settings: Mapping[str, Any], log: Mapping[str, Any], *packages: str) ->
     return {"settings": _plain(settings), "log": dict(log), "versions": versions(*packages)}
 
 
+def with_change(
+    training: Mapping[str, Any] | None, command: str, settings: Mapping[str, Any], fingerprint: str | None = None
+) -> dict[str, Any]:
+    """The record of a thing that a later command changed, such as ``add-llm``, and of the log that it read."""
+    known = dict(training or {})
+    change = {"command": command, "settings": _plain(settings), "log": {"fingerprint": fingerprint}}
+    return known | {"changes": [*known.get("changes", []), change]}
+
+
 def versions(*packages: str) -> dict[str, str]:
     """Package -> version, ours first and Python's last."""
     import fusion_hf
@@ -74,7 +83,12 @@ def shown(training: Any, command: str) -> dict[str, Any] | None:
     parts = ("settings", "log", "versions")
     if not isinstance(training, dict) or not all(isinstance(training.get(part), dict) for part in parts):
         return None
-    return training | {"command": command.format(as_options(training["settings"]))}
+    commands = [command.format(as_options(training["settings"]))]
+    changes = training.get("changes")
+    for change in changes if isinstance(changes, list) else []:
+        if isinstance(change, dict) and isinstance(change.get("settings"), dict):
+            commands.append(f"fusion-hf {change.get('command')} ROUTER {as_options(change['settings'])}")
+    return training | {"command": "\n".join(commands)}
 
 
 def as_options(settings: Mapping[str, Any]) -> str:

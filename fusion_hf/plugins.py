@@ -17,10 +17,11 @@ import importlib.util
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from .errors import UserError
 
@@ -165,6 +166,22 @@ class Plugins(Mapping[str, ModuleType]):
         return len(names(self.group))
 
 
+class Names(Sequence[str]):
+    """The names of a group, as they are whenever it is looked at."""
+
+    def __init__(self, group: str):
+        self.group = group
+
+    def __getitem__(self, place: Any) -> Any:
+        return names(self.group)[place]
+
+    def __len__(self) -> int:
+        return len(names(self.group))
+
+    def __repr__(self) -> str:
+        return repr(names(self.group))
+
+
 def has_line(group: str, name: str, line: str) -> bool:
     """Whether the file of a plug-in has this line, without importing it (and what it needs)."""
     if name in _ADDED[group]:
@@ -197,7 +214,8 @@ def _load_file(path: Path) -> ModuleType:
     name, file = path.stem, path.resolve()
     known = sys.modules.get(name) or importlib.util.find_spec(name)
     origin = getattr(known, "__file__", None) or getattr(known, "origin", None)
-    if known is not None and (origin is None or Path(origin).resolve() != file):
+    folder = name not in sys.modules and origin is None  # of that name, such as a checkpoint of the plug-in: no module
+    if known is not None and not folder and (origin is None or Path(origin).resolve() != file):
         raise UserError(f"{path}: a module of the name {name!r} exists already: give the file another name")
     if name in sys.modules:
         return sys.modules[name]

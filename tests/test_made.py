@@ -17,6 +17,8 @@ from fusion_hf.fused.config import CONFIG_FILE
 from fusion_hf.hub.staging import stage
 from fusion_hf.logs.sample import sample_path
 from fusion_hf.made import FILE, as_options, log_record, made, shown
+from fusion_hf.routers import load_router
+from fusion_hf.routers.card import write_router_card
 
 
 def test_a_fingerprint_knows_every_cell_and_no_order():
@@ -95,6 +97,40 @@ def test_an_adapter_is_trained_again_from_its_settings(method, student, tmp_path
     card = (tmp_path / "one" / "README.md").read_text()
     assert "max_grad_norm: 0.5" in card and "fusion-hf sft-data LOG" in card and told["data_fingerprint"] in card
     assert str(tmp_path) not in card
+
+
+def test_a_router_says_what_was_changed_after_it_was_trained(tmp_path):
+    bench = toy_bench(tmp_path / "bench")
+    fusion_hf.train_router(bench, kind="knn", encoder="none", seed=3, out=tmp_path / "router")
+    gone = fusion_hf.remove_llm(tmp_path / "router", llm="bee", out=tmp_path / "smaller").router
+    fusion_hf.add_llm(tmp_path / "smaller", bench, llm="bee", out=tmp_path / "whole")
+    fusion_hf.calibrate(tmp_path / "whole", bench, min_quality=0.9, name="frugal", out=tmp_path / "frugal")
+    router = load_router(tmp_path / "frugal")
+    changes = router.config.training["changes"]
+    assert [c["command"] for c in changes] == ["remove-llm", "add-llm", "calibrate"]
+    assert gone.config.training["changes"] == changes[:1] and changes[1]["log"]["fingerprint"]
+    assert "changes" not in load_router(tmp_path / "router").config.training
+    write_router_card(tmp_path / "frugal")
+    card = (tmp_path / "frugal" / "README.md").read_text()
+    assert "--kind knn --encoder none --split train --seed 3" in card
+    assert "fusion-hf remove-llm ROUTER --llm bee\nfusion-hf add-llm ROUTER --llm bee --split train\n" in card
+    assert "fusion-hf calibrate ROUTER --min-quality 0.9" in card
+    # The same steps again choose the same.
+    settings = router.config.training["settings"]
+    again = fusion_hf.train_router(bench, **settings).router
+    for change in changes:
+        options = {name: value for name, value in change["settings"].items() if value is not None}
+        if change["command"] == "remove-llm":
+            fusion_hf.remove_llm(again, **options)
+        elif change["command"] == "add-llm":
+            fusion_hf.add_llm(again, bench, **options)
+        else:
+            fusion_hf.calibrate(again, bench, **options)
+    queries = Log(bench).table("test")["query"].unique().to_pylist()
+    for scenario in ("performance", "frugal"):
+        assert [d.candidate for d in again.route(queries, scenario)] == [
+            d.candidate for d in router.route(queries, scenario)
+        ]
 
 
 def test_a_fused_system_is_made_again_from_its_settings(tmp_path):

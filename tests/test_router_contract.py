@@ -267,6 +267,8 @@ import fusion_hf
 for file in files:
     fusion_hf.plugins.add(file)
 for kind in kinds:
+    if files:
+        fusion_hf.routers.get_kind(kind)  # known to AutoModel from then on
     router = AutoModel.from_pretrained(kind)
     assert type(router).__module__ in ("fusion_hf.routers.kinds." + kind.replace("-", "_"), kind.replace("-", "_"))
     found["with us"][kind] = [d.to_dict() for d in router.route(queries, scenario="balance")]

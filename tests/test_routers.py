@@ -1,5 +1,6 @@
 """Routers beyond their contract (see `test_router_contract`): loading, ranking, explaining, wrong input."""
 
+import sys
 from importlib.util import find_spec
 
 import numpy as np
@@ -7,9 +8,11 @@ import pytest
 from tiny_bert import tiny_bert
 from toy_log import CANDIDATES, GOOD, toy_data
 
+import fusion_hf
+from fusion_hf import plugins
 from fusion_hf.errors import UserError
 from fusion_hf.logs.rewards import SCENARIOS, pick
-from fusion_hf.routers import fit_router, load_router
+from fusion_hf.routers import KINDS, fit_router, load_router
 from fusion_hf.routers.decisions import rank
 
 TEST = toy_data(45, split="test")
@@ -83,3 +86,14 @@ def test_explanation_shows_queries_of_the_log():
     assert f"like (1.00) logged query: {near['query']}" in decision.explain()
     bare = fit_router("knn", data, encoder="none", examples=0).route(data.queries[:1], explain=True)[0]
     assert bare.candidate == decision.candidate and bare.nearest == []
+
+
+def test_a_kind_that_is_added_later_is_among_the_kinds(tmp_path, monkeypatch):
+    monkeypatch.setitem(plugins._ADDED, "routers", {})
+    (tmp_path / "late_kind.py").write_text("from fusion_hf.routers.kinds.knn import KnnRouter\nROUTER = KnnRouter\n")
+    before = tuple(KINDS)
+    try:
+        plugins.add(tmp_path / "late_kind.py")
+        assert "late-kind" in KINDS and set(KINDS) == {*before, "late-kind"} and fusion_hf.KINDS is KINDS
+    finally:
+        sys.modules.pop("late_kind", None)

@@ -2,10 +2,12 @@
 
 import gzip
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
+from fusion_hf import plugins
 from fusion_hf.errors import UserError
 from fusion_hf.tasks import TASKS, get_task, with_mode
 from fusion_hf.tasks.graders import GRADERS
@@ -165,3 +167,22 @@ def test_a_line_separator_inside_a_text_splits_no_row(tmp_path, mark):
     (tmp_path / "rows.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
     examples = load_examples("gsm8k", "test", source=tmp_path / "rows.jsonl")
     assert len(examples) == 1 and mark in examples[0].query
+
+
+def test_a_task_that_is_added_later_is_known_and_takes_no_name_of_ours(tmp_path, monkeypatch):
+    monkeypatch.setitem(plugins._ADDED, "tasks", {})
+    before, text = dict(TASKS), "from dataclasses import replace\nfrom fusion_hf.tasks.gsm8k import TASK\n"
+    (tmp_path / "added_later.py").write_text(f"{text}TASK = replace(TASK, name='later', domain='Zoo')\n")
+    (tmp_path / "added_later").mkdir()  # a folder of that name is no module
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "an_impostor.py").write_text(f"{text}TASK = replace(TASK, metric='cem')\n")
+    try:
+        assert plugins.add(tmp_path / "added_later.py") == {"tasks": "added_later"}
+        assert list(TASKS) == [*before, "later"] and get_task("later").domain == "Zoo" and len(TASKS) == len(before) + 1
+        plugins.add(tmp_path / "an_impostor.py")
+        assert TASKS["gsm8k"] is before["gsm8k"]
+        with pytest.raises(UserError, match="whose name is not taken yet, found 'gsm8k'"):
+            get_task(str(tmp_path / "an_impostor.py"))
+    finally:
+        for name in ("later", "added_later", "an_impostor"):
+            TASKS.pop(name, None), sys.modules.pop(name, None)

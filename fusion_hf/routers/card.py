@@ -56,8 +56,11 @@ def _training(config: dict) -> dict | None:
     made = config.get("training")
     if not made:
         return None
-    settings = {"split": "train", **made["settings"], "encoder": public_name(made["settings"]["encoder"])}
-    settings |= {"no_task_labels": not settings.pop("task_labels"), "option": settings.pop("option")}
+    told = made["settings"]
+    settings = {
+        "kind": told["kind"], "encoder": public_name(told["encoder"]), "split": told.get("split", "train"),
+        "seed": told["seed"], "no_task_labels": not told["task_labels"], "option": told["option"],
+    }  # fmt: skip
     return shown({**made, "settings": settings}, "fusion-hf train-router LOG {} --out ROUTER")
 
 

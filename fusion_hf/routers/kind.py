@@ -1,6 +1,7 @@
 """Router kinds by name, and loading a saved router."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ from ..errors import UserError, hub_reason
 from .base import Router
 from .sound import check_config, check_router, weights_bytes
 
-KINDS: tuple[str, ...] = plugins.names("routers")
-"""Router kinds: every file of ``kinds/`` with a line `ROUTER = …`, and those that other packages offer.
+KINDS: Sequence[str] = plugins.Names("routers")
+"""Router kinds: every file of ``kinds/`` with a line `ROUTER = …`, and those that other packages and paths offer.
 ``best_single.py`` is the kind ``best-single``, and ``random_.py`` is ``random``."""
 PREFIX = "fusion_hf-"
 """What every ``model_type`` begins with; the name of the kind follows."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..encoders.encoder import DEFAULT_ENCODER, TextEncoder
 from ..errors import UserError
+from ..made import with_change
 from ..outputs import check_folder
 from ..results import Result
 from .add_llm import add_to_router, remove_from_router
@@ -155,6 +156,8 @@ def add_llm(
     part, model = open_part(log, split), open_router(router, trust_remote_code)
     before = len(model.candidates)
     add_to_router(model, part.data, llm, part.llms)
+    settings = {"llm": llm, "split": split}
+    model.config.training = with_change(model.config.training, "add-llm", settings, part.data.fingerprint())
     return RouterResult.of(model, out, overwrite, model.candidates[before:])
 
 
@@ -178,6 +181,7 @@ def remove_llm(
     model = open_router(router, trust_remote_code)
     before = model.candidates
     remove_from_router(model, llm)
+    model.config.training = with_change(model.config.training, "remove-llm", {"llm": llm})
     return RouterResult.of(model, out, overwrite, [c for c in before if c not in model.candidates])
 
 

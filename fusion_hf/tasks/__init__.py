@@ -3,7 +3,7 @@
 A task is one file in this folder with a module-level ``TASK``; it is found by its file name (see `fusion_hf.plugins`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -78,11 +78,42 @@ def in_version(task: Task, example: Example, version: str) -> Example:
     return replace(example, query=query, prompt_version=PROMPT_VERSIONS[version])
 
 
-def _find() -> dict[str, Task]:
-    tasks = [module.TASK for module in plugins.load_all("tasks").values()]
+class Tasks(MutableMapping[str, Task]):
+    """Tasks by name, by domain. One that becomes a plug-in later (`fusion_hf.plugins.add`) is here from then on."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, Task] = {}
+        self._plugins: tuple[str, ...] = ()
+
+    def _now(self) -> dict[str, Task]:
+        if plugins.names("tasks") != self._plugins:
+            self._plugins = plugins.names("tasks")
+            found = sorted(plugins.load_all("tasks").items(), key=lambda item: not plugins.ours("tasks", item[0]))
+            for _, module in found:  # ours first: no other one takes their names
+                if isinstance(module.TASK, Task):
+                    self._tasks.setdefault(module.TASK.name, module.TASK)
+            self._tasks = {task.name: task for task in sorted(self._tasks.values(), key=_place)}
+        return self._tasks
+
+    def __getitem__(self, name: str) -> Task:
+        return self._now()[name]
+
+    def __setitem__(self, name: str, task: Task) -> None:
+        self._now()[name] = task
+
+    def __delitem__(self, name: str) -> None:
+        del self._now()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._now())
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+
+def _place(task: Task) -> tuple[int, str, str]:
     order = ("Math", "Code", "Commonsense", "World knowledge", "Reading", "Popular")  # other domains go last
-    place = {domain: i for i, domain in enumerate(order)}
-    return {t.name: t for t in sorted(tasks, key=lambda t: (place.get(t.domain, len(order)), t.domain, t.name))}
+    return order.index(task.domain) if task.domain in order else len(order), task.domain, task.name
 
 
 def get_task(name: str) -> Task:
@@ -101,5 +132,4 @@ def get_task(name: str) -> Task:
     return task
 
 
-TASKS: dict[str, Task] = {}
-TASKS.update(_find())
+TASKS = Tasks()

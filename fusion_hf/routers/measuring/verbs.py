@@ -9,6 +9,7 @@ from typing import Any, cast
 from ...encoders.encoder import DEFAULT_ENCODER
 from ...errors import UserError
 from ...logs.store import query_overlap
+from ...made import with_change
 from ...outputs import check_folder
 from ...results import Result
 from ..base import Router
@@ -281,6 +282,8 @@ def calibrate(
     found = calibrate_router(model, part.data, embeddings_of(model, part.data), answers, **wanted)
     result = {"split": split, "scenario": name, **found}
     remember(model, result, name)
+    settings = {**wanted, "split": split, "name": name}
+    model.config.training = with_change(model.config.training, "calibrate", settings, part.data.fingerprint())
     if out is not None:
         model.save_pretrained(out)
     return Calibration(**result)
