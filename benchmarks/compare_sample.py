@@ -15,7 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from distill_evidence import LEARNING_RATE, STEPS, Setting, make_data, train, with_rule_judge
+from distill_evidence import LEARNING_RATE, STEPS, make_data, train, with_rule_judge
+from distill_settings import Setting
 
 from fusion_hf.comparison import gather
 from fusion_hf.comparison.autofuse import fuse

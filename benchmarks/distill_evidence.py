@@ -19,13 +19,13 @@ import json
 import os
 import sys
 from collections import Counter
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import torch
+from distill_settings import MODES, Setting, settings
 
 from fusion_hf.distill import Choice, sft, sft_dataset
 from fusion_hf.distill.select import Drops, drop_excluded
@@ -35,32 +35,10 @@ from fusion_hf.logs.log import read_log
 from fusion_hf.logs.near import NEAR
 from fusion_hf.logs.sample import pool_path, reader_path, sample_path
 from fusion_hf.logs.select import small_llms
-from fusion_hf.tasks import TASKS
-from fusion_hf.tasks.modes import PLAIN_MODES as MODES
 
-BASE, LABELS = "zero-shot base", "reference answers only"
 STEPS, BATCH, LEARNING_RATE = 64, 32, 3e-4
 KEPT = ("rows", "steps", "tokens", "seconds", "losses", "settings")
 RATES = (1e-4, 3e-4, 1e-3)
-DOMAINS = list(dict.fromkeys(task.domain for task in TASKS.values()))
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One row of the table: which answers the student learns from (None: none)."""
-
-    name: str
-    choice: Choice | None
-
-
-def settings(small: list[str]) -> list[Setting]:
-    """Base, reference answers, and each rule at top 5 and 10 with either pool."""
-    rows = [Setting(BASE, None), Setting(LABELS, Choice("baseline"))]
-    for pool, llms in (("full", None), ("small", small)):
-        for k in (5, 10):
-            rows += [Setting(f"{rule} top-{k}, {pool} pool", Choice(rule, k, llms=llms)) for rule in
-                     ("perf", "judge", "hybrid")]  # fmt: skip
-    return rows
 
 
 def with_rule_judge(table: pa.Table) -> pa.Table:

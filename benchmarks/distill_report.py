@@ -3,7 +3,7 @@
 import json
 
 import numpy as np
-from distill_evidence import BASE, DOMAINS, MODES, settings
+from distill_settings import BASE, DOMAINS, MODES, settings
 
 from fusion_hf.llms.pool import load_pool
 from fusion_hf.logs.arrays import RoutingData
