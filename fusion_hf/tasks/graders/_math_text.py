@@ -63,7 +63,7 @@ _TEXT_UNIT = re.compile(
 _MIXED = re.compile(r"(?<![\w.}^_\\/])(-?)(\d{1,20})\s?\\frac\s?\{?(\d{1,20}?)\}?\s?\{?(\d{1,20})\}?(?![\d^])")
 _MIXED_PLAIN = re.compile(r"(?<![\w.}^_\\/])(-?)(\d{1,20})\s{1,3}(\d{1,20})/(\d{1,20})(?![\d/^])")
 _BASE = re.compile(
-    r"\(?(?P<digits>[0-9A-Fa-f]{1,60})\)?\s?(?:_\s?\{?\s?(?:\\text\s?\{)?\s?(?:base\s?)?(?P<base>\d{1,2}"
+    r"\(?(?P<digits>-?[0-9A-Fa-f]{1,60})\)?\s?(?:_\s?\{?\s?(?:\\text\s?\{)?\s?(?:base\s?)?(?P<base>\d{1,2}"
     r"|[a-z]{3,8})\s?\}?\}?|(?:\\text\s?\{)?\s{0,3}\(?(?:in )?base[ -]{0,3}(?P<word>\d{1,2}|[a-z]{3,8})\)?\s?\}?)"
 )
 _HEXADECIMAL = re.compile(r"^0x([0-9A-Fa-f]{1,60})$")
@@ -189,7 +189,7 @@ def in_base(left: str, right: str) -> bool | None:
         digits.append((side["digits"] if side else "".join(text.split())).lower())
         named = (side["base"] or side["word"]) if side else None
         bases.append(_NAMES.get(named, named and int(named) if named and named.isdigit() else _NAMES.get(named)))
-    if not all(re.fullmatch(r"[0-9a-f]{1,60}", d) for d in digits):
+    if not all(re.fullmatch(r"-?[0-9a-f]{1,60}", d) for d in digits):
         return None
     return digits[0] == digits[1] and (None in bases or bases[0] == bases[1])
 

@@ -38,7 +38,7 @@ _VALUE = re.compile(
     rf"(?:(?P<whole>\d{{1,40}})[ ]?{_TEX_FRACTION}|{_TEX_FRACTION}"
     r"|(?P<mixed>\d{1,40})(?:[ ]|[ ]?(?:and|&)[ ])(?P<up>\d{1,40})/(?P<down>\d{1,40})(?![\d/])"
     r"|(?P<halved>\d{1,15})[ ](?:and[ ])a[ ]half\b"
-    rf"|(?P<digits>{_DIGITS})(?:[ ]?/[ ]?(?P<over>\d{{1,40}})(?![\d/.]))?)"
+    rf"|(?P<digits>{_DIGITS})(?P<clock>(?<![\d.,]\d\d):[0-5]\d(?![\d:]))?(?:[ ]?/[ ]?(?P<over>\d{{1,40}})(?![\d/.]))?)"
     r"(?P<power>[eE][+-]?\d{1,3}(?!\w)|[ ]?(?:\*|x|X|\\times|\\cdot)[ ]?10(?:\^|\*\*)\{?\(?[+-]?\d{1,3}\)?\}?"
     r"|(?:\^|\*\*)\{?\(?[+-]?\d{1,3}\)?\}?)?"
     r"(?:[ ]?(?P<unit>hundred|thousand|million|billion|trillion|dozen|lakh|crore|k|K|M|bn|mn|m|b|B)s?\b(?![-'/]))?"
@@ -96,6 +96,7 @@ def _number(match: re.Match) -> Number | None:
     if match["sign"]:
         value, mantissa = -value, -mantissa
     if plain and not unit:
+        written = written.removesuffix(":00")
         text = written.rstrip("%\\ ").removesuffix(" percent").removesuffix(" per cent")
         text = re.sub(r"[$£€]|(?<=\d)[ '](?=\d{3})", "", re.sub(r"^(?:negative|minus|-)\s*", "-", text))
     else:
@@ -117,6 +118,8 @@ def _base(match: re.Match) -> tuple[Fraction, bool]:
     if match["halved"]:
         return int(match["halved"]) + Fraction(1, 2), False
     value = Fraction(_in_english(match["digits"]))
+    if match["clock"]:  # a time of day: ten past two is not two
+        value += Fraction(int(match["clock"][1:]), 60)
     if match["over"]:
         value /= int(match["over"])
     return _powered(value, power), not power

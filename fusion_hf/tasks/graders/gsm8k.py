@@ -56,7 +56,7 @@ _PREPOSITION = re.compile(
     r"\b(?:after|in|for|over|within|per|every|each|from|during|since|at|on|with|before|until|between|by|out of|first"
     r"|last"
     r"|next|step|day|week|part|question|problem|if|(?:each|every|all|any|some|none|most|half|\d|,) of"
-    r"|(?:after|before|by|from|for) \w{2,15}ing)\s{1,3}(?:the\s{1,3}|about\s{1,3}|only\s{1,3})?$", re.I
+    r"|(?:after|before|by|from|for) \w{2,15}ing)\s{1,3}(?:the\s{1,3}(?:remaining\s{1,3}|other\s{1,3}|first\s{1,3}|last\s{1,3}|next\s{1,3})?|about\s{1,3}|only\s{1,3})?$", re.I
 )  # fmt: skip
 _AT_LEAST = re.compile(r"\bat\s{1,3}(?:least|most)\s{1,3}$", re.I)
 _OPERATOR = re.compile(
@@ -113,7 +113,7 @@ def read_number(response: str, query: str = "") -> tuple[str | None, str]:
 def _read(response: str, query: str) -> tuple[Number | None, str]:
     text = ascii_numbers(final_text(response, query))
     field = answer_field(text)
-    if field is not None and (number := _of_line(field[0])):
+    if field is not None and _of_answer(field[0]) and (number := _of_line(field[0])):
         after = text[field[1] :]
         later = (_of_line(_SENTENCE.split(line)[0]) for _, line, _ in _stated(after, False)) if "nswer" in after else ()
         mended = next((n for n in later if n is not None), None)
@@ -146,6 +146,11 @@ def _read(response: str, query: str) -> tuple[Number | None, str]:
     if found is None and (other := OTHER_CUE.search(text)) and (number := _of_line(text[other.end() :][:200])):
         return number, "stated answer"
     return (found, how) if found is not None else _uncued(text, query)
+
+
+def _of_answer(field: str) -> bool:
+    """Whether a field holds an answer: words without a digit are one only if they are few."""
+    return any(c.isdigit() for c in field) or len(field.split()) < 7
 
 
 def _first_solution(text: str) -> str:
@@ -242,7 +247,12 @@ def _concluded(sentence: str, query: str) -> Number | None:
     asked = {n.value for _, _, n in numbers(ascii_numbers(query[-4000:]))}
     found = numbers(sentence)
     new = [n for start, end, n in found if n.value not in asked and not _ATTRIBUTE.match(sentence, end)]
-    return new[0] if new and asked else _of_line(sentence)
+    free = [
+        n
+        for start, end, n in found
+        if n in new and not _PREPOSITION.search(sentence[max(0, start - 40) : start])
+    ]
+    return (free or new)[0] if new and asked else _of_line(sentence)
 
 
 def _of_line(line: str) -> Number | None:
