@@ -103,7 +103,7 @@ def test_a_log_is_read_in_the_order_of_its_arrays_and_never_by_its_scores():
     assert answers[0, 0] == "1" and answers[1, 1] == "3"
     shuffled = data.subset(np.arange(len(data))[::-1]).select(data.candidates[::-1])
     assert (log_answers(table, shuffled) == answers[::-1, ::-1]).all()
-    # Neither gold answers nor scores nor what a grader extracted are looked at.
+    # Neither reference answers nor scores nor what a grader extracted are looked at.
     blind = log(ground_truth=["0"], performance=0.0, extracted="0")
     assert (log_answers(blind, data) == answers).all()
     rows = make_rows(6)

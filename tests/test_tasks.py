@@ -1,4 +1,4 @@
-"""Tasks: prompts and gold answers of every task, and loading rows from local files of the source's columns."""
+"""Tasks: prompts and reference answers of every task, and loading rows from local files of the source's columns."""
 
 import gzip
 import json

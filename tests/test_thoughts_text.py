@@ -1,4 +1,4 @@
-"""Texts of templates: leaks of the gold answer, cuts by tokens, sentences, replies, what is extracted."""
+"""Texts of templates: leaks of the reference answer, cuts by tokens, sentences, replies, what is extracted."""
 
 import json
 

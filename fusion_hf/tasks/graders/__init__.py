@@ -35,7 +35,7 @@ def grade(
     Args:
         metric: ``gsm8k``, ``math``, ``em_mc``, ``cem`` or ``code_eval``.
         response: What the LLM answered.
-        ground_truth: Every gold answer that counts; see `fusion_hf.tasks.Example`.
+        ground_truth: Every reference answer that counts; see `fusion_hf.tasks.Example`.
         query: The query as asked; multiple choice reads the labels and the options from it.
         version: ``strict`` or ``paper``.
 
@@ -43,14 +43,14 @@ def grade(
         Score in 0..1, the answer that was read (None if none was), and the reason in a few words.
 
     Raises:
-        UserError: Unknown metric or version, or no gold answer.
+        UserError: Unknown metric or version, or no reference answer.
         ValueError: The response is None: missing is not zero, so it has no grade.
     """
     function = _function(metric, version)
     if response is None:
         raise ValueError("a missing response has no grade: its performance stays null")
     if isinstance(ground_truth, str) or not ground_truth:
-        raise UserError(f"{metric}: expected a list with at least one gold answer, found {ground_truth!r:.80}")
+        raise UserError(f"{metric}: expected a list with at least one reference answer, found {ground_truth!r:.80}")
     return function(response, ground_truth, query)
 
 

@@ -18,9 +18,9 @@ _mine = threading.local()
 _all: list[tuple[threading.Thread, subprocess.Popen]] = []
 
 
-def equal(gold: str, answer: str) -> bool:
+def equal(reference: str, answer: str) -> bool:
     """Whether two LaTeX expressions mean the same; False also where neither side can be read or time runs out."""
-    if len(gold) > 2000 or len(answer) > 2000:
+    if len(reference) > 2000 or len(answer) > 2000:
         return False
     worker = getattr(_mine, "worker", None)
     if worker is None or worker.poll() is not None:
@@ -31,7 +31,7 @@ def equal(gold: str, answer: str) -> bool:
     watchdog = threading.Timer(_GRACE_S, worker.kill)
     watchdog.start()
     try:
-        worker.stdin.write(json.dumps([gold, answer]).encode() + b"\n")
+        worker.stdin.write(json.dumps([reference, answer]).encode() + b"\n")
         worker.stdin.flush()
         line = worker.stdout.readline()
     except BrokenPipeError:
@@ -72,23 +72,24 @@ def _serve() -> None:
         return parse(f"\\boxed{{{text}}}", configs, parsing_timeout=TIMEOUT_S, fallback_mode="no_fallback")
 
     for line in sys.stdin.buffer:
-        gold, answer = (_tidy(text) for text in json.loads(line))
-        same = _shape(gold) == _shape(answer)
+        reference, answer = (_tidy(text) for text in json.loads(line))
+        same = _shape(reference) == _shape(answer)
         if same:
-            sides = read(gold), read(answer)
+            sides = read(reference), read(answer)
             same = verify(*sides, timeout_seconds=TIMEOUT_S) and _not_apart(
-                *sides, "." not in gold + answer, "%" in gold + answer
+                *sides, "." not in reference + answer, "%" in reference + answer
             )
         sys.stdout.write(json.dumps(bool(same)) + "\n")
         sys.stdout.flush()
 
 
-def _not_apart(gold: list, answer: list, exact: bool, percent: bool) -> bool:
+def _not_apart(reference: list, answer: list, exact: bool, percent: bool) -> bool:
     """False for two numbers of different size that only look equal to so many decimals, such as 2^-80 and 2^-79."""
     import sympy
 
     numbers = [
-        next((e for e in side if isinstance(e, sympy.Expr) and not e.free_symbols), None) for side in (gold, answer)
+        next((e for e in side if isinstance(e, sympy.Expr) and not e.free_symbols), None)
+        for side in (reference, answer)
     ]
     if None in numbers:
         return True

@@ -167,8 +167,8 @@ def as_number(text: str) -> Fraction | None:
 
 
 @lru_cache(maxsize=65536)
-def read_gold(text: str) -> Number | None:
-    """The number that a gold answer is."""
+def read_reference(text: str) -> Number | None:
+    """The number that a reference answer is."""
     plain = text.split("####")[-1].strip()
     value = as_number(plain)
     if value is not None and _PLAIN.fullmatch(plain):

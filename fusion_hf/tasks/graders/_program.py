@@ -29,7 +29,7 @@ _BINDING = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.Try, ast.
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def read_program(response: str, gold: dict, query: str = "") -> str | None:
+def read_program(response: str, reference: dict, query: str = "") -> str | None:
     """The program that a response stands for: prompt and body, or a whole definition; None if there is no code.
 
     The last block that defines what the tests call is the answer, with the imports, constants and helpers that it needs
@@ -37,14 +37,14 @@ def read_program(response: str, gold: dict, query: str = "") -> str | None:
     """
     text = final_text(response, query)[:LONGEST]
     found = list(blocks(text))
-    whole = _choose(found, gold)
+    whole = _choose(found, reference)
     if whole is None:
-        mended = [variant for block in found for variant in _variants(block, gold)]
-        whole = _choose(mended, gold)
+        mended = [variant for block in found for variant in _variants(block, reference)]
+        whole = _choose(mended, reference)
     if whole is not None:
         return _without_words(_with_helpers(whole[0], whole[1], found))
     first = next((block for block in found if block.strip()), None)
-    return None if first is None else (gold["prompt"] or "") + first
+    return None if first is None else (reference["prompt"] or "") + first
 
 
 def blocks(text: str) -> Iterator[str]:
@@ -65,21 +65,21 @@ def _trim(block: str) -> str:
     return re.sub(r"\A(?:[ \t]*\n)+", "", block).rstrip()
 
 
-def _choose(found: list[str], gold: dict) -> tuple[str, str] | None:
+def _choose(found: list[str], reference: dict) -> tuple[str, str] | None:
     """(program, block) of the first block that defines what is tested, else of the first that defines anything."""
-    name = gold["entry_point"]
+    name = reference["entry_point"]
     rounds: list = [lambda block: True]
     if name:
         # A block that has the whole function goes before one that may be its body, and that before an example.
         defined = re.compile(rf"^[ \t]*(?:async )?def {re.escape(name)}\b", re.M)
         rounds = [defined.search, re.compile(r"\b(?:return|yield)\b").search, rounds[0]]
-    wanted = () if name else called_names(tuple(gold["tests"]), gold.get("setup", ""))
+    wanted = () if name else called_names(tuple(reference["tests"]), reference.get("setup", ""))
     for names in (wanted, ()) if wanted else ((),):
         for fits in rounds:
             for block in found:
                 if block.strip() and fits(block):
-                    for program in _readings(block, gold):
-                        if _parses(program) and _defines(program, gold, names):
+                    for program in _readings(block, reference):
+                        if _parses(program) and _defines(program, reference, names):
                             return program, block
     return None
 
@@ -99,7 +99,7 @@ def called_names(tests: tuple[str, ...], setup: str = "") -> tuple[str, ...]:
     return tuple(sorted(called - own))
 
 
-def _variants(block: str, gold: dict) -> Iterator[str]:
+def _variants(block: str, reference: dict) -> Iterator[str]:
     """Forms of a block that does not parse: without invisible characters, prompts of a shell, and prose around it."""
     plain = block if block.isascii() and block.isprintable() else _visible(block)
     plain = _AROUND.sub("", plain)
@@ -108,26 +108,26 @@ def _variants(block: str, gold: dict) -> Iterator[str]:
     inline = _INLINE.search(plain) if "`" in plain else None
     if inline:
         yield inline.group(1)
-    if gold["prompt"] and (body := _INDENTED_RUN.search(plain)):
+    if reference["prompt"] and (body := _INDENTED_RUN.search(plain)):
         yield textwrap.dedent(body.group())
     if ">>>" in plain:
         plain = _PROMPTED.sub("", plain)
     starts = {0}
-    for pattern in (_CODE_LINE, _INDENTED) if gold["prompt"] else (_CODE_LINE,):
+    for pattern in (_CODE_LINE, _INDENTED) if reference["prompt"] else (_CODE_LINE,):
         start = pattern.search(plain)
         if start:
             starts.add(start.start())
     for start in sorted(starts):
         yield plain[start:]
-        yield from _cut(plain[start:], gold)
+        yield from _cut(plain[start:], reference)
 
 
-def _cut(block: str, gold: dict) -> Iterator[str]:
+def _cut(block: str, reference: dict) -> Iterator[str]:
     """The longest beginning of a block whose first reading parses: prose or a line that was cut off may follow it."""
     for reading in range(2):
         lines = block.split("\n")
         for _ in range(_CUTS):
-            program = next((p for i, p in enumerate(_readings("\n".join(lines), gold)) if i == reading), None)
+            program = next((p for i, p in enumerate(_readings("\n".join(lines), reference)) if i == reading), None)
             place = None if program is None else _error_line(program)
             if program is None or place is None:
                 break
@@ -161,10 +161,10 @@ def _visible(code: str) -> str:
     return "".join(" " if kind == "Zs" else c for c, kind in kinds if kind not in ("Cf", "Cc") or c in "\n\t")
 
 
-def _readings(block: str, gold: dict) -> Iterator[str]:
+def _readings(block: str, reference: dict) -> Iterator[str]:
     """Programs that a block may stand for: a whole definition, or a body of the prompt in several indents."""
     whole = textwrap.dedent(block)
-    name, prompt = gold["entry_point"], gold["prompt"]
+    name, prompt = reference["entry_point"], reference["prompt"]
     if not prompt:
         yield whole
         return
@@ -201,13 +201,13 @@ def _tree(code: str) -> ast.Module | None:
         return None
 
 
-def _defines(program: str, gold: dict, names: tuple[str, ...] = ()) -> bool:
+def _defines(program: str, reference: dict, names: tuple[str, ...] = ()) -> bool:
     """Whether the program holds an answer: the entry point with a body, or a definition that the tests can use.
 
     Where the tests name what they call, a block that only assigns other names is an example of use, not the answer.
     """
     body = _tree(program).body
-    name = gold["entry_point"]
+    name = reference["entry_point"]
     defined = {node.name for node in body if isinstance(node, (*_FUNCTIONS, ast.ClassDef))}
     assigned = {t.id for n in body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
     if name:
@@ -220,7 +220,7 @@ def _defines(program: str, gold: dict, names: tuple[str, ...] = ()) -> bool:
         return bool((defined | assigned | imported) & set(names))
     if defined:
         return True
-    tests = "\n".join(gold["tests"])
+    tests = "\n".join(reference["tests"])
     return any(target in tests and re.search(rf"\b{re.escape(target)}\b", tests) for target in assigned)
 
 

@@ -53,23 +53,23 @@ class Forms(NamedTuple):
 
 
 def response_forms(text: str) -> Forms:
-    """The forms in which gold answers are looked for."""
+    """The forms in which reference answers are looked for."""
     return Forms(text, *_forms(text))
 
 
-def gold_stands(gold: str, forms: Forms) -> bool:
-    """Whether a gold answer stands in a response as whole words.
+def reference_stands(reference: str, forms: Forms) -> bool:
+    """Whether a reference answer stands in a response as whole words.
 
     Articles do not count, but the letter A does ("Hepatitis A"); "U.S." is both "us" and "u s"; "&" is "and", and
     "5km" is "5 km"; the sign of a number counts.
     """
-    wanted = _gold(gold)
+    wanted = _reference(reference)
     if wanted.letter is not None:
         return (
             wanted.letter.search(forms.text if forms.text.isascii() else _folded(forms.text, lower=False)) is not None
         )
     if wanted.joined == "  ":
-        return gold.strip().lower() == forms.text.strip().rstrip(".").lower()
+        return reference.strip().lower() == forms.text.strip().rstrip(".").lower()
     if wanted.joined in forms.joined or (wanted.parted != "  " and wanted.parted in forms.parted):
         return True
     if wanted.number and _GLUED.search(forms.parted) and wanted.parted in _GLUED.sub(r"\1 ", forms.parted):
@@ -79,11 +79,11 @@ def gold_stands(gold: str, forms: Forms) -> bool:
     return (
         not forms.text.isascii()
         and _TWO_LETTERS.search(forms.text) is not None
-        and gold_stands(gold, response_forms(_spelled(forms.text)))
+        and reference_stands(reference, response_forms(_spelled(forms.text)))
     )
 
 
-class _Gold(NamedTuple):
+class _Reference(NamedTuple):
     joined: str
     parted: str
     letter: re.Pattern | None  # how it is looked for where the letter A is part of it
@@ -92,13 +92,13 @@ class _Gold(NamedTuple):
 
 
 @lru_cache(maxsize=65536)
-def _gold(gold: str) -> _Gold:
-    joined, parted = _forms(gold)
-    number = any(c.isdigit() for c in gold)
+def _reference(reference: str) -> _Reference:
+    joined, parted = _forms(reference)
+    number = any(c.isdigit() for c in reference)
     if number:
         parted = _GLUED.sub(r"\1 ", parted)
-    spelled = _forms(_spelled(gold))[0] if _TWO_LETTERS.search(gold) else None
-    return _Gold(joined, parted, _letter_pattern(gold), number, spelled)
+    spelled = _forms(_spelled(reference))[0] if _TWO_LETTERS.search(reference) else None
+    return _Reference(joined, parted, _letter_pattern(reference), number, spelled)
 
 
 def _spelled(text: str) -> str:
@@ -106,10 +106,10 @@ def _spelled(text: str) -> str:
     return _TWO_LETTERS.sub(lambda m: _PAIRS[m.group().lower()], unicodedata.normalize("NFC", text))
 
 
-def _letter_pattern(gold: str) -> re.Pattern | None:
-    """A pattern for a gold answer in which "A" is a letter: alone, at its end, a capital within it, or before a key."""
-    words = re.findall(r"\w+", _folded(gold, lower=False))
-    if not words or len(words) > 12 or "+" in gold or "a" not in [w.lower() for w in words]:
+def _letter_pattern(reference: str) -> re.Pattern | None:
+    """A pattern for a reference answer with the letter "A": alone, at its end, a capital within it, before a key."""
+    words = re.findall(r"\w+", _folded(reference, lower=False))
+    if not words or len(words) > 12 or "+" in reference or "a" not in [w.lower() for w in words]:
         return None
     last = len(words) - 1
     names = [i for i, w in enumerate(words) if _is_letter(words, i, last)]

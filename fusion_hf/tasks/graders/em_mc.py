@@ -21,13 +21,13 @@ _SEVERAL = "several labels, so no choice"
 
 
 def paper(response: str, ground_truth: Sequence[str], query: str) -> Grade:
-    """The last letter in parentheses, whatever it is, equals the gold letter."""
+    """The last letter in parentheses, whatever it is, equals the reference letter."""
     found = _PAPER.findall(response)
     if not found:
         return Grade(0.0, None, "no letter in parentheses")
     letter = found[-1].upper()
-    golds = {gold.strip("() \n").upper() for gold in ground_truth}
-    return Grade(float(letter in golds), letter, "last letter in parentheses")
+    references = {reference.strip("() \n").upper() for reference in ground_truth}
+    return Grade(float(letter in references), letter, "last letter in parentheses")
 
 
 def strict(response: str, ground_truth: Sequence[str], query: str) -> Grade:
@@ -36,11 +36,11 @@ def strict(response: str, ground_truth: Sequence[str], query: str) -> Grade:
     letter, how = read_letter(response, options, query)
     if letter is None:
         return Grade(0.0, None, how)
-    return Grade(float(letter in {_gold_letter(gold) for gold in ground_truth}), letter, how)
+    return Grade(float(letter in {_reference_letter(reference) for reference in ground_truth}), letter, how)
 
 
-def _gold_letter(gold: str) -> str:
-    label = gold.strip("() .\n\t").upper()[:1]
+def _reference_letter(reference: str) -> str:
+    label = reference.strip("() .\n\t").upper()[:1]
     return LETTERS[int(label) - 1] if label.isdigit() and label != "0" else label
 
 
@@ -190,7 +190,9 @@ def _cue_text(text: str, place: int, options: Options) -> str | None:
 
 def _several(text: str, start: int, end: int, known: set[str]) -> bool:
     """Whether other labels are joined to the one at `start` ("A or B", "A, C", "both (A) and (B)")."""
-    match = patterns.ALSO.match(text, end) or (patterns.ALSO_END.match(text, end) if len(text) - end < 20 else None)
+    match = patterns.ALSO.match(text, end)
+    if match is None and len(text) - end < 20 and text[start : start + 1].isalpha():
+        match = patterns.ALSO_END.match(text, end)  # "A B"; but "4 (C)" is a value and its label
     return bool(match and match.group(1).upper() in known and match.group(1) != text[start : start + 1])
 
 

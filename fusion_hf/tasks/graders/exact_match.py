@@ -14,9 +14,9 @@ _AROUND = "\"'`*_“”‘’«».,;:!?()[] \t\n"
 def paper(response: str, ground_truth: Sequence[str], query: str) -> Grade:
     """The response equals a reference answer letter by letter, but for blanks around it."""
     text = response.strip()
-    for gold in ground_truth:
-        if text == gold.strip():
-            return Grade(1.0, gold, "is the reference answer")
+    for reference in ground_truth:
+        if text == reference.strip():
+            return Grade(1.0, reference, "is the reference answer")
     return Grade(0.0, text[:200] or None, "is no reference answer")
 
 
@@ -28,9 +28,9 @@ def strict(response: str, ground_truth: Sequence[str], query: str) -> Grade:
     text = final_text(response, query)
     field = answer_field(text) if "</" in text or "{" in text else None
     text = text if field is None else field[0]
-    for gold in ground_truth:
-        if _normal(text) == _normal(gold):
-            return Grade(1.0, gold, "is the reference answer")
+    for reference in ground_truth:
+        if _normal(text) == _normal(reference):
+            return Grade(1.0, reference, "is the reference answer")
     return Grade(0.0, text.strip()[:200] or None, "is no reference answer")
 
 

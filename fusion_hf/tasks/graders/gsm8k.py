@@ -7,7 +7,7 @@ from fractions import Fraction
 from ._cues import OTHER_CUE
 from ._final import answer_field, final_text
 from ._grade import Grade, boxes
-from ._numbers import Number, arithmetic, ascii_numbers, canonical, numbers, plain_tex, read_gold, spelled
+from ._numbers import Number, arithmetic, ascii_numbers, canonical, numbers, plain_tex, read_reference, spelled
 
 _PAPER = re.compile(r"-?[0-9.,]+")
 _PAPER_DROP = str.maketrans("", "", ",$.")
@@ -56,7 +56,9 @@ _PREPOSITION = re.compile(
     r"\b(?:after|in|for|over|within|per|every|each|from|during|since|at|on|with|before|until|between|by|out of|first"
     r"|last"
     r"|next|step|day|week|part|question|problem|if|(?:each|every|all|any|some|none|most|half|\d|,) of"
-    r"|(?:after|before|by|from|for) \w{2,15}ing)\s{1,3}(?:the\s{1,3}(?:remaining\s{1,3}|other\s{1,3}|first\s{1,3}|last\s{1,3}|next\s{1,3})?|about\s{1,3}|only\s{1,3})?$", re.I
+    r"|(?:after|before|by|from|for) \w{2,15}ing)\s{1,3}"
+    r"(?:the\s{1,3}(?:remaining\s{1,3}|other\s{1,3}|first\s{1,3}|last\s{1,3}|next\s{1,3})?"
+    r"|about\s{1,3}|only\s{1,3})?$", re.I
 )  # fmt: skip
 _AT_LEAST = re.compile(r"\bat\s{1,3}(?:least|most)\s{1,3}$", re.I)
 _OPERATOR = re.compile(
@@ -75,13 +77,13 @@ _MENDED = re.compile(
 
 
 def paper(response: str, ground_truth: Sequence[str], query: str) -> Grade:
-    """The last run of digits, points and commas, without points, commas and dollars, equals the gold answer."""
+    """The last run of digits, points and commas, without points, commas and dollars, equals the reference answer."""
     runs = [run for run in _PAPER.findall(response) if run not in ("", ".")]
     if not runs:
         return Grade(0.0, None, "no number")
     found = runs[-1].translate(_PAPER_DROP)
-    golds = {gold.split("####")[-1].strip().translate(_PAPER_DROP) for gold in ground_truth}
-    return Grade(float(found in golds), found, "last run of digits")
+    references = {reference.split("####")[-1].strip().translate(_PAPER_DROP) for reference in ground_truth}
+    return Grade(float(found in references), found, "last run of digits")
 
 
 def strict(response: str, ground_truth: Sequence[str], query: str) -> Grade:
@@ -89,16 +91,18 @@ def strict(response: str, ground_truth: Sequence[str], query: str) -> Grade:
     found, how = _read(response, query)
     if found is None:
         return Grade(0.0, None, "no number")
-    right = any(_same(found, gold, query) for gold in map(read_gold, ground_truth) if gold is not None)
+    right = any(
+        _same(found, reference, query) for reference in map(read_reference, ground_truth) if reference is not None
+    )
     return Grade(float(right), found.text, how)
 
 
-def _same(found: Number, gold: Number, query: str) -> bool:
-    if found.value == gold.value:
+def _same(found: Number, reference: Number, query: str) -> bool:
+    if found.value == reference.value:
         return True
-    if found.percent != gold.percent:
-        return found.value / 100 == gold.value if found.percent else found.value == gold.value / 100
-    return found.mantissa == gold.value and found.unit in query.lower()
+    if found.percent != reference.percent:
+        return found.value / 100 == reference.value if found.percent else found.value == reference.value / 100
+    return found.mantissa == reference.value and found.unit in query.lower()
 
 
 def read_number(response: str, query: str = "") -> tuple[str | None, str]:
@@ -247,11 +251,7 @@ def _concluded(sentence: str, query: str) -> Number | None:
     asked = {n.value for _, _, n in numbers(ascii_numbers(query[-4000:]))}
     found = numbers(sentence)
     new = [n for start, end, n in found if n.value not in asked and not _ATTRIBUTE.match(sentence, end)]
-    free = [
-        n
-        for start, end, n in found
-        if n in new and not _PREPOSITION.search(sentence[max(0, start - 40) : start])
-    ]
+    free = [n for start, end, n in found if n in new and not _PREPOSITION.search(sentence[max(0, start - 40) : start])]
     return (free or new)[0] if new and asked else _of_line(sentence)
 
 

@@ -48,20 +48,20 @@ _FRAC = re.compile(r"(-?)\\frac\{?(\d{1,40})\}?\{?(\d{1,40})\}?")
 
 
 def paper(response: str, ground_truth: Sequence[str], query: str) -> Grade:
-    r"""The last ``\boxed{}`` equals the gold answer as strings, after the benchmark's own clean-up."""
+    r"""The last ``\boxed{}`` equals the reference answer as strings, after the benchmark's own clean-up."""
     found = last_boxed(response)
     if found is None:
         return Grade(0.0, None, "no \\boxed{} answer")
-    same = any(paper_form(found) == paper_form(gold) for gold in ground_truth)
+    same = any(paper_form(found) == paper_form(reference) for reference in ground_truth)
     return Grade(float(same), found, "last \\boxed{} answer")
 
 
 def strict(response: str, ground_truth: Sequence[str], query: str) -> Grade:
-    """The final expression, boxed or not, equals the gold answer in value."""
+    """The final expression, boxed or not, equals the reference answer in value."""
     found, how = read_answer(response, query)
     if found is None:
         return Grade(0.0, None, "no final expression")
-    right = any(same(found, gold) for gold in ground_truth)
+    right = any(same(found, reference) for reference in ground_truth)
     return Grade(float(right), found, how)
 
 
@@ -144,9 +144,9 @@ def _bare(text: str) -> str:
     return text.rsplit("=", 1)[-1].strip() if named else text
 
 
-def same(found: str, gold: str) -> bool:
+def same(found: str, reference: str) -> bool:
     """Whether two answers mean the same: as strings, numbers or words, in a base, as sets, or by algebra."""
-    left, right = normal(found, gold), normal(gold, found)
+    left, right = normal(found, reference), normal(reference, found)
     based = in_base(left, right)
     quick = _quick(left, right) if based is None else based
     if quick is not None:
