@@ -16,8 +16,9 @@ _SIGN = re.compile(r"[-−–](?<![\w)].)(?=[$£€]?\.?\d)", re.S)
 _POINT, _MINUS = "\x01", "\x02"
 _MINUS_WORD = re.compile(r"\b(?:minus|negative) (?=\d)")
 # "C++" and "C#" are not "C"; "rock 'n' roll" and "Tom + Jerry" are joined as by "and".
-_LANGUAGES = re.compile(r"(?<![a-z0-9])([a-z])(\+\+|#)(?![\w+#])")
-_AND = re.compile(r"(?<=[a-z]) ?['’]n['’]? ?(?=[a-z])|(?<=[a-z]) \+ (?=[a-z])")
+_PLUS = re.compile(r"\+\+(?<=[a-z]\+\+)(?<![a-z0-9][a-z]\+\+)(?![\w+#])")
+_SHARP = re.compile(r"#(?<=[a-z]#)(?<![a-z0-9][a-z]#)(?![\w+#])")
+_AND = re.compile(r"['’]n(?<=[a-z ]['’]n)(?:['’] ?| )(?=[a-z])|\+ (?<=[a-z] \+ )(?=[a-z])")
 _ASCII_MARKS = string.punctuation.encode()
 _ASCII_BLANKS = bytes.maketrans(_ASCII_MARKS, b" " * len(_ASCII_MARKS))
 _UNITS = (
@@ -167,8 +168,10 @@ def _signs(text: str) -> str:
     """Signs that stand for words, and words that stand for a sign; the text is in lower case."""
     if "&" in text:
         text = text.replace("&", " and ")
-    if "+" in text or "#" in text:
-        text = _LANGUAGES.sub(lambda m: m[1] + ("plusplus" if m[2] == "++" else "sharp"), text)
+    if "++" in text:
+        text = _PLUS.sub("plusplus", text)
+    if "#" in text:
+        text = _SHARP.sub("sharp", text)
     if "'n" in text or " + " in text:
         text = _AND.sub(" and ", text)
     return _MINUS_WORD.sub("-", text) if "minus" in text or "negative" in text else text

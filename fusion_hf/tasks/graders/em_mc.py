@@ -139,7 +139,7 @@ def _stated(text: str, known: set[str], options: Options, firmly: bool = False) 
             return letter, "stated answer"
     if firmly:
         return None
-    for match in reversed(list(patterns.RIGHT.finditer(text))):
+    for match in reversed(list(patterns.RIGHT.finditer(text))) if len(text) > 4 else ():
         place = match.start(match.lastindex)
         token = match.group(match.lastindex)
         letter = _label(token, known, options) if token not in ("a", "i") else None
@@ -214,10 +214,11 @@ def _joined_before(text: str, place: int, known: set[str]) -> bool:
 
 def _by_place(text: str, known: set[str], options: Options) -> tuple[str | None, str] | None:
     """A label in front, alone at the end, or the last one that the text settles on."""
-    if "<" in text or text[:15].find(">") > 0:
-        text = _TAGGED.sub(" ", text).strip() or text
-    if (letter := patterns.marked(text)) and letter in known:
-        return letter, "marked as right"
+    if len(text) > 2:
+        if "<" in text or ">" in text[:15]:
+            text = _TAGGED.sub(" ", text).strip() or text
+        if (letter := patterns.marked(text)) and letter in known:
+            return letter, "marked as right"
     front = patterns.FRONT.match(text)
     if front and (letter := _label(front.group(1), known, options)) and not _lists(text, front, options):
         if _several(text, front.start(1), front.end(), known):
