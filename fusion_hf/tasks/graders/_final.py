@@ -14,7 +14,8 @@ _TURN = re.compile(
     r"|eos|end"
     r"|return|start_header_id|END_OF_TURN_TOKEN|START_OF_TURN_TOKEN|user|User|system|assistant|Assistant|start"
     r"|begin_of_text|end▁of▁sentence|file_separator|fim_[a-z]{1,10})[|｜]>"
-    r"|<(?:end_of_turn|start_of_turn|turn\||\|turn|eos|bos|eos_token|EOT|pad)>|\[(?:EOS|BOS|PAD|EOT)\]|\[\|(?:endofturn|user|assistant)\|\]"
+    r"|<(?:end_of_turn|start_of_turn|turn\||\|turn|eos|bos|eos_token|EOT|pad)>"
+    r"|\[(?:EOS|BOS|PAD|EOT)\]|\[\|(?:endofturn|user|assistant)\|\]"
     r"|\[/?INST\]|</?s>",
 )
 _TURN_MARK = re.compile(r"[<\[](?=[|｜/setbEI])")
@@ -36,8 +37,8 @@ _NEXT = re.compile(
 )
 # What every match begins with: looking for it first is several times as fast.
 _NEXT_LINE = re.compile(
-    r"\n[ \t>#*]{0,12}(?:[\[【][QPIUH]|[(\[]?A[).\]][ \t]|Pas|Par|Conte|Q|[PEIU][rxns]|P[Rr]|E[Xx]|[NFA][eons]|Here|Hu|HU|AS"
-    r"|US|QU|St|Te|Cu|Yo)"
+    r"\n[ \t>#*]{0,12}(?:[\[【][QPIUH]|[(\[]?A[).\]][ \t]|Pas|Par|Conte|Q|[PEIU][rxns]|P[Rr]|E[Xx]|[NFA][eons]|Here|Hu|HU"
+    r"|AS|US|QU|St|Te|Cu|Yo)"
 )
 _LEAD_IN = re.compile(r"\n[ \t]{0,4}\*{0,2}(?:Passage|Context|Text|Article|Paragraph|Options|Choices)\*{0,2}:")
 _INTRO = re.compile(
