@@ -37,7 +37,8 @@ _NEXT = re.compile(
 )
 # What every match begins with: looking for it first is several times as fast.
 _NEXT_LINE = re.compile(
-    r"\n[ \t>#*]{0,12}(?:[\[【][QPIUH]|[(\[]?A[).\]][ \t]|Pas|Par|Conte|Q|[PEIU][rxns]|P[Rr]|E[Xx]|[NFA][eons]|Here|Hu|HU"
+    r"\n[ \t>#*]{0,12}(?:[\[【][QPIUH]|[(\[]?A[).\]][ \t]|Pas|Par|Conte|Q|[PEIU][rxns]|P[Rr]|E[Xx]|[NFA][eons]"
+    r"|Here|Hu|HU"
     r"|AS|US|QU|St|Te|Cu|Yo)"
 )
 _LEAD_IN = re.compile(r"\n[ \t]{0,4}\*{0,2}(?:Passage|Context|Text|Article|Paragraph|Options|Choices)\*{0,2}:")
