@@ -1,12 +1,17 @@
 """Logs as people have them: CSV, nested keys, chats, ratings, numbers as text, dates, and rows that repeat."""
 
+import bz2
+import gzip
 import json
+import lzma
 
+import pyarrow as pa
 import pytest
 
-from fusion_hf import Log, UserError, import_log
+from fusion_hf import Log, UserError, import_log, read_log
 from fusion_hf.cli import main
 from fusion_hf.logs.importers import read
+from fusion_hf.logs.importers._rows import RowReader, as_number, keys_of, moment
 
 
 def lines(path, *rows):
@@ -145,3 +150,95 @@ def test_importing_adds_up_and_says_what_differs(tmp_path, capsys):
     assert main([*argv, "--newer"]) == 0
     assert sorted(Log(out).table()["performance"].to_pylist()) == [0.0, 0.0, 1.0, 1.0, 1.0, 1.0]
     assert main([*argv, "--replace"]) == 0 and len(Log(out)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("0,001", 0.001), ("-0,5", -0.5), ("12,5", 12.5), ("1.234,5", 1234.5), ("1,234.5", 1234.5), ("$0.02", 0.02),
+        ("0.02 USD", 0.02), ("1,234,567", 1234567), (" 3 ", 3), ("1e-3", 0.001), ("0,125", 0.125),
+        ("1234,567", 1234.567),
+    ],
+)  # fmt: skip
+def test_numbers_as_people_write_them(text, number):
+    assert as_number(text, "here") == pytest.approx(number)
+
+
+@pytest.mark.parametrize("text", ["1,234", "-9,999", "€0.02", "1.2.3", "1,2,3", "0x10", "1_000,5", "12,34.5", "five"])
+def test_numbers_that_could_be_two_or_none_are_refused(text):
+    with pytest.raises(UserError, match="here: expected a number, found"):
+        as_number(text, "here")
+
+
+def test_a_sheet_as_excel_saves_it_abroad(tmp_path):
+    lines = (
+        "Query ; Model;NOTE;Cost USD;Served At\nWas ist 1?;m;1;0,002;31.12.2026 14:05\nWas ist 2?;m;5;$0,01;1.2.2026\n"
+    )
+    file = tmp_path / "mappe.csv"
+    for encoding in ("utf-8-sig", "utf-16"):
+        file.write_bytes(lines.encode(encoding))
+        mapping = {"performance": "NOTE"}
+        import_log("csv", file, tmp_path / encoding, "train", "t", map=mapping, scale="5-1")
+        rows = sorted(read_log(tmp_path / encoding).to_pylist(), key=lambda row: row["query"])
+        assert [row["performance"] for row in rows] == [1.0, 0.0]
+        assert [row["cost"] for row in rows] == [0.002, 0.01]
+        assert rows[0]["served_at"].startswith("2026-12-31T14:05") and rows[1]["served_at"].startswith("2026-02-01")
+
+
+@pytest.mark.parametrize("value", ["46186.5", 46186, "13/06/2026", "6/13/2026 2:05 PM", "32.1.2026"])
+def test_a_date_that_is_none_or_could_be_two_is_refused(value):
+    with pytest.raises(UserError, match="here: expected a date or time"):
+        moment(value, "here")
+
+
+def test_a_share_in_percent_is_a_score():
+    reader = RowReader(keys_of({}, {}))
+    assert reader.score("85%", "here") == 0.85 and reader.score("0,5 %", "here") == 0.005
+    assert RowReader(keys_of({}, {}), (0.0, 100.0)).score("85%", "here") == 0.85
+    with pytest.raises(UserError, match="expected a score in"):
+        reader.score("185%", "here")
+
+
+ROW = {"query": "What?", "llm": "m", "performance": 1}
+
+
+@pytest.mark.parametrize("ending", ["", ".gz", ".zst", ".bz2", ".xz"])
+def test_packed_files_are_read_whatever_packed_them(ending, tmp_path):
+    data = (json.dumps(ROW) + "\n").encode() * 3
+    pack = {
+        "": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress,
+        ".zst": lambda data: pa.compress(data, "zstd", asbytes=True),
+    }[ending]  # fmt: skip
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / f"a_test.jsonl{ending}").write_bytes(pack(data))
+    import_log("jsonl", tmp_path / "logs", tmp_path / "out", task="t")
+    assert read_log(tmp_path / "out", "test").num_rows == 1  # said three times
+    if ending:
+        (tmp_path / "logs" / f"a_test.jsonl{ending}").write_bytes(pack(data)[:-6])
+        with pytest.raises(UserError, match="cannot be read"):
+            import_log("jsonl", tmp_path / "logs", tmp_path / "cut", task="t")
+        (tmp_path / "logs" / f"a_test.jsonl{ending}").write_bytes(data)
+        with pytest.raises(UserError, match="found other bytes: rename it"):
+            import_log("jsonl", tmp_path / "logs", tmp_path / "cut", task="t")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", json.dumps([ROW], indent=2)), ("a.json", json.dumps({"data": [ROW]})),
+        ("a.json", f"{json.dumps(ROW)}\n{json.dumps(ROW | {'llm': 'n'})}\n"),
+        ("a.csv", "query,llm,performance\nWhat?,m,1\n"),
+    ],
+    ids=["a list", "data", "lines", "csv"],
+)  # fmt: skip
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_the_content_says_how_a_file_is_read(form, name, text, tmp_path):
+    (tmp_path / name).write_text(text)
+    import_log(form, tmp_path / name, tmp_path / "out", split="train", task="t")
+    assert read_log(tmp_path / "out")["performance"][0].as_py() == 1.0
+
+
+def test_a_workbook_and_an_archive_say_what_to_do(tmp_path):
+    (tmp_path / "a.xlsx").write_bytes(b"PK\x03\x04rest")
+    with pytest.raises(UserError, match="an Excel workbook: unpack it, or save the sheet as CSV"):
+        import_log("csv", tmp_path / "a.xlsx", tmp_path / "out", split="train", task="t")

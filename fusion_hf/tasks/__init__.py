@@ -124,7 +124,9 @@ def get_task(name: str) -> Task:
     """
     if not name.endswith(".py"):
         if name not in TASKS:
-            raise UserError(f"unknown task {name!r}: expected one of {', '.join(TASKS)}, or the path of a .py file")
+            raise UserError(
+                f"unknown task {name!r}: expected one of {', '.join(TASKS)}, or the path of a .yaml or .py file"
+            )
         return TASKS[name]
     task = plugins.given("tasks", name)[1].TASK
     if not isinstance(task, Task) or TASKS.setdefault(task.name, task) is not task:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...errors import UserError
 from ...messages import message_text
-from ._files import files_of, read_csv, read_json, read_json_lines
+from ._files import files_of, read_csv, read_json, read_json_lines, unpacked_name
 from ._result import ImportResult, log_table
 from ._rows import RowReader, keys_of, moment, read_scale
 
@@ -20,7 +20,7 @@ LARGEST = 2**31 - 1
 def records(path: str | Path) -> Iterator[tuple[str, dict]]:
     """(where it stands, object) of every record of a file or folder: JSON lines, a JSON list, or CSV; gzip or not."""
     for file in files_of(path, SUFFIXES, deep=True):
-        name = file.name.removesuffix(".gz")
+        name = unpacked_name(file)
         if name.endswith(".csv"):
             rows = read_csv(file, dtype=str, keep_default_na=False).to_dict("records")
             yield from ((f"{file}, row {i}", row) for i, row in enumerate(rows, 1))

@@ -1,38 +1,59 @@
-"""Opening what a publisher left: files or folders, gzip or not, with errors that name the file and the line."""
+"""Opening what a publisher left: files or folders, packed or not, with errors that name the file and the line."""
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pandas as pd
+import pyarrow as pa
 from tqdm import tqdm
 
 from ...errors import UserError
 
 SPLIT_WORDS = {"train": "train", "test": "test", "partial_test": "partial_test", "validation": "test", "dev": "test"}
 BIG = 1 << 28  # bytes from which reading shows a bar
-_GZIP = b"\x1f\x8b"
+PACKED_NAMES = {".gz": "gzip", ".zst": "zstandard", ".bz2": "bzip2", ".xz": "xz"}
+PACKED = tuple(PACKED_NAMES)
+_UNPACKERS: dict[bytes, Callable[[BinaryIO], Any]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"\x28\xb5\x2f\xfd": lambda file: pa.CompressedInputStream(pa.PythonFile(file), "zstd"),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ": lzma.LZMAFile,
+}
+_NO_ROWS = {
+    b"PK\x03\x04": "a zip archive or an Excel workbook: unpack it, or save the sheet as CSV",
+    b"PAR1": "Parquet, which a FusionBench folder holds",
+}
+_BROKEN = (EOFError, OSError, lzma.LZMAError, zlib.error)
 
 
 def open_binary(path: Path) -> BinaryIO:
-    """The bytes of a file as a stream, unpacked where it is gzip (by its first bytes, not by its name)."""
+    """The bytes of a file as a stream, unpacked where it is gzip, zstandard, bzip2 or xz (by its first bytes)."""
     try:
         file = open(path, "rb")  # noqa: SIM115  it is handed to the caller
     except FileNotFoundError:
         raise UserError(f"{path}: expected a file, found none there") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
-    packed = file.read(2) == _GZIP
+    start = file.read(8)
     file.seek(0)
-    if packed:
-        return io.BufferedReader(gzip.GzipFile(fileobj=file), 1 << 20)
-    if path.suffix == ".gz":
+    for mark, unpacked in _UNPACKERS.items():
+        if start.startswith(mark):
+            return io.BufferedReader(unpacked(file), 1 << 20)
+    found = next((what for mark, what in _NO_ROWS.items() if start.startswith(mark)), None)
+    if path.suffix in PACKED:
+        found = "other bytes: rename it or pack it again"
+    if found:
         file.close()
-        raise UserError(f"{path}: expected a gzip file, found other bytes: rename it or pack it again")
+        packed = f"a {PACKED_NAMES[path.suffix]} file" if path.suffix in PACKED else "text"
+        raise UserError(f"{path}: expected {packed}, found {found}")
     return file
 
 
@@ -40,11 +61,14 @@ def open_text(path: Path) -> str:
     """The whole text of a file, gzip or not."""
     try:
         with open_binary(path) as file:
-            return file.read().decode("utf-8-sig")
-    except (gzip.BadGzipFile, EOFError, OSError) as error:
+            data = file.read()
+        # What Excel calls Unicode text says so in its first bytes.
+        return data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
+    except _BROKEN as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: expected text in UTF-8, found byte {error.object[error.start]:#x}") from None
+        found = f"byte {error.object[error.start]:#x} (of another encoding? iconv -f latin1 -t utf-8 writes it anew)"
+        raise UserError(f"{path}: expected text in UTF-8, found {found}") from None
 
 
 def line_blocks(path: Path, size: int) -> Iterator[tuple[int, bytes]]:
@@ -52,7 +76,7 @@ def line_blocks(path: Path, size: int) -> Iterator[tuple[int, bytes]]:
     number = 1
     with open_binary(path) as file:
         size_on_disk = path.stat().st_size
-        whole = None if path.suffix == ".gz" else size_on_disk
+        whole = None if path.suffix in PACKED else size_on_disk
         bar = tqdm(
             total=whole, desc=f"reading {path.name}", unit="B", unit_scale=True, disable=size_on_disk < BIG or None
         )
@@ -60,7 +84,7 @@ def line_blocks(path: Path, size: int) -> Iterator[tuple[int, bytes]]:
             try:
                 block = file.read(size)
                 block += file.readline()
-            except (gzip.BadGzipFile, EOFError, OSError) as error:
+            except _BROKEN as error:
                 raise UserError(f"{path}: cannot be read: {error}") from None
             if not block:
                 bar.close()
@@ -117,7 +141,7 @@ def json_objects(path: Path, first: int, block: bytes) -> Iterator[tuple[int, di
 
 
 def files_of(path: str | Path, suffixes: Sequence[str], deep: bool = False) -> list[Path]:
-    """The file itself, or the files of a folder whose names end in one of `suffixes` (with or without .gz).
+    """The file itself, or the files of a folder whose names end in one of `suffixes` (or that and one of `PACKED`).
 
     With `deep` the folders below count too.
     """
@@ -126,7 +150,7 @@ def files_of(path: str | Path, suffixes: Sequence[str], deep: bool = False) -> l
         raise UserError(f"{path}: expected a file or folder, found nothing there")
     if path.is_file():
         return [path]
-    names = tuple(suffixes) + tuple(s + ".gz" for s in suffixes)
+    names = tuple(s + packed for s in suffixes for packed in ("", *PACKED))
     inside = [Path(folder) / name for folder, _, files in os.walk(path) for name in files] if deep else path.iterdir()
     files = sorted(f for f in inside if f.is_file() and f.name.endswith(names))
     if not files:
@@ -136,8 +160,13 @@ def files_of(path: str | Path, suffixes: Sequence[str], deep: bool = False) -> l
 
 
 def stem_of(path: Path) -> str:
-    """The name of a file without .gz and its suffix."""
-    return path.name.removesuffix(".gz").rsplit(".", 1)[0]
+    """The name of a file without its suffix, also of what is packed."""
+    return unpacked_name(path).rsplit(".", 1)[0]
+
+
+def unpacked_name(path: Path) -> str:
+    """The name of a file without .gz and the like."""
+    return path.stem if path.suffix in PACKED else path.name
 
 
 def split_of(path: Path) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from ..schema import LOG_SCHEMA, SchemaError, rows_to_table
 Keys = Mapping[str, Sequence[str]]
 COLUMNS = [field for field in LOG_SCHEMA if field.name != "query_id"]  # the identity is always computed
 _KINDS = {field.name: field.type for field in COLUMNS}
+EARLIEST_S = 1e8  # seconds since 1970; what is less is no time of a log
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _WORDS = {
     "true": 1.0, "yes": 1.0, "pass": 1.0, "passed": 1.0, "correct": 1.0, "right": 1.0, "up": 1.0, "thumbs_up": 1.0,
@@ -58,6 +59,8 @@ class RowReader:
             n for ns in keys.values() for n in ns
         }
         self.unknown: dict[str, None] = {}
+        self._others: dict[str, str | None] = {}
+        self._folded = {_folded(key): key for key in sorted(self.known)}
 
     def table(self, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> pa.Table:
         """A table of the columns but ``query_id``, of (where it stands, object); errors name the place."""
@@ -74,6 +77,8 @@ class RowReader:
 
     def row(self, source: Mapping[str, Any], where: str) -> dict[str, Any]:
         """The columns of one object."""
+        if any(map(self.other_name, source)):
+            source = {name if (name := self.other_name(k)) not in (None, *source) else k: v for k, v in source.items()}
         for key in source:
             if key not in self.known:
                 self.unknown[key] = None
@@ -86,6 +91,12 @@ class RowReader:
                 )
         row["task"] = row["task"] or None
         return row
+
+    def other_name(self, key: str) -> str | None:
+        """The key that is known, where this one differs in capitals and blanks only."""
+        if key not in self._others:
+            self._others[key] = None if key in self.known else self._folded.get(_folded(key))
+        return self._others[key]
 
     def column(self, source: Mapping[str, Any], to: str, where: str) -> Any:
         """One column of an object; None where no key has a value."""
@@ -115,9 +126,12 @@ class RowReader:
         """A score in 0..1: a number, a number as text, true or false, a word such as ``pass``, or a rating."""
         if isinstance(value, str) and value.strip().lower() in _WORDS:
             return _WORDS[value.strip().lower()]
-        number = as_number(value, where)
+        percent = isinstance(value, str) and value.strip().endswith("%")
+        number = as_number(value.strip()[:-1] if percent else value, where)
         if number is None or isinstance(value, bool):
             return number
+        if percent and self.scale is None:
+            number /= 100
         if self.scale is not None:
             low, high = self.scale
             number = (number - low) / (high - low)
@@ -127,6 +141,10 @@ class RowReader:
                 f"{where}: expected {expected}, found {value!r:.60}" + ("" if self.scale else " (see scale)")
             )
         return min(max(number, 0.0), 1.0)
+
+
+def _folded(key: str) -> str:
+    return "_".join(key.lower().split())
 
 
 def lookup(source: Any, key: str) -> Any:
@@ -183,11 +201,18 @@ def references(value: Any) -> list[str]:
 
 
 def as_number(value: Any, where: str) -> float | None:
-    """A number, also as text; None for NaN and for text such as ``null``."""
+    """A number, also as text (``$0.01``, ``0,5``, ``1,234.5``, ``1.234,5``); None for NaN and text such as ``null``."""
     if isinstance(value, str):
-        text = value.strip()
+        text = value.strip().removeprefix("$").removesuffix("USD").strip()
         if text.lower() in ("", "null", "none", "nan", "na", "n/a"):
             return None
+        if re.fullmatch(r"[-+]?[1-9]\d{0,2},\d{3}", text):
+            plain = text.replace(",", "")
+            raise UserError(f"{where}: expected a number, found {text!r}: write {text.replace(',', '.')} or {plain}")
+        if re.fullmatch(r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?", text):
+            text = text.replace(",", "")
+        elif re.fullmatch(r"[-+]?(\d+|\d{1,3}(\.\d{3})+),\d+", text):
+            text = text.replace(".", "").replace(",", ".")
         try:
             value = float(text)
         except ValueError:
@@ -198,31 +223,38 @@ def as_number(value: Any, where: str) -> float | None:
 
 
 def moment(value: Any, where: str) -> str:
-    """A time as ISO 8601 in UTC: of ISO text, or of seconds or milliseconds since 1970."""
+    """A time as ISO 8601 in UTC: of ISO text, of 31.12.2026 14:05, or of seconds or milliseconds since 1970."""
     try:
         if isinstance(value, str) and not re.fullmatch(r"\d+(\.\d+)?", value.strip()):
-            found = datetime.datetime.fromisoformat(value.strip())
+            text = re.sub(r"^(\d\d?)\.(\d\d?)\.(\d{4})", _day_first, value.strip())
+            found = datetime.datetime.fromisoformat(text)
         else:
             seconds = float(value)
+            if seconds < EARLIEST_S:  # the number of a day, as Excel keeps it
+                raise ValueError
             seconds = seconds / 1000 if seconds > 1e11 else seconds
             found = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
     except (ValueError, TypeError, OverflowError, OSError):
-        raise UserError(
-            f"{where}: expected a date or time (ISO 8601, or seconds since 1970), found {value!r:.60}"
-        ) from None
+        forms = "2026-12-31 14:05, 31.12.2026, or seconds since 1970"
+        raise UserError(f"{where}: expected a date or time ({forms}), found {value!r:.60}") from None
     found = found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
     return found.astimezone(datetime.UTC).isoformat(timespec="milliseconds")
+
+
+def _day_first(found: re.Match) -> str:
+    day, month, year = found.groups()
+    return f"{year}-{month:0>2}-{day:0>2}"
 
 
 def objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(where it stands, object) of a JSON lines file, a JSON list (also below ``data``), a CSV or a TSV file."""
     from ._csv import read_table
-    from ._files import read_json, read_json_lines
+    from ._files import read_json, read_json_lines, unpacked_name
 
-    name = path.name.removesuffix(".gz").lower()
+    name = unpacked_name(path).lower()
     if name.endswith((".csv", ".tsv")):
         yield from read_table(path)
-    elif name.endswith(".json"):
+    elif name.endswith(".json") and not _has_lines(path):
         content = read_json(path)
         rows = content.get("data") if isinstance(content, dict) else content
         if not isinstance(rows, list):
@@ -233,3 +265,11 @@ def objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"{path}, row {i}", row
     else:
         yield from ((f"{path}, line {number}", row) for number, row in read_json_lines(path))
+
+
+def _has_lines(path: Path) -> bool:
+    """Whether a file called .json holds an object a line."""
+    from ._files import open_text
+
+    lines = open_text(path).strip().split("\n", 2)
+    return len(lines) > 1 and all(isinstance(parsed(line), dict) for line in lines[:2])

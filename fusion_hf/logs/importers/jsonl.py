@@ -13,8 +13,8 @@ import pyarrow.json
 
 from ...errors import UserError
 from ..schema import encode
-from ._files import files_of, json_objects, line_blocks, split_of
-from ._own import ALIASES, NESTED, add_part, note_unknown
+from ._files import files_of, json_objects, line_blocks, split_of, unpacked_name
+from ._own import ALIASES, NESTED, add_part, note_unknown, read_objects
 from ._result import ImportResult
 from ._rows import COLUMNS, RowReader, keys_of, moment, read_scale
 
@@ -33,7 +33,7 @@ def read(
     """Rows with a query, an LLM and a response or a score.
 
     Args:
-        path: A ``.jsonl`` or ``.ndjson`` file, or a folder of them, gzip or not.
+        path: A ``.jsonl`` or ``.ndjson`` file, or a folder of them, packed or not; or one file with a JSON list.
         task: Task of every row, in place of what the rows say.
         mapping: Column of the log row -> key that holds it (``a.b`` for the key b inside a), in place of the log row's
             own name and its `ALIASES`.
@@ -43,10 +43,13 @@ def read(
     names = keys_of(ALIASES, mapping or {})
     reader = RowReader(names, read_scale(scale))
     plain = {to: tuple(key for key in keys if "." not in key) for to, keys in names.items()}
+    files = files_of(path, (".jsonl", ".ndjson"))
+    if unpacked_name(files[0]).lower().endswith((".json", ".csv", ".tsv")):
+        return read_objects([(file, split_of(file)[1]) for file in files], reader, task, on_duplicate)
     result = ImportResult(tables={})
     parts: dict[str, list[pa.Table]] = {}
     missing = dict(mapping or {})
-    for file in files_of(path, (".jsonl", ".ndjson")):
+    for file in files:
         _, split = split_of(file)
         for first, block in line_blocks(file, BLOCK):
             table = None if scale or any("." in key for key in missing.values()) else _fast(block, plain, reader)
@@ -67,6 +70,8 @@ def _fast(block: bytes, names: dict[str, tuple[str, ...]], reader: RowReader) ->
         return None
     try:
         start = json.loads(block.lstrip().split(b"\n", 1)[0])
+        if any(map(reader.other_name, start)):
+            return None
         types = {key: _kind(field, start.get(key)) for field in COLUMNS for key in names[field.name]}
         found = pa.json.read_json(
             io.BytesIO(block),
