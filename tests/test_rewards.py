@@ -28,8 +28,20 @@ def test_scaling_comes_from_train_only(data):
     scaling = Scaling.fit(data.subset(range(6)))
     assert np.nanmax(scaling.scaled(data, "cost")) > 1 or np.nanmin(scaling.scaled(data, "cost")) >= 0
     assert scaling.low["cost"]["gsm8k"] == data.subset(range(6)).of_task("gsm8k").cost.min()
-    with pytest.raises(UserError, match="task 'squad' has no cost in the training split"):
-        Scaling.fit(data.of_task("gsm8k")).scaled(data, "cost")
+
+
+def test_a_task_that_training_never_saw_is_measured_in_units_of_the_whole_log(data):
+    train, test = data.of_task("gsm8k"), data.of_task("squad")
+    train.cost[:2] *= 3
+    scaling = Scaling.fit(train)
+    np.testing.assert_array_equal(scaling.scaled(test, "performance"), test.performance)
+    low, span = train.cost.min(), train.cost.max() - train.cost.min()
+    np.testing.assert_allclose(scaling.scaled(test, "cost"), (test.cost - low) / span)
+    np.testing.assert_allclose(scaling.scaled(train, "cost"), (train.cost - low) / span)
+    free = data.of_task("gsm8k")
+    free.cost[:] = np.nan
+    with pytest.raises(UserError, match="the training split has no cost to scale by"):
+        Scaling.fit(free).scaled(test, "cost")
 
 
 def test_a_constant_quantity_scales_to_zero_and_not_to_nan(data):

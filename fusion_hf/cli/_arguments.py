@@ -60,6 +60,19 @@ def value_pair(text: str) -> tuple[str, object]:
         return name, value
 
 
+def folds(text: str) -> int | str:
+    """A number of folds, or ``tasks``: each task held out in turn."""
+    if text == "tasks":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number or tasks, found {text!r}") from None
+
+
+FOLDS_HELP = "number of folds, or tasks to hold out each task in turn (default: %(default)s)"
+
+
 def named_folder(text: str) -> tuple[str, str]:
     """``[NAME=]DIR``, named by the folder where no name is given; for ``type=`` with ``action=Pairs``."""
     return pair(text) if "=" in text else (Path(text).name or text, text)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..encoders.encoder import TextEncoder
 from ..errors import UserError
+from ..logs.rewards import unseen_note, unseen_tasks
 from .given import Logs, Routers, Source, named_routers, stated_logs
 from .logged import AlignedLog, anchor_systems, join, log_systems, single_systems
 from .routed import combination, encoder_of, router_systems
@@ -47,6 +48,8 @@ def gather_systems(
 ) -> tuple[list[System], list[str]]:
     """The systems and notes of `gather`, from logs that were read already."""
     joined, notes = join(splits, others)
+    if unseen := unseen_tasks(splits.test.tasks, splits.train.tasks):
+        notes.append(unseen_note(unseen))
     systems = [*anchor_systems(splits), *single_systems(splits)]
     named = named_routers(routers)
     for name, folder in named.items():

@@ -152,7 +152,9 @@ def _config(
     seen = _seen(splits, known)
     tasks = {}
     for task, winner in chosen.items():
-        span = {name: scaling.span[name].get(task, 1.0) for name in ("performance", "cost")}
+        # Without any cost in train there is no trade-off with it: any unit will do.
+        units = {name: float(scaling.units(name, [task])[1][0]) for name in ("performance", "cost")}
+        span = {name: 1.0 if np.isnan(unit) else unit for name, unit in units.items()}
         found = result["tasks"][task]
         named = {"system": winner.system, "level": found["level"]}
         evidence = {k: v for k, v in found.items() if k not in named}

@@ -41,7 +41,7 @@ def _reward(system: System, scenario: Scenario, scaling: Scaling, tasks: Sequenc
     """float64 [n], NaN where the score or the cost was not measured."""
 
     def scaled(name: str) -> np.ndarray:
-        low, span = (np.array([part[name].get(t, np.nan) for t in tasks]) for part in (scaling.low, scaling.span))
+        low, span = scaling.units(name, tasks)
         return (getattr(system, name) - low) / span
 
     reward = scenario.alpha * scaled(scenario.score)

@@ -23,7 +23,9 @@ def measure_on_test(
     """What the choice scores on test beside the best single LLM, with the tasks given and with those `recognised`."""
     base = next(s for s in systems if s.name == BEST_SINGLE)
     tasks = np.array(splits.test.tasks)
-    ours, paid = (_assembled(known, chosen, tasks, what) for what in ("performance", "cost"))
+    # A task without a choice is none that the system knows: its queries go where they are recognised to belong.
+    asked = np.where(np.isin(tasks, list(chosen)), tasks, np.array(recognised))
+    ours, paid = (_assembled(known, chosen, asked, what) for what in ("performance", "cost"))
     result: dict[str, Any] = {
         "tasks": {},
         "best_single": (base.spec or {}).get("candidate"),

@@ -12,6 +12,7 @@ import torch
 
 from ..errors import UserError
 from ..logs.arrays import RoutingData
+from ..logs.rewards import Scaling
 from ..logs.schema import split_candidate
 from .added import LOGARITHMIC, QUANTITIES, linear_columns
 from .base import Router
@@ -99,12 +100,9 @@ def _measured(router: Router, data: RoutingData, quantity: str) -> np.ndarray:
     name = quantity.removesuffix("_scaled")
     values = getattr(data, name)[:, 0]
     if name != quantity:
-        low, span = (router.config.scaling[part][name] for part in ("low", "span"))
         tasks = ["all"] * len(data) if router.config.tasks is None else data.tasks
-        # A task that training did not have cannot be scaled: its queries count for the unscaled quantities only.
-        values = np.array(
-            [(v - low[t]) / span[t] if t in low else np.nan for v, t in zip(values, tasks, strict=True)], float
-        )
+        low, span = Scaling(**router.config.scaling).units(name, tasks)
+        values = (values - low) / span
     if quantity in LOGARITHMIC:
         values = np.log(np.where(values > 0, values, np.nan))
     return values

@@ -2,7 +2,8 @@
 
 ``score[q, m] = sum_t p(t|q) (mean[t, m] + beyond[t, q, m])``: nearly all that can be known before an answer is which
 task a query belongs to, so that is learned first (see `grouping`), and then, task by task, what is worth knowing beyond
-it (see `within_task`).
+it (see `within_task`). As far as a query is unlike all that was trained on, it is the mean over the whole log instead
+(see `unlike`).
 """
 
 import numpy as np
@@ -10,8 +11,10 @@ import torch
 
 from ..base import Router
 from ..config import RouterConfig
+from ..learning.clusters import group_means
 from ..learning.grouping import CLUSTER_PRIOR, POWER, Grouping, by_cluster, by_label, expected_scores
 from ..learning.ridge import Ridge
+from ..learning.unlike import learn_trust
 from ..learning.within_task import learn_beyond
 from ..targets import Targets
 from ._score_table import score_outputs, score_table
@@ -24,7 +27,8 @@ COST_GAINS = (0.0, 0.25, 0.5, 1.0)
 
 
 class FusionRouterConfig(RouterConfig):
-    """Configuration of a `FusionRouter`; ``options`` holds groups, their ``blocks`` and ``gains``, and penalties."""
+    """Configuration of a `FusionRouter`; ``options`` holds groups, their ``blocks`` and ``gains``, penalties, and
+    ``trust``: intercept and slope of how far groups are trusted (see `unlike.learn_trust`); None for always."""
 
     model_type = "fusion_hf-fusion"
 
@@ -51,33 +55,52 @@ class FusionRouter(Router):
         gains, content, table = learn_beyond(x, parts, whole, grouping, score, quantities)
         options = {
             "groups": grouping.names, "blocks": grouping.blocks, "gains": gains, "cv_reward": earned, "places": places,
+            "trust": learn_trust(x, parts, grouping, score, targets.tasks),
         }  # fmt: skip
         linear, tables = {"tasks": grouping.recognise(whole), "content": content}, {"score": table}
+        tables["score_mean"] = group_means(quantities, np.ones((len(x), 1)))[0]
         if "cost" in targets.raw:
             options["cost"], costs, tables["cost_scaled_mean"] = _learn_cost(parts, whole, x, targets, grouping)
             linear |= costs
+            tables["cost_mean"] = group_means(targets.scaled["cost"], np.ones((len(x), 1)))[0]
         options["columns"] = [len(bias) for _, bias in linear.values()]
         tables["weight"] = np.concatenate([weight for weight, _ in linear.values()], 1)
         tables["bias"] = np.concatenate([bias for _, bias in linear.values()])
         return options, {n: torch.from_numpy(np.ascontiguousarray(t, np.float32)) for n, t in tables.items()}
 
     def head(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """See `Router.head`; also ``tasks`` [n, groups], the posterior."""
+        """See `Router.head`; also ``tasks`` [n, groups], the posterior, and ``trust`` [n] in it."""
         options = self.config.options
         likely, content, *costs = torch.addmm(self.bias, x, self.weight).split(options["columns"], 1)
-        # A query unlike all tasks gets the same share of each.
-        likely = likely.clamp(min=0) ** POWER + 1e-9
+        odds = options.get("trust")
         blocks = likely.split(options["blocks"], 1) if len(options["blocks"]) > 1 else [likely]
+        sure = sum(block.amax(1) for block in blocks) / len(blocks) if odds else None
+        # A query unlike all tasks gets the same share of each.
+        blocks = [block.clamp(min=0) ** POWER + 1e-9 for block in blocks]
         share = torch.cat([b / (b.sum(1, keepdim=True) * len(blocks)) for b in blocks], 1)
         if len(blocks) > 1:
             score = share @ self.score[:, 0] + content[:, 1:] @ self.score[0, 1:]
         else:
             score = (share[:, :, None] * content[:, None]).flatten(1) @ self.score.flatten(0, 1)
-        result = {"tasks": share} | score_outputs(options["places"], score)
+        scaled = share @ self.cost_scaled_mean + costs[1] if costs else None
+        result = {"tasks": share}
+        if odds:
+            result["trust"] = trust = torch.sigmoid(odds[0] + odds[1] * sure)
+            score = torch.lerp(self.score_mean, score, trust[:, None])
+            scaled = None if scaled is None else torch.lerp(self.cost_mean, scaled, trust[:, None])
+        result |= score_outputs(options["places"], score)
         if costs:
-            result["cost"] = costs[0].exp()
-            result["cost_scaled"] = share @ self.cost_scaled_mean + costs[1]
+            result["cost"], result["cost_scaled"] = costs[0].exp(), scaled
         return result
+
+    def reasons(self, output: dict[str, torch.Tensor]) -> list[list[str]]:
+        """See `Router.reasons`; also how far the query is unlike the training queries."""
+        lines = super().reasons(output)
+        if "trust" in output:
+            for line, share in zip(lines, output["trust"].tolist(), strict=True):
+                if share < 0.5:
+                    line.append(f"unlike the training queries ({100 * (1 - share):.0f} %): their overall means count")
+        return lines
 
 
 def _groupings(x: np.ndarray, parts, targets: Targets, seed: int) -> list[Grouping]:

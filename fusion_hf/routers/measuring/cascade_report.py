@@ -84,7 +84,7 @@ def followed_reward(
 
 def _reward(result, test: RoutingData, scenario: Scenario, scaling: Scaling) -> np.ndarray:
     def scaled(values: np.ndarray, name: str) -> np.ndarray:
-        low, span = (np.array([part[name][t] for t in test.tasks]) for part in (scaling.low, scaling.span))
+        low, span = scaling.units(name, test.tasks)
         return (values - low) / span
 
     reward = scenario.alpha * scaled(result.performance, "performance")

@@ -20,6 +20,24 @@ from ..train import fit_router, prepare
 from .anchors import ANCHORS, choices, shared
 from .cascade_report import followed_reward
 
+TASKS, QUERIES = "tasks", "queries"  # what is held out
+
+
+def folds_of(data: RoutingData, folds: int | str, seed: int = 0) -> tuple[np.ndarray, int]:
+    """Fold of every query, int [n], and how many there are: by `fold_of`, or for ``tasks`` one a task.
+
+    Raises:
+        UserError: Neither 2 to n folds nor ``tasks``; or a log of one task, of which none can be held out.
+    """
+    if folds == TASKS:
+        names, fold = np.unique(data.tasks, return_inverse=True)
+        if len(names) < 2:
+            raise UserError(f"folds tasks: expected a log of at least two tasks, found one ({names[0]})")
+        return fold, len(names)
+    if not isinstance(folds, int) or not 2 <= folds <= len(data):
+        raise UserError(f"folds: expected 2 to {len(data)} (the number of queries) or tasks, found {folds}")
+    return fold_of(data, folds, seed), folds
+
 
 def fold_of(data: RoutingData, folds: int, seed: int = 0) -> np.ndarray:
     """Fold of every query, int [n], stratified by task; it depends on query ids, not on row order.
@@ -42,7 +60,7 @@ def fold_of(data: RoutingData, folds: int, seed: int = 0) -> np.ndarray:
 def cross_validate(
     data: RoutingData,
     kinds: Sequence[str | type[Router]],
-    folds: int = 5,
+    folds: int | str = 5,
     scenario: str = "performance",
     encoder: str = DEFAULT_ENCODER,
     task_labels: bool = True,
@@ -59,6 +77,8 @@ def cross_validate(
     Args:
         data: Log arrays.
         kinds: As in `fit_router`.
+        folds: Their number; ``tasks`` holds out each task in turn, so that every query is of a task that training never
+            saw (see `fusion_hf.logs.rewards.Scaling` for how it is measured).
         options: What the `learn` of a kind takes, by the kind's name.
         answers: Final answers, object [n, m] in the order of `data` (see `answers.log_answers`). A kind that reads
             answers learns from those of the other folds, and its plans are followed on those of its own fold, every
@@ -69,12 +89,19 @@ def cross_validate(
         ``se`` and ``ci95``; ``vs`` holds paired differences to every other kind and to the best single candidate;
         ``fit_seconds`` is the mean over folds, embedding and text features left out (``prepare_seconds`` a fold). A
         line stands on the ``queries`` on which its choice and the best single candidate were both measured, and so do
-        its ``gap_recovered`` and the ``best_single`` and ``oracle`` beside it.
+        its ``gap_recovered`` and the ``best_single`` and ``oracle`` beside it. Where tasks are held out, ``by_task``
+        holds the paired difference to the best single candidate in each.
     """
     held = held_out(
         data, kinds, folds, scenario, encoder, task_labels, seed, progress, llms=llms, options=options, answers=answers
     )
-    return _cv_result(held, folds, scenario)
+    result = _cv_result(held, scenario)
+    if folds == TASKS:
+        tasks, single = np.array(data.tasks), held.rewards["best-single"]
+        for name, line in result["kinds"].items():
+            more = {str(t): (held.rewards[name][tasks == t], single[tasks == t]) for t in np.unique(tasks)}
+            line["by_task"] = {t: {k: number(v) for k, v in paired(*both).items()} for t, both in more.items()}
+    return result | {"held_out": TASKS if folds == TASKS else QUERIES}
 
 
 @dataclass
@@ -86,6 +113,7 @@ class HeldOut:
         fit_seconds: Kind -> seconds of training in each fold, embedding and text features left out.
         prepare_seconds: Seconds of text features in each fold.
         lone: Queries that were never held out.
+        folds: Their number.
         failed: Kind -> why it could not be trained on this log.
     """
 
@@ -94,12 +122,13 @@ class HeldOut:
     prepare_seconds: list[float]
     lone: int
     failed: dict[str, str]
+    folds: int
 
 
 def held_out(
     data: RoutingData,
     kinds: Sequence[str | type[Router]],
-    folds: int,
+    folds: int | str,
     scenario: str,
     encoder: str,
     task_labels: bool,
@@ -117,16 +146,14 @@ def held_out(
     trade = get_scenario(scenario)
     if scenario not in available_scenarios(data):
         raise UserError(f"scenario {scenario!r} cannot be measured on this log: it lacks costs or judge scores")
-    if not 2 <= folds <= len(data):
-        raise UserError(f"folds: expected 2 to {len(data)} (the number of queries), found {folds}")
+    fold, count = folds_of(data, folds, seed)
     opened = text_encoder = open_encoder(encoder)
     embeddings = None if opened is None else embed_cached(opened, data.queries, progress=progress)
-    fold = fold_of(data, folds, seed)
     classes = {kind_name(kind): get_kind(kind) for kind in kinds}
     names = list(classes)
     got = {name: np.full(len(data), np.nan) for name in (*names, *ANCHORS)}
     seconds, prepared, failed = {name: [] for name in names}, [], {}
-    for f in _bar(range(folds), progress):
+    for f in _bar(range(count), progress):
         inside, outside = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
         train, test = data.subset(inside), data.subset(outside)
         anchors, rewards = choices(test, train, trade, Scaling.fit(train))
@@ -163,7 +190,7 @@ def held_out(
             expected = predictions.reward(trade.alpha, trade.beta, trade.score)
             picks = pick(expected, predictions.cost, test.candidates, tolerance=TIE)
             got[name][outside] = rewards[line, picks]
-    return HeldOut(got, seconds, prepared, int((fold < 0).sum()), failed)
+    return HeldOut(got, seconds, prepared, int((fold < 0).sum()), failed, count)
 
 
 def _bar(items, progress: bool):
@@ -174,7 +201,7 @@ def _bar(items, progress: bool):
     return tqdm(items, desc="folds", unit="fold", disable=None)
 
 
-def _cv_result(held: HeldOut, folds: int, scenario: str) -> dict:
+def _cv_result(held: HeldOut, scenario: str) -> dict:
     got, names = held.rewards, list(held.fit_seconds)
     lines = {name: line_of(got[name], got["best-single"], got["oracle"]) for name in (*names, *ANCHORS)}
     for name in names:
@@ -186,7 +213,7 @@ def _cv_result(held: HeldOut, folds: int, scenario: str) -> dict:
             if other != name
         }
     return {
-        "folds": folds,
+        "folds": held.folds,
         "scenario": scenario,
         "queries": int((~np.isnan(got["oracle"])).sum()),
         "lone_queries": held.lone,

@@ -11,7 +11,7 @@ import numpy as np
 from ...encoders.encoder import embed_cached
 from ...errors import UserError
 from ...logs.arrays import RoutingData
-from ...logs.rewards import SCENARIOS, Scaling, Scenario, available_scenarios, get_scenario, pick
+from ...logs.rewards import SCENARIOS, Scaling, Scenario, available_scenarios, get_scenario, pick, unseen_tasks
 from ...logs.stats import aiq, bootstrap_ci, mean, number, paired
 from ..base import Router
 from ..decisions import TIE, Predictions
@@ -76,6 +76,7 @@ def evaluate_router(
         "split": split,
         "queries": len(test),
         "candidates": known,
+        "unseen_tasks": unseen_tasks(test.tasks, train.tasks),
         "scenarios": {n: _scenario(predictions, test, train, SCENARIOS[n], scaling) for n in names},
         **_frontier(predictions, test, train),
         "seconds": {"encode": encode, "head": head, "load": None},

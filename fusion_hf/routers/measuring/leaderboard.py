@@ -22,7 +22,7 @@ from ..base import Router
 from ..kind import get_kind, kind_name
 from ..sources import LogLike, answers_of, open_part, public_name
 from .anchors import ANCHORS
-from .cross_validation import HeldOut, held_out, line_of
+from .cross_validation import QUERIES, TASKS, HeldOut, held_out, line_of
 from .text import cell, latex_table, table
 
 HEAD = ("kind", "reward", "95 %", "gap recovered", "against best single", "p", "against {}", "p", "fit s")
@@ -34,8 +34,8 @@ class Leaderboard(Result):
 
     Attributes:
         log: Name of the log.
-        scenario, folds, seeds, encoder, queries: The protocol. A query's reward is its mean over the seeds, each with
-            folds of its own.
+        scenario, folds, held_out, seeds, encoder, queries: The protocol. A query's reward is its mean over the seeds,
+            each with folds of its own unless whole tasks are held out.
         reference: The kind that all others are compared with.
         kinds: Kind -> ``reward`` with ``se`` and ``ci95``, ``gap_recovered``, ``best_single`` and ``oracle`` on the
             same ``queries``; ``vs_best_single`` and ``vs_reference``: paired ``difference`` with ``low`` and ``high``
@@ -47,6 +47,7 @@ class Leaderboard(Result):
     log: str | None
     scenario: str
     folds: int
+    held_out: str
     seeds: list[int]
     encoder: str
     queries: int
@@ -73,8 +74,11 @@ class Leaderboard(Result):
 
     def protocol(self) -> str:
         """How it was measured, in a sentence."""
+        folds = f"{self.folds}-fold cross-validation"
+        if self.held_out == TASKS:
+            folds = f"each of {self.folds} tasks held out in turn"
         return (
-            f"{self.folds}-fold cross-validation, {len(self.seeds)} seeds, {self.queries} queries of "
+            f"{folds}, {len(self.seeds)} seeds, {self.queries} queries of "
             f"{self.log or 'the log'}, trade-off {self.scenario}, encoder {self.encoder}; 95 % bootstrap intervals "
             "over queries; p by paired two-sided tests with Holm's correction"
         )
@@ -118,7 +122,7 @@ def leaderboard(
     reference: str = "fusion",
     encoder: str = DEFAULT_ENCODER,
     split: str = "train",
-    folds: int = 5,
+    folds: int | str = 5,
     seeds: int = 3,
     scenario: str = "performance",
     task_labels: bool = True,
@@ -134,8 +138,8 @@ def leaderboard(
         reference: The kind that the others are compared with; it is added to `kind` where it is missing.
         encoder: Text encoder, see `fusion_hf.train_router`; of a language model each fold chooses the layer.
         split: The split that is cut into folds.
-        folds: Number of folds.
-        seeds: Number of seeds; each has folds of its own.
+        folds: Number of folds; or ``tasks`` to hold out each task in turn, as a task that training never saw.
+        seeds: Number of seeds; each has folds of its own, unless tasks are held out.
         scenario: ``performance``, ``balance``, ``cost`` or ``judge``.
         task_labels: Whether the routers may see the log's task names.
         out: Folder of ``leaderboard.md``, ``.csv``, ``.tex`` and ``.json``; None writes nothing.
@@ -161,7 +165,9 @@ def leaderboard(
         for seed in range(seeds)
     ]  # fmt: skip
     figures = _figures(runs, reference)
-    result = Leaderboard(public_name(log), scenario, folds, list(range(seeds)), encoder, **figures)
+    count = runs[0].folds
+    held = TASKS if folds == TASKS else QUERIES
+    result = Leaderboard(public_name(log), scenario, count, held, list(range(seeds)), encoder, **figures)
     if out is not None:
         _write(result, out, overwrite)
     return result

@@ -1,6 +1,8 @@
 """Figures of routers as text for a terminal or a card."""
 
+from ...logs.rewards import unseen_note
 from .cascade_report import format_cascade
+from .cross_validation import TASKS
 from .text import cell, table
 
 
@@ -12,6 +14,8 @@ def format_evaluation(result: dict) -> str:
             "In-sample: the router was trained on this split. The figures say how well it fits, not how well it routes "
             "new queries: measure it on another split."
         )
+    if result["unseen_tasks"]:
+        parts.append(unseen_note(result["unseen_tasks"]))
     for name, s in result["scenarios"].items():
         low, high = s["ci95"]
         head = [name, "reward", "95 %", "performance", "USD a query", "queries"]
@@ -46,6 +50,7 @@ def format_calibration(result: dict) -> str:
     )
 
 
+HELD_OUT = "its scores are taken as they are, and costs are scaled over all other tasks"
 SPARSE = (
     "The log lacks answers: a line stands on the queries on which its choice and the best single candidate were both "
     "measured. Compare lines of unlike numbers of queries with care."
@@ -74,7 +79,24 @@ def format_cv(result: dict) -> str:
         )  # fmt: skip
     for name, a in result["anchors"].items():
         rows.append([name, cell(a["reward"]), "", "", str(a["queries"]), "", ""])
-    parts = [f"{result['folds']} folds, {result['queries']} queries", table(head, rows)]
+    folds = f"{result['folds']} folds, {result['queries']} queries"
+    if result["held_out"] == TASKS:
+        folds = f"{result['folds']} tasks, each held out in turn: {HELD_OUT}; {result['queries']} queries"
+    parts = [folds, table(head, rows)]
+    if result["held_out"] == TASKS:
+        parts.append(_by_task(result["kinds"]))
     if _sparse(result["queries"], *result["kinds"].values(), *result["anchors"].values()):
         parts.append(SPARSE)
     return "\n\n".join(parts)
+
+
+def _by_task(kinds: dict[str, dict]) -> str:
+    """What every kind earns more than the best single LLM on each task that it never saw."""
+
+    def shown(gap: dict | None) -> str:
+        return "" if gap is None else f"{cell(gap['difference'], '{:+.4f}')} (se {cell(gap['se'])})"
+
+    tasks = list(next(iter(kinds.values()))["by_task"])
+    rows = [[task, *(shown(line["by_task"][task]) for line in kinds.values())] for task in tasks]
+    rows.append(["all queries", *(shown(line["vs"].get("best-single")) for line in kinds.values())])
+    return table(["against best single", *kinds], rows)

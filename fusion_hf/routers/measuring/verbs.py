@@ -40,6 +40,7 @@ class Evaluation(Result):
 
     Attributes:
         split, queries, candidates: What it was measured on.
+        unseen_tasks: Tasks of the split that training never saw; see `fusion_hf.logs.rewards.Scaling`.
         scenarios: By name: reward with ``ci95``, performance, ``cost_usd`` and ``queries``, also ``by_task`` and of the
             ``anchors``; the paired difference ``vs_best_single``; how often each candidate was picked.
         frontier, aiq, aiq_singles, cost_share_at: Over the weight of cost, on ``frontier_queries``.
@@ -53,6 +54,7 @@ class Evaluation(Result):
     split: str
     queries: int
     candidates: list[str]
+    unseen_tasks: list[str]
     scenarios: dict[str, dict]
     frontier: list[dict]
     frontier_queries: int
@@ -87,6 +89,7 @@ class CrossValidation(Result):
     """Router kinds against each other on held-out queries, as ``cv-router --json`` (see `cross_validate`)."""
 
     folds: int
+    held_out: str
     scenario: str
     queries: int
     lone_queries: int
@@ -97,7 +100,7 @@ class CrossValidation(Result):
     def table(self) -> list[dict[str, Any]]:
         """A row a kind, then a row an anchor."""
         rows = [
-            {"choice": n, **{k: v for k, v in line.items() if k not in ("ci95", "vs")}}
+            {"choice": n, **{k: v for k, v in line.items() if k not in ("ci95", "vs", "by_task")}}
             for n, line in self.kinds.items()
         ]
         return rows + [{"choice": name, **line} for name, line in self.anchors.items()]
@@ -137,6 +140,8 @@ def eval_router(
     trust_remote_code: bool = False,
 ) -> Result:
     """Measure a router on a split of a log, with every anchor; anchors and scaling come from the log's train split.
+
+    The split may hold tasks that training never saw: the result names them.
 
     Args:
         router: Folder, Hub id, or a router.
@@ -194,7 +199,7 @@ def cv_router(
     kind: str | type[Router] | Sequence[str | type[Router]],
     encoder: str = DEFAULT_ENCODER,
     split: str = "train",
-    folds: int = 5,
+    folds: int | str = 5,
     scenario: str = "performance",
     task_labels: bool = True,
     seed: int = 0,
@@ -210,7 +215,7 @@ def cv_router(
         kind: A kind or several; see `fusion_hf.train_router`.
         encoder: Text encoder, see `fusion_hf.train_router`; of a language model each fold chooses the layer.
         split: The split that is cut into folds.
-        folds: Number of folds.
+        folds: Number of folds; or ``tasks`` to hold out each task in turn, as a task that training never saw.
         scenario: ``performance``, ``balance``, ``cost`` or ``judge``.
         task_labels: Whether the routers may see the log's task names.
         seed: Of the folds and of training.
