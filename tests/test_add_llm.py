@@ -1,6 +1,7 @@
 """A new LLM from a few scored queries, and the removal of one: in the library and on the command line."""
 
 import json
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -90,6 +91,46 @@ def test_an_llm_like_those_known_is_judged_with_few_queries():
     predicted = router.predict(TEST.queries).performance
     assert np.abs(predicted[:, 3] - predicted[:, 0]).mean() < 0.5
     assert (picks(router) == "bea").mean() < 0.4
+
+
+def test_an_llm_that_is_nowhere_better_does_next_to_no_harm():
+    """The best of many guesses is mostly too good: what is not known of an LLM is taken off what is expected of it."""
+    router, lost = fit_router("fusion", TRAIN, "none"), []
+    right = np.full((len(TEST), 4), 0.2)
+    right[np.arange(len(TEST)), [GOOD[t] for t in TEST.tasks]] = 0.9
+    right[:, 3] = 0.75
+    line, before = np.arange(len(TEST)), right[:, :3].max(1)
+    for seed in range(10):
+        few = renamed(toy_data(15, seed=seed + 10).select(["bee"]), bee="eel")
+        few.performance[:] = np.random.default_rng(seed).random((15, 1)) < 0.75
+        joined = deepcopy(router)
+        add_to_router(joined, few, "eel")
+        columns = [joined.candidates.index(c) for c in picks(joined)]
+        lost.append((before - right[line, columns]).mean())
+    assert np.mean(lost) < 0.005
+
+
+def test_the_fewer_queries_the_more_is_taken_off():
+    router = fit_router("fusion", without(TRAIN), "none")
+    expected = []
+    for n in (6, 30, 120):
+        joined = add_to_router(deepcopy(router), toy_data(n, seed=1), "dog")
+        expected.append(joined.predict(TEST.queries).performance[TASKS == "capitals", 2].mean())
+    assert expected[0] < expected[1] < expected[2] < 0.95
+
+
+def test_a_router_from_before_scores_had_a_spread_takes_one_more():
+    router = add_to_router(fit_router("fusion", TRAIN.select(["bee"]), "none"), toy_data(40, seed=1), "cat")
+    before = router.predict(TEST.queries).performance
+    for name in [n for n in router.config.buffers if n.endswith("_spread")]:
+        delattr(router, name)
+        del router.config.buffers[name]
+    plain = router.predict(TEST.queries).performance
+    assert (plain[:, 1] >= before[:, 1]).all() and (plain[:, 1] > before[:, 1] + 1e-3).any()
+    add_to_router(router, toy_data(40, seed=1), "dog")
+    after = router.predict(TEST.queries).performance
+    np.testing.assert_allclose(after[:, :2], plain, atol=1e-6)
+    assert np.isfinite(after).all()
 
 
 def test_the_pool_says_which_candidates_are_like_it():

@@ -1,11 +1,14 @@
 """A new LLM for a trained router from a few dozen scored queries, and the removal of one; nothing is trained again.
 
 What a candidate will do on a query is first guessed as the mean of what the router expects of candidates like it (size
-class, price, mode). The scored queries correct that guess: by an offset and by a ridge on the expectations of all
-candidates, each only as far as leaving one query out shows that it pays.
+class, price, mode). The scored queries correct that guess. For scores this is Bayesian linear regression on what is
+expected of the known candidates: as they differ from each other, so the new one may differ from them. The router then
+reckons with the lower end of what is believed, query by query, because the best of many guesses is mostly too good. For
+costs, which are known well, it is an offset and a ridge, as far as leaving one query out shows that they pay.
 """
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import torch
@@ -22,7 +25,11 @@ PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0, 1e6)  # of the ridge, in queries
 PSEUDO = (0.0, 2.0, 5.0, 10.0, 20.0)  # queries that the guess counts as, against the offset
 OTHER_MODE, OTHER_SIZE = 0.2, 0.5  # weight of a candidate of the other mode, of another size class
 PRICE_WIDTH = np.log(3.0)  # a price three times as high halves the likeness, more or less
-CAUTION = 1.0  # standard errors taken off a score, because the best of many guesses is mostly too good
+CAUTION = 1.0  # standard deviations of the posterior that are taken off a score
+SPREADS = (0.25, 1.0, 3.0)  # variance of the new candidate's differences, against those among the known ones
+SLOPES = (0.0, 0.01, 0.04)  # variance that is linear in what the known ones are expected to do
+OFFSETS = (0.01, 0.05)  # variance of what it has everywhere
+NOISES = (0.5, 0.7, 0.85, 1.0)  # share of the variance of its scores that no query explains
 
 
 def add_to_router(router: Router, data: RoutingData, llm: str, llms: Sequence[dict] | None = None) -> Router:
@@ -78,8 +85,8 @@ def _add(router: Router, data: RoutingData, llms: Sequence[dict]) -> None:
     for quantity in [q for q in QUANTITIES if q in output]:
         columns = linear_columns(quantity, torch.from_numpy(output[quantity])).numpy()
         y = _measured(router, data, quantity)
-        weight, bias, error = _fit(columns, y, likeness)
-        found[quantity] = weight, bias - (0.0 if quantity.startswith("cost") else CAUTION * error)
+        fit = _fit if quantity.startswith("cost") else _posterior
+        found[quantity] = fit(columns, y, likeness)
     _write(router, name, found)
 
 
@@ -130,14 +137,54 @@ def _likeness(
     return np.array(weights) / np.sum(weights)
 
 
-def _fit(columns: np.ndarray, y: np.ndarray, likeness: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Weight [m] and bias of the new column, from predictions [n, m] and what was measured [n]; its standard error.
+def _posterior(columns: np.ndarray, y: np.ndarray, likeness: np.ndarray) -> dict[str, np.ndarray]:
+    """Posterior of the new candidate's score, from predictions [n, m] for the known ones and what was measured [n].
+
+    The prior is a Gaussian process over queries. Its mean is the first guess; the new candidate may differ from it as
+    the known ones do, by any linear function of what they are expected to do, and by an offset. The variances of the
+    three and of the noise are those of the highest likelihood.
+
+    Returns:
+        ``weight`` [m] and ``bias`` of the mean, and ``spread`` [m + 1, m + 1]: `CAUTION` standard deviations are the
+        length of ``[predictions, 1] @ spread``.
+    """
+    m, seen = len(likeness), ~np.isnan(y)
+    columns, y = columns[seen], y[seen]
+    rest, middle = y - columns @ likeness, columns.mean(0) if len(y) else np.zeros(m)
+    variance = max(float(np.var(y)), 1e-3) if len(y) else 1.0
+    scale = max(float(((columns - middle) ** 2).sum(1).mean()) ** 0.5, 1e-4) if len(y) else 1.0
+    # From [predictions, 1] to differences from the guess, to differences from the mean query, and to an offset.
+    apart, slope, offset = np.zeros((m + 1, m)), np.zeros((m + 1, m)), np.zeros((m + 1, 1))
+    apart[:m] = (np.eye(m) - likeness[:, None]) * np.sqrt(likeness)
+    slope[:m], slope[m], offset[m] = np.eye(m) / scale, -middle / scale, 1.0
+    rows = np.concatenate([columns, np.ones((len(y), 1))], 1)
+    best = (-np.inf, np.zeros((m + 1, 2 * m + 1)), variance)
+    for variances in product(SPREADS, SLOPES, OFFSETS):
+        parts = zip((apart, slope, offset), variances, strict=True)
+        basis = np.concatenate([np.sqrt(v) * part for part, v in parts], 1)
+        values, axes = np.linalg.eigh((rows @ basis) @ (rows @ basis).T)
+        for noise in NOISES:
+            total = np.maximum(values, 0) + noise * variance
+            likely = -float(np.log(total).sum() + ((axes.T @ rest) ** 2 / total).sum())
+            if likely > best[0] or not len(y):
+                best = (likely, basis, noise * variance)
+    _, basis, noise = best
+    z = rows @ basis
+    covariance = np.linalg.inv(z.T @ z / noise + np.eye(z.shape[1]))
+    mean = basis @ (covariance @ (z.T @ rest) / noise)
+    values, axes = np.linalg.eigh(basis @ covariance @ basis.T)
+    spread = CAUTION * axes * np.sqrt(np.maximum(values, 0))
+    return {"weight": likeness + mean[:m], "bias": mean[m], "spread": spread}
+
+
+def _fit(columns: np.ndarray, y: np.ndarray, likeness: np.ndarray) -> dict[str, np.ndarray]:
+    """``weight`` [m] and ``bias`` of the new column, from predictions [n, m] and what was measured [n].
 
     Offset and ridge are chosen by the squared error of leaving one query out (closed form).
     """
     seen = ~np.isnan(y)
     if not seen.any():
-        return likeness, 0.0, 0.0
+        return {"weight": likeness, "bias": np.zeros(())}
     columns, y = columns[seen], y[seen]
     rest, centre, n = y - columns @ likeness, columns.mean(0), len(y)
     z = columns - centre
@@ -152,19 +199,21 @@ def _fit(columns: np.ndarray, y: np.ndarray, likeness: np.ndarray) -> tuple[np.n
             slope = inverse @ (z.T @ (rest - offset))
             off = (rest - offset - z @ slope) / np.maximum(1 - hat, 1e-3)
             found.append((float(np.mean(off**2)), -penalty, -pseudo, slope, offset))
-    loss, _, _, slope, offset = min(found, key=lambda f: f[:3])
-    return likeness + slope, float(offset - centre @ slope), float(np.sqrt(loss / n))
+    *_, slope, offset = min(found, key=lambda f: f[:3])
+    return {"weight": likeness + slope, "bias": offset - centre @ slope}
 
 
-def _write(router: Router, name: str, found: dict[str, tuple[np.ndarray, float]]) -> None:
+def _write(router: Router, name: str, found: dict[str, dict[str, np.ndarray]]) -> None:
     config = router.config
     learned, added = router.learned_candidates, list(config.added or [])
     buffers = dict(config.buffers)
-    for quantity, (weight, bias) in found.items():
-        for part, value in (("weight", weight[:, None]), ("bias", np.array([bias]))):
-            key, value = f"added_{quantity}_{part}", torch.from_numpy(np.float32(value))
+    for quantity, parts in found.items():
+        for part, array in parts.items():
+            key, value = f"added_{quantity}_{part}", torch.from_numpy(np.float32(array)[..., None])
             if added:
-                value = torch.cat([getattr(router, key).cpu(), value], -1)
+                # A router to which candidates were added before scores had a spread knows none of theirs.
+                before = getattr(router, key, torch.zeros(*value.shape[:-1], len(added))).cpu()
+                value = torch.cat([before, value], -1)
             router.register_buffer(key, value.to(router.placeholder.device))
             buffers[key] = ["float32", list(value.shape)]
     columns = config.columns or list(range(len(router.candidates)))

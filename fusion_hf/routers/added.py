@@ -1,7 +1,8 @@
 """Candidates that join or leave a trained router: columns of its predictions, added or taken away.
 
 What an added candidate is expected to do is a linear function of what the learned ones are expected to do, so this
-works for every kind of router. `add_llm` fits it. This file is copied beside checkpoints (see `remote_code`).
+works for every kind of router; of a score, what is not known of it is taken off. `add_llm` fits it. This file is copied
+beside checkpoints (see `remote_code`).
 """
 
 import torch
@@ -19,8 +20,8 @@ def linear_columns(name: str, values: torch.Tensor) -> torch.Tensor:
 def extend(router, output: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The output of a head with the added candidates' columns, and without those that were taken away.
 
-    Reads ``router.config.added`` and ``router.config.columns`` and the buffers ``added_<quantity>_weight`` [m, k] and
-    ``added_<quantity>_bias`` [k].
+    Reads ``router.config.added`` and ``router.config.columns`` and the buffers ``added_<quantity>_weight`` [m, k],
+    ``added_<quantity>_bias`` [k] and, of scores, ``added_<quantity>_spread`` [m + 1, m + 1, k].
     """
     config = router.config
     if not config.added and config.columns is None:
@@ -32,7 +33,11 @@ def extend(router, output: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         values = output[name]
         if config.added:
             weight, bias = (getattr(router, f"added_{name}_{part}") for part in ("weight", "bias"))
-            more = linear_columns(name, values).float() @ weight + bias
+            known = linear_columns(name, values).float()
+            more = known @ weight + bias
+            spread = getattr(router, f"added_{name}_spread", None)
+            if spread is not None:
+                more = more - (torch.einsum("ni,ijk->njk", known, spread[:-1]) + spread[-1]).norm(dim=1)
             if name in LOGARITHMIC:
                 more = more.exp()
             values = torch.cat([values, more.clamp(0, 1) if name in UNIT else more], 1)
