@@ -18,6 +18,7 @@ from fusion_hf.logs.arrays import RoutingData
 from fusion_hf.logs.log import Log, read_log
 from fusion_hf.logs.rewards import SCENARIOS, Scaling, available_scenarios, pick, reward
 from fusion_hf.logs.schema import split_candidate
+from fusion_hf.logs.stats import paired
 from fusion_hf.routers import fit_router
 from fusion_hf.routers.add_llm import add_to_router
 from fusion_hf.routers.decisions import TIE
@@ -76,7 +77,10 @@ def main():
                     rewards.setdefault((scenario, llm, how), []).append(mean)
     result = {}
     for scenario in scenarios:
-        print(f"\n{scenario}: reward without the LLM, added with {args.queries} queries, after full training; share")
+        print(
+            f"\n{scenario}: reward without the LLM, added with {args.queries} queries, after full training; share of "
+            "full training; added against without [95 %]"
+        )
         for llm in llms:
             parts = {how: np.concatenate(rewards[scenario, llm, how]) for how in ("without", "added", "full")}
             row = {how: float(np.nanmean(v)) for how, v in parts.items()}
@@ -86,13 +90,16 @@ def main():
                 float(np.nanmean(difference)),
                 float(np.nanstd(difference) / len(difference) ** 0.5),
             )
+            row["against_without"] = gain = paired(parts["added"], parts["without"])
             result.setdefault(scenario, {})[llm] = row
             print(
                 f"{llm:40s} {row['without']:.4f} {row['added']:.4f} {row['full']:.4f}  {100 * row['share']:6.1f} %"
-                f"  ({row['difference']:+.4f}, se {row['se']:.4f})"
+                f"  {gain['difference']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}]"
             )
         shares = [r["share"] for r in result[scenario].values()]
+        gains = [r["against_without"]["difference"] for r in result[scenario].values()]
         print(f"{'least and mean share':40s} {100 * min(shares):.1f} % {100 * np.mean(shares):.1f} %")
+        print(f"{'worst and mean against without':40s} {min(gains):+.4f} {np.mean(gains):+.4f}")
     if args.json:
         with open(args.json, "w", encoding="utf-8") as file:
             json.dump({"queries": args.queries, "kind": args.kind, "scenarios": result}, file, indent=1)

@@ -41,7 +41,7 @@ def test_every_kind_stands_beside_best_single_and_the_reference(board):
 
 
 def test_a_kind_that_cannot_be_trained_is_named_and_the_others_go_on(board):
-    assert list(board[0].left_out) == ["encoder"] and "trains a text encoder" in board[0].left_out["encoder"]
+    assert list(board[0].left_out) == ["encoder"] and "text encoder to train" in board[0].left_out["encoder"]
     assert "encoder is left out: " in str(board[0])
 
 
