@@ -69,12 +69,12 @@ class FusionRouter(Router):
         return options, {n: torch.from_numpy(np.ascontiguousarray(t, np.float32)) for n, t in tables.items()}
 
     def head(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """See `Router.head`; also ``tasks`` [n, groups], the posterior, and ``trust`` [n] in it."""
+        """See `Router.head`; also ``tasks`` [n, groups], the posterior, and ``trust`` [n, 1] in it."""
         options = self.config.options
         likely, content, *costs = torch.addmm(self.bias, x, self.weight).split(options["columns"], 1)
         odds = options.get("trust")
         blocks = likely.split(options["blocks"], 1) if len(options["blocks"]) > 1 else [likely]
-        sure = sum(block.amax(1) for block in blocks) / len(blocks) if odds else None
+        sure = [block.amax(1, keepdim=True) for block in blocks] if odds else []
         # A query unlike all tasks gets the same share of each.
         blocks = [block.clamp(min=0) ** POWER + 1e-9 for block in blocks]
         share = torch.cat([b / (b.sum(1, keepdim=True) * len(blocks)) for b in blocks], 1)
@@ -85,9 +85,10 @@ class FusionRouter(Router):
         scaled = share @ self.cost_scaled_mean + costs[1] if costs else None
         result = {"tasks": share}
         if odds:
-            result["trust"] = trust = torch.sigmoid(odds[0] + odds[1] * sure)
-            score = torch.lerp(self.score_mean, score, trust[:, None])
-            scaled = None if scaled is None else torch.lerp(self.cost_mean, scaled, trust[:, None])
+            mean = sure[0] if len(sure) == 1 else torch.cat(sure, 1).mean(1, keepdim=True)
+            result["trust"] = trust = mean.mul_(odds[1]).add_(odds[0]).sigmoid_()
+            score = torch.lerp(self.score_mean, score, trust)
+            scaled = None if scaled is None else torch.lerp(self.cost_mean, scaled, trust)
         result |= score_outputs(options["places"], score)
         if costs:
             result["cost"], result["cost_scaled"] = costs[0].exp(), scaled
@@ -97,7 +98,7 @@ class FusionRouter(Router):
         """See `Router.reasons`; also how far the query is unlike the training queries."""
         lines = super().reasons(output)
         if "trust" in output:
-            for line, share in zip(lines, output["trust"].tolist(), strict=True):
+            for line, share in zip(lines, output["trust"][:, 0].tolist(), strict=True):
                 if share < 0.5:
                     line.append(f"unlike the training queries ({100 * (1 - share):.0f} %): their overall means count")
         return lines
