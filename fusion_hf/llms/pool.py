@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..yaml_file import parse_yaml
 from .llm import LLM, SECRET_ADVICE, is_local, is_secret
 
+__all__ = ["LLM", "PUBLISHED", "Pool", "load_pool", "published_pools", "save_pool"]
 PUBLISHED = Path(__file__).parent / "pools"  # pools of others, as data: load_pool("fusionbench")
 
 

@@ -115,7 +115,8 @@ class Router(Pushable, PreTrainedModel):  # type: ignore[misc]  # pushing goes t
         if self.encoder is None or self.tokenizer is None:
             raise UserError("this router has no tokenizer: load it with from_pretrained, or set router.tokenizer")
         if self.config.encoders:
-            state = (b.float().cpu().numpy() for b in (self.encoder_middle, self.encoder_axes))
+            buffers = (self.get_buffer(name) for name in ("encoder_middle", "encoder_axes"))
+            state = (buffer.float().cpu().numpy() for buffer in buffers)
             return JointEncoder.of(self.config.encoders, self.encoder, self.tokenizer, *state)
         return TextEncoder(self.encoder, self.tokenizer, self.config.max_length)
 
