@@ -17,6 +17,11 @@ def as_message(message: Any) -> dict:
         message = message.model_dump(exclude_none=True)
     if not isinstance(message, dict):
         raise UserError(f"expected a message with role and content, found {type(message).__name__}")
+    kind = message.get("type") if "role" not in message else None
+    if kind == "function_call_output":  # items of OpenAI's other interface
+        message = {"role": "tool", "tool_call_id": message.get("call_id"), "content": message.get("output")}
+    elif kind in ("function_call", "reasoning"):
+        message = {"role": "assistant", "content": None, "function_call" if kind == "function_call" else kind: message}
     if "content" not in message and not any(name in message for name in (*_CALLS, "refusal")):
         raise UserError(
             f"expected a message with role and content, found only {', '.join(map(str, message)) or 'nothing'}"

@@ -74,6 +74,15 @@ CHATS = [  # chat, its text, what is named as no text
     ([Dumped(role="user", content="hi"), Dumped(role="assistant", content=None, tool_calls=[CALL]),
       Dumped(role="tool", content="5")], "hi\n\n5", "tool_calls"),
     ([user("a\ud800b")], "a?b", None),
+    # items of OpenAI's other interface
+    ([user(), {"type": "function_call", "call_id": "1", "name": "add", "arguments": "{}"},
+      {"type": "function_call_output", "call_id": "1", "output": "5"}], "hi\n\n5", "function_call"),
+    ([user(), {"type": "reasoning", "id": "r", "summary": []}, user("So?")], "hi\n\nSo?", None),
+    ([{"type": "message", "role": "user", "content": [part("hi", "input_text")]}], "hi", None),
+    ([{"role": "system", "content": [{"type": "text", "text": "Be brief.", "cache_control": {}}]}, user()],
+     "Be brief.\n\nhi", None),
+    ([{"role": "assistant", "content": "a", "reasoning_content": "hm"}, user("u")], "a\n\nu", None),
+    ([user([part("v"), {"type": "video_url", "video_url": {}}])], "v", "video_url"),
 ]  # fmt: skip
 
 

@@ -106,6 +106,9 @@ def test_a_judge_that_repeats_an_answer_gives_no_score_by_that(planted):
         ("<Answer>0.8</ANSWER>", 0.8, None),
         # Forms of a score.
         ("<answer>0.8/1</answer>", 0.8, None),
+        ("<answer>[[0.8]]</answer>", 0.8, None),
+        ("<answer>0.8 (good reasoning)</answer>", 0.8, None),
+        ("<answer>\uff10.\uff18</answer>", 0.8, None),
         ("<answer>0.8 / 1.0</answer>", 0.8, None),
         ("<answer>8/10</answer>", 0.8, None),
         ("<answer>4 out of 5</answer>", 0.8, None),
