@@ -9,6 +9,7 @@ import jinja2
 import yaml
 
 from .errors import UserError
+from .terminal import safe
 
 PLACE = "path/to/this/folder"
 """What stands in a card for where it lies; `fusion_hf.hub.push` puts the repository's id there."""
@@ -42,7 +43,7 @@ def render_card(template: str, header: Any, **values: Any) -> str:
     text = yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
     text = environment.get_template(f"{template}.md.jinja").render(header=text, **values)
     check_metadata(text, "dataset" if "configs" in header else "model", f"{template} card")
-    return sign(text)
+    return sign(safe(text))
 
 
 def sign(text: str) -> str:

@@ -193,3 +193,16 @@ def test_latex_escapes_what_a_name_may_hold(tmp_path):
     text = (tmp_path / "out" / "report.tex").read_text()
     assert r"a\_b\&c" in text and r"50\%\textasciitilde{}x" in text
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") > 4
+
+
+def test_names_of_strangers_compute_nothing_and_steer_nothing(tmp_path):
+    names = ("=HYPERLINK(1)", "+1", "@SUM(1)", "m\x1b]0;pwned\x07", "m\x9b31m", "m\u202eevil", "gpt-4 = best")
+    parts = {split: validate(rows_to_table(make_rows(6, names, split=split))) for split in ("train", "test")}
+    bench = write_bench(parts, tmp_path / "bench")
+    compare(bench, out=tmp_path / "out")
+    for file in (bench / "README.md", *(tmp_path / "out" / f"report.{e}" for e in ("html", "md", "csv", "tex"))):
+        text = file.read_text()
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", text) and "gpt-4 = best" in text, file
+    with open(tmp_path / "out" / "report.csv", newline="") as file:
+        shown = {row["system"] for row in csv.DictReader(file)}
+    assert {"'=HYPERLINK(1)", "'+1", "'@SUM(1)", "gpt-4 = best"} <= shown

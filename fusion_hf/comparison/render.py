@@ -10,6 +10,7 @@ import jinja2
 
 from ..outputs import write_text
 from ..routers.measuring.text import latex_table
+from ..terminal import safe
 from .plots import Picture
 from .report import Report, Section, shown_in_terminal, to_json, verdicts
 from .tables import Table, difference, interval, label, percent, plain
@@ -22,7 +23,8 @@ MOST_SINGLE = 3  # single LLMs in the table of a terminal
 def write_report(report: Report, out: Path) -> None:
     """Write ``report.html``, ``report.md``, ``report.json``, ``report.csv`` and ``report.tex`` into `out`."""
     for name, text in {"md": markdown, "html": html, "json": to_json, "csv": to_csv, "tex": latex}.items():
-        write_text(out / f"report.{name}", text(report))
+        # JSON writes control characters out by itself.
+        write_text(out / f"report.{name}", text(report) if name == "json" else safe(text(report)))
 
 
 def terminal(report: Report, most: int = MOST_SINGLE) -> str:
@@ -111,8 +113,15 @@ def to_csv(report: Report) -> str:
             gap = f["vs_best_single"]
             figures = [f["performance"], low, high, gap["difference"], gap["low"], gap["high"], f["cost_usd"]]
             row = [*figures, f["cost_ratio"]["ratio"], f["gap_recovered"], f["queries"]]
-            writer.writerow([name, s["level"], kind, group, *("" if v is None else v for v in row)])
+            writer.writerow(
+                [no_formula(name), s["level"], kind, no_formula(group), *("" if v is None else v for v in row)]
+            )
     return out.getvalue()
+
+
+def no_formula(name: str) -> str:
+    """A name as a spreadsheet shows it: one that begins like a formula would be computed."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
 
 
 def latex(report: Report) -> str:
