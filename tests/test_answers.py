@@ -9,6 +9,7 @@ from fusion_hf.logs.schema import rows_to_table, validate
 from fusion_hf.routers.cascade.answers import (
     PASSES,
     asks_code,
+    gives_code,
     log_answers,
     program_answer,
     read_answer,
@@ -119,3 +120,24 @@ def test_programs_run_once(monkeypatch, tmp_path):
     assert log_answers(table, data)[0, 0] == PASSES
     monkeypatch.setattr("fusion_hf.routers.cascade.answers.run_python", None)  # would fail if it were called
     assert log_answers(table, data)[0, 0] == PASSES
+
+
+CRUX = "You are given a Python function.\n[PYTHON]\ndef f(x):\n    return x\nassert f(1) == ??\n[/PYTHON]"
+
+
+@pytest.mark.parametrize(
+    ("written", "answer"),
+    [
+        ("[(4, 1),(2,  3)]", "[(4, 1), (2, 3)]"), ("{}", "{}"), ("'ab'", "'ab'"), ('[\\"ab\\"]', '["ab"]'),
+        ("ab", "ab"), ("12.0", "12"), ("[(", None), ("{[1], {}}", "1"),
+    ],
+)  # fmt: skip
+def test_a_query_that_shows_a_program_may_ask_what_comes_out_of_it(written, answer):
+    """No program is run; a literal counts as it is written, spaces aside."""
+    assert read_answer(CRUX, f'{{"reasoning": "it returns its input", "answer": "{written}"}}') == (answer or "")
+
+
+def test_a_program_in_a_field_is_a_program():
+    query = "Write a Python function add(a, b). assert add(1, 2) == 3"
+    assert gives_code(query, '{"answer": "def add(a, b): return a + b"}') and gives_code(query, "```python\nx\n```")
+    assert not gives_code(CRUX, '{"answer": "3"}')

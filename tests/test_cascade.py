@@ -325,17 +325,76 @@ json.dump([[s.answer, s.candidate, list(a)] for s, a in zip(steps, answers)], op
 def test_what_an_answer_alone_says():
     rng = np.random.default_rng(4)
     answers = [
-        Answer.of(a, "x" * n) for a, n in zip(rng.choice(["A", "B"], 300), rng.integers(5, 300, 300), strict=True)
+        Answer.of(a, "x" * n) for a, n in zip(rng.choice(["A", "B"], 600), rng.integers(5, 300, 600), strict=True)
     ]
-    right = np.array([0.9 if a == "A" else 0.5 for a in answers]) + rng.normal(0, 0.1, 300)
-    features = reply_features(answers)
-    table = fit_replies(features, right - right.mean(), np.ones(300))
-    said = apply_replies(table, features)
     is_a = np.array([a == "A" for a in answers])
-    assert said[is_a].mean() - said[~is_a].mean() == pytest.approx(0.4, abs=0.06)
+    right = (rng.random(600) < np.where(is_a, 0.9, 0.5)).astype(float)
+    features, odds = reply_features(answers)[:, None], np.full((600, 1), np.log(0.7 / 0.3))
+    table = fit_replies(features, right[:, None], odds, np.ones(600))
+    said = apply_replies(table[0], features[:, 0])
+    chance = 1 / (1 + np.exp(-odds[:, 0] - said))
+    assert chance[is_a].mean() == pytest.approx(0.9, abs=0.05) and chance[~is_a].mean() == pytest.approx(0.5, abs=0.07)
     # Of a bare string only the answer itself is known; of a missing one nothing.
-    assert apply_replies(table, reply_features(["A"]))[0] > 0.1 > 0 == apply_replies(table, reply_features([None]))[0]
-    assert (fit_replies(features, np.full(300, np.nan), np.ones(300)) == 0).all()
+    alone = apply_replies(table[0], reply_features(["A", None]))
+    assert alone[0] > 0.1 and alone[1] == 0
+    assert (fit_replies(features, np.full((600, 1), np.nan), odds, np.ones(600)) == 0).all()
+
+
+def test_what_is_written_is_learned_from_all_candidates():
+    """A candidate with three answers of its own is judged by what holds for the others."""
+    rng = np.random.default_rng(5)
+    answers = np.array([[Answer.of(rng.choice(["['a']", '["a"]']), "x") for _ in range(3)] for _ in range(100)], object)
+    right = np.array([[float(a == "['a']") for a in row] for row in answers])
+    right[3:, 2] = np.nan
+    features = np.stack([reply_features(column) for column in answers.T], 1)
+    tables = fit_replies(features, right, np.zeros((100, 3)), np.ones(100))
+    good, bad = (apply_replies(tables[2], reply_features([Answer.of(a, "x")]))[0] for a in ("['b']", '["b"]'))
+    assert good > 1 > -1 > bad
+
+
+def test_the_answer_is_taken_that_is_written_like_right_ones():
+    """Three candidates never agree; whoever writes a literal with single quotes is right."""
+    rng = np.random.default_rng(6)
+    data, _ = answered(200)
+    who = rng.integers(0, 3, 200)
+    answers = np.array(
+        [[f"['{i}{c}']" if c == who[i] else f'["{i}{c}"]' for c in range(4)] for i in range(200)], object
+    )
+    for i, c in np.ndindex(answers.shape):
+        answers[i, c] = Answer.of(answers[i, c], "an answer")
+    right = (np.arange(4) == who[:, None]).astype(float)
+    data = RoutingData(data.query_ids, data.queries, data.tasks, data.candidates, right, np.zeros((200, 4)), data.judge)
+    half, other = np.arange(100), np.arange(100, 200)
+    router = fit_router("cascade", data.subset(half), encoder="none", answers=answers[half])
+    outlook = router.outlook(data.subset(other).queries)
+    found = replay(router, outlook, router.pick(outlook), AnsweredLog(data.subset(other), answers[other], router))
+    assert right[other].mean(0).max() < 0.5 and found.performance.mean() > 0.95
+    for i, plan in zip(other[:20], router.plans(outlook, router.pick(outlook))[:20], strict=True):  # live, the same
+        known: dict = {}
+        while (step := plan.next(known)).ask:
+            known[step.ask] = answers[i, data.candidates.index(step.ask)]
+        assert step.answer == f"['{i}{who[i]}']"
+
+
+def test_calls_are_limited():
+    router = fit_router("cascade", TRAIN, encoder="none", answers=SAID, calls=3)
+    assert (router.plan_chain >= 0).sum(1).max() == 3
+    assert router.config.training["settings"]["option"]["calls"] == 3
+    alone = fit_router("cascade", TRAIN, encoder="none", answers=SAID, calls=1)
+    assert not alone.has_plans
+    for wrong in (0, 5, 2.5):
+        with pytest.raises(UserError, match="calls: expected 1 to 4"):
+            fit_router("cascade", TRAIN, encoder="none", answers=SAID, calls=wrong)
+
+
+def test_a_plan_is_measured_against_what_single_candidates_bring_and_not_against_what_is_hoped_of_them(router):
+    assert router.plan_optimism.shape == router.plan_performance.shape and (router.plan_optimism >= 0).all()
+    outlook = router.outlook(TEST.queries)
+    assert (router.pick(outlook, **TRADE).plan >= 0).all()
+    kept = router.plan_optimism.clone()
+    router.plan_optimism -= 1  # as if single candidates were underrated
+    assert (router.pick(outlook, **TRADE).plan < 0).all()
+    router.plan_optimism.copy_(kept)
 
 
 def test_figures_of_a_cascade(router):

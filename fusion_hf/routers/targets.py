@@ -3,7 +3,7 @@
 This file is copied beside checkpoints (see `remote_code`).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -41,3 +41,11 @@ class Targets:
     tuned: tuple[TextEncoder, np.ndarray] | None = None
     answers: np.ndarray | None = None
     scenarios: dict[str, dict] = field(default_factory=dict)
+
+    def subset(self, rows: np.ndarray) -> "Targets":
+        """The same for some of the queries, without answers."""
+        return replace(
+            self, tasks=None if self.tasks is None else [self.tasks[i] for i in rows],
+            raw={n: v[rows] for n, v in self.raw.items()}, scaled={n: v[rows] for n, v in self.scaled.items()},
+            texts=[self.texts[i] for i in rows], answers=None,
+        )  # fmt: skip

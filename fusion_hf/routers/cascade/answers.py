@@ -33,6 +33,7 @@ from .replies import Answer
 VERSION = 2  # of the signatures of programs in the cache
 CPU_S, TIMEOUT_S = 4.0, 20.0
 PASSES = "passes the shown tests"
+LITERAL, LONGEST_LITERAL = tuple("[{('\""), 1000  # first characters of a list, dict, tuple or string; characters
 LONGEST = 12  # words of a free answer; of a longer one the last sentence counts
 
 _TRUTH = re.compile(r"(?i)\btrue or false\b|\byes or no\b")
@@ -65,7 +66,7 @@ def _read(query: str, response: str) -> str | None:
     if _TRUTH.search(query):
         verdict = read_truth(response, query)
         return None if verdict is None else str(verdict)
-    if asks_code(query):
+    if gives_code(query, response):
         return program_answer(query, response)
     return free_answer(response, query)
 
@@ -73,6 +74,17 @@ def _read(query: str, response: str) -> str | None:
 def asks_code(query: str) -> bool:
     """Whether a query asks for a program and shows no options."""
     return bool(_CODE.search(query)) and not parse_options(query)
+
+
+def gives_code(query: str, response: str) -> bool:
+    """Whether a response gives the program that a query asks for.
+
+    A query that shows a program may ask what comes out of it, which then stands in a field for the answer.
+    """
+    if not asks_code(query):
+        return False
+    field = answer_field(final_text(response, query))
+    return field is None or bool(re.search(r"\b(?:def|class) \w+|\breturn\b", field[0]))
 
 
 def free_answer(response: str, query: str = "") -> str | None:
@@ -96,10 +108,26 @@ def free_answer(response: str, query: str = "") -> str | None:
 
 
 def _plain(text: str) -> str | None:
-    """A number by its value, other text by its words."""
+    """A number by its value, a literal of a program as it is written, other text by its words."""
     text = text.strip().strip("$ ")
     number = as_number(plain_money(text).rstrip("."))
-    return str(number) if number is not None else words_only(text) or None
+    if number is not None:
+        return str(number)
+    if text[:1] in LITERAL and _is_literal(text):
+        return re.sub(r"\s*,\s*", ", ", " ".join(text.split()))
+    return words_only(text) or None
+
+
+def _is_literal(text: str) -> bool:
+    if len(text) > LONGEST_LITERAL:
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return False
+    return True
 
 
 # -- programs
@@ -205,7 +233,7 @@ def log_answers(table: pa.Table, data: RoutingData, progress: bool = False) -> n
     ):
         if i < 0 or j < 0 or response is None:
             continue
-        if asks_code(query):
+        if gives_code(query, response):
             programs.setdefault((query, response), []).append((i, j))
         else:
             result[i, j] = read_answer(query, response)

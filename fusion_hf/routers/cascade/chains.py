@@ -58,17 +58,15 @@ def pattern_name(code: int, k: int) -> str:
 
 @dataclass
 class Rules:
-    """What to do after each pattern at one weight of cost; arrays are [`SLOTS`]; a chain of k uses the first few.
+    """What to do after each pattern at one weight of cost; a chain of k uses the first few of `SLOTS` patterns.
 
     Attributes:
-        member: Place in the chain of the answer that is best.
-        stop: Its expected performance.
-        go: Expected performance of asking on.
-        dearer: USD that asking on is expected to cost more.
+        right: Expected performance of each member's answer, [`LONGEST`, `SLOTS`]; 0 of one that is not asked yet.
+        go: Expected performance of asking on, [`SLOTS`].
+        dearer: USD that asking on is expected to cost more, [`SLOTS`].
     """
 
-    member: np.ndarray
-    stop: np.ndarray
+    right: np.ndarray
     go: np.ndarray
     dearer: np.ndarray
 
@@ -105,14 +103,15 @@ def _prefix(table: np.ndarray, j: int) -> np.ndarray:
 
 
 def learn_rules(table: np.ndarray, cost_weights: np.ndarray) -> list[dict[str, np.ndarray]]:
-    """Backward induction, for the patterns after 1, 2, …, k answers: `Rules` fields and ``on`` (whether to ask on).
+    """Backward induction, for the patterns after 1, 2, …, k answers: whose answer is best, and whether to ask on.
 
     Args:
         table: Sums, [C, patterns, 1 + 2k].
         cost_weights: Performance that a USD is worth, [L].
 
     Returns:
-        A dict for each number of answers, with arrays [C, L, patterns].
+        A dict for each number of answers j: ``right`` [C, patterns, j], and ``member`` (whose is highest), ``go``,
+        ``dearer`` and ``on``, each [C, L, patterns].
     """
     k, steps = (table.shape[-1] - 1) // 2, []
     total = table.sum(1)
@@ -135,7 +134,7 @@ def learn_rules(table: np.ndarray, cost_weights: np.ndarray) -> list[dict[str, n
             dearer = (paid.reshape(split) * chance).sum(2) + next_cost[:, None]
             on = go - cost_weights[:, None] * dearer > stop + 1e-12
         value, paid = np.where(on, go, stop), np.where(on, dearer, 0.0)
-        steps.append({"member": member, "stop": stop, "go": go, "dearer": dearer, "on": on})
+        steps.append({"right": right, "member": member, "go": go, "dearer": dearer, "on": on})
     return steps[::-1]
 
 
@@ -155,9 +154,9 @@ def outcome(table: np.ndarray, steps: list[dict[str, np.ndarray]]) -> tuple[np.n
 
 
 def best_chains(
-    codes, performance, cost, fold, folds: int, weight, cost_weights: np.ndarray
+    codes, performance, cost, fold, folds: int, weight, cost_weights: np.ndarray, calls: int = LONGEST
 ) -> list[list[tuple[int, ...]]]:
-    """For 1, 2, … candidates in a chain: the best chain (columns, in order) at each weight, by cross-validation.
+    """For 1, 2, … `calls` candidates: the best chain (columns, in order) at each weight, by cross-validation.
 
     All ordered pairs and triples of useful candidates are tried, and the best triples with a fourth one put in.
     Arguments are as in `tables`. Lengths that the log has too few candidates for are left out.
@@ -170,10 +169,10 @@ def best_chains(
         found.append([chains[i] for i in score.argmax(0)])
         return score
 
-    for k in range(1, min(len(useful), 3) + 1):
+    for k in range(1, min(len(useful), calls, 3) + 1):
         chains = list(permutations(useful, k))  # of equal ones the first counts: cheap candidates go first
         score = attempt(chains)
-    if len(useful) >= LONGEST:
+    if min(len(useful), calls) >= LONGEST:
         good = sorted({int(i) for column in (-score).T for i in column.argsort(kind="stable")[:EXTENDED]})
         longer = {
             (*chains[i][:at], c, *chains[i][at:])
@@ -195,6 +194,15 @@ def _held_out(table: np.ndarray, cost_weights: np.ndarray) -> np.ndarray:
     return np.where(count > 0, total / np.maximum(count, 1e-9), -np.inf)
 
 
+def by_worth(performance, cost, weight, cost_weight: float) -> list[int]:
+    """Columns of the candidates that were measured, the one with the highest performance - cost_weight * cost first."""
+    seen = ~np.isnan(performance) & ~np.isnan(cost)
+    total = (seen * weight[:, None]).sum(0)
+    value = np.where(seen, performance - cost_weight * cost, 0) * weight[:, None]
+    order = (-value.sum(0) / np.maximum(total, 1e-12)).argsort(kind="stable")
+    return [int(c) for c in order if total[c] > 0]
+
+
 def _useful(performance, cost, weight, cost_weights: np.ndarray) -> list[int]:
     """At most `CONSIDERED` columns, the cheapest first: the best at every weight, then the next best, and so on."""
     seen = ~np.isnan(performance) & ~np.isnan(cost)
@@ -213,10 +221,11 @@ def rules_of(codes, performance, cost, weight, chain: tuple[int, ...], cost_weig
     """The rules of one chain at one weight of cost, learned from these queries."""
     fold = np.zeros(len(codes), np.int64)
     table = tables(codes, performance, cost, fold, 1, weight, np.array([chain], np.int64))[:, 0]
-    rules = Rules(np.zeros(SLOTS, np.int64), *np.zeros((3, SLOTS)))
+    rules = Rules(np.zeros((LONGEST, SLOTS)), *np.zeros((2, SLOTS)))
     for j, step in enumerate(learn_rules(table, np.array([cost_weight]))):
-        for name in ("member", "stop", "go", "dearer"):
-            getattr(rules, name)[OFFSET[j] : OFFSET[j] + PATTERNS[j]] = step[name][0, 0]
+        place = slice(OFFSET[j], OFFSET[j] + PATTERNS[j])
+        rules.right[: j + 1, place] = step["right"][0].T
+        rules.go[place], rules.dearer[place] = step["go"][0, 0], step["dearer"][0, 0]
     return rules
 
 
@@ -225,12 +234,21 @@ def logit(p):
     return np.log(p / (1 - p))
 
 
-def is_enough(rules: Rules, cost_weight: float, slot, known, unknown):
-    """Whether the best answer so far is worth more than asking on, for patterns `slot`.
+def best_answer(rules: Rules, slot, known):
+    """(place of the answer that is most likely right, how likely), each [n], for patterns `slot` [n].
 
-    `known` shifts the log-odds that the best answer is right, `unknown` those of the last member of the chain.
+    `known` [n, j] shifts the log-odds of each of the j answers so far.
     """
-    stop = 1 / (1 + np.exp(-logit(rules.stop[slot]) - known))
+    odds = logit(rules.right[: known.shape[1], slot].T) + known
+    member = odds.argmax(1)
+    return member, 1 / (1 + np.exp(-odds[np.arange(len(odds)), member]))
+
+
+def is_enough(rules: Rules, cost_weight: float, slot, stop, unknown):
+    """Whether the best answer so far, which is right with a chance of `stop`, is worth more than asking on.
+
+    `unknown` shifts the log-odds that the last member of the chain is right.
+    """
     go = 1 / (1 + np.exp(-logit(rules.go[slot]) - unknown))
     return stop >= go - cost_weight * rules.dearer[slot] - 1e-12
 
@@ -246,13 +264,12 @@ def walk(rules: Rules, cost_weight: float, codes: np.ndarray, query_shift: np.nd
         answer_shift: What its answer says, [n, k].
     """
     n, k = codes.shape
-    code, line = pattern_code(first_equal(codes)), np.arange(n)
+    code = pattern_code(first_equal(codes))
     place, calls, going = np.zeros(n, np.int64), np.zeros(n, np.int64), np.ones(n, bool)
     for j in range(k):
         slot = OFFSET[j] + code % PATTERNS[j]
-        member = rules.member[slot]
-        known = query_shift[line, member] + answer_shift[line, member]
-        enough = is_enough(rules, cost_weight, slot, known, query_shift[:, -1]) if j < k - 1 else np.ones(n, bool)
+        member, stop = best_answer(rules, slot, query_shift[:, : j + 1] + answer_shift[:, : j + 1])
+        enough = is_enough(rules, cost_weight, slot, stop, query_shift[:, -1]) if j < k - 1 else np.ones(n, bool)
         calls += going
         place = np.where(going & enough, member, place)
         going &= ~enough

@@ -9,7 +9,7 @@ import torch
 from ..kinds.linear import error
 from ..learning.ridge import Ridge
 from ..targets import Targets
-from .chains import LONGEST, SLOTS, Rules, answer_codes, best_chains, rules_of, walk
+from .chains import LONGEST, SLOTS, Rules, answer_codes, best_chains, by_worth, logit, rules_of, walk
 from .replies import COLUMNS, apply_replies, fit_replies, reply_features
 
 FOLDS = 4
@@ -19,14 +19,18 @@ COST_WEIGHTS = np.concatenate(
 )  # of a call of the dearest candidate, in performance
 FEWEST = 20  # queries of a group below which no chain is learned
 LEAST = 0.05  # share of a group below which a query says nothing about it
-CAUTION = 2.0  # standard errors by which a longer chain must be better, because the best of many is partly luck
+CAUTION = 2.0  # standard errors by which a chain must be better that is the best of many, which is partly luck
+NATURAL = 3  # candidates in the chain of the best ones, which nobody had to look for
 # How much of what the query, and of what an answer alone, says about being right is believed; by cross-validation.
 NOTHING = (0.0, 0.0)
-USUAL = (0.5, 0.5)  # while chains are compared
-BELIEFS = (NOTHING, (0.5, 0.0), (1.0, 0.0), (0.0, 0.5), (0.0, 1.0), (0.5, 0.5), (1.0, 1.0))
+USUAL = (0.0, 1.0)  # while chains are compared
+BELIEFS = (NOTHING, (0.5, 0.0), (1.0, 0.0), (0.0, 0.5), (0.0, 1.0), (0.5, 0.5), (0.5, 1.0), (1.0, 1.0))
 
 
-def learn_plans(x: np.ndarray, targets: Targets, share: np.ndarray, seed: int = 0) -> tuple[dict, dict]:
+def learn_plans(
+    x: np.ndarray, targets: Targets, share: np.ndarray, unseen: dict[str, np.ndarray], seed: int = 0,
+    calls: int = LONGEST,
+) -> tuple[dict, dict]:  # fmt: skip
     """Options and buffers of the plans; empty buffers where no chain is better than a single candidate.
 
     A plan is a chain of candidates with the rules that say, after each pattern of agreement, whether to stop. What it
@@ -37,11 +41,13 @@ def learn_plans(x: np.ndarray, targets: Targets, share: np.ndarray, seed: int = 
         x: Features, float64 [n, d].
         targets: Of the log, with answers.
         share: How much each query belongs to each group, float64 [n, G].
+        unseen: Performance and cost that routers which did not see a query expect of single candidates, [n, m].
         seed: Of the folds.
+        calls: Candidates in a chain, at most.
     """
-    log = AnswerArrays(x, targets, share, seed)
+    log = AnswerArrays(x, targets, share, unseen, seed)
     groups = [Group(log, g) for g in range(share.shape[1])]
-    plans = [plan for group in groups for plan in _plans_of(group)]
+    plans = [plan for group in groups for plan in _plans_of(group, calls)]
     belief, gain = _belief(groups, plans)
     options = {"plans": len(plans), "believed": list(belief), "gain": gain, "query_penalty": log.penalty}
     if not plans:
@@ -50,17 +56,18 @@ def learn_plans(x: np.ndarray, targets: Targets, share: np.ndarray, seed: int = 
         "plan_chain": np.full((len(plans), LONGEST), -1, np.int64),
         "plan_group": np.array([p["group"] for p in plans], np.int64),
         "plan_cost_weight": np.array([p["cost_weight"] for p in plans], np.float64),
-        "plan_rules": np.zeros((len(plans), 4, SLOTS), np.float32),
+        "plan_rules": np.zeros((len(plans), LONGEST + 2, SLOTS), np.float32),
         "plan_performance": np.zeros((share.shape[1], len(plans)), np.float32),
         "plan_asks": np.zeros((share.shape[1], len(plans), LONGEST), np.float32),
         "plan_scale": _scale(targets, share).astype(np.float32),
         "plan_spread": log.spread.astype(np.float32),
+        "plan_optimism": np.array([[g.optimism(p["cost_weight"]) for p in plans] for g in groups], np.float32),
     }
     for p, plan in enumerate(plans):
         chain, group = plan["chain"], groups[plan["group"]]
         rules = group.rules(chain, plan["cost_weight"])
         buffers["plan_chain"][p, : len(chain)] = chain
-        buffers["plan_rules"][p] = [rules.member, rules.stop, rules.go, rules.dearer]
+        buffers["plan_rules"][p] = [*rules.right, rules.go, rules.dearer]
         everywhere = Group(log, plan["group"], every=True).follow(rules, chain, plan["cost_weight"], belief)
         buffers["plan_performance"][:, p], buffers["plan_asks"][:, p] = _outcome(everywhere, share)
         # In its own group the plan was chosen for these very outcomes, so there the held-out ones count.
@@ -73,19 +80,30 @@ def learn_plans(x: np.ndarray, targets: Targets, share: np.ndarray, seed: int = 
     return options, {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in buffers.items()}
 
 
+def folds_of(n: int, seed: int) -> list[np.ndarray]:
+    """Masks of the held-out queries, bool [n] each."""
+    fold = _fold(n, seed)
+    return [fold == f for f in range(FOLDS) if 0 < (fold == f).sum() < n - 1]
+
+
+def _fold(n: int, seed: int) -> np.ndarray:
+    return np.random.RandomState(seed).randint(0, FOLDS, n)
+
+
 class AnswerArrays:
     """The arrays of the log, and what the query alone says about being right, on held-out folds (``query``, [n, m])."""
 
-    def __init__(self, x: np.ndarray, targets: Targets, share: np.ndarray, seed: int):
+    def __init__(self, x: np.ndarray, targets: Targets, share: np.ndarray, unseen: dict, seed: int):
         self.performance = targets.raw["performance"]
         self.cost = targets.raw.get("cost", np.zeros_like(self.performance))
+        self.expected, self.price = unseen["performance"], unseen.get("cost", np.zeros_like(self.performance))
         self.share, self.codes = share, answer_codes(targets.answers)
-        self.fold = np.random.RandomState(seed).randint(0, FOLDS, len(x))
+        self.fold = _fold(len(x), seed)
         seen = ~np.isnan(self.performance)
         weight = share.T @ seen
         mean = share.T @ np.where(seen, self.performance, 0) / np.maximum(weight, 1e-12)  # [G, m]
         self.spread = 1 / np.maximum(mean * (1 - mean), 0.05)  # log-odds of a little more performance
-        self.rest = self.performance - share @ mean
+        self.rest, self.odds = self.performance - share @ mean, logit(share @ mean)
         folds = [f for f in range(FOLDS) if 1 < (self.fold != f).sum() < len(x)]
         parts = [(Ridge(x[self.fold != f]), self.fold == f) for f in folds]
         self.penalty = min(PENALTIES, key=lambda p: error(parts, x, self.rest, p))
@@ -103,7 +121,7 @@ class Group:
         self.number = number
         self.rows = np.arange(len(log.share)) if every else np.flatnonzero(log.share[:, number] > LEAST)
         self.weight, self.spread = log.share[self.rows, number], log.spread[number]
-        for name in ("codes", "performance", "cost", "fold", "rest", "query", "features"):
+        for name in ("codes", "performance", "cost", "expected", "price", "fold", "rest", "odds", "query", "features"):
             setattr(self, name, getattr(log, name)[self.rows])
         self._replies: np.ndarray | None = None
 
@@ -122,10 +140,17 @@ class Group:
 
     def reply_tables(self, rows=slice(None)) -> np.ndarray:
         """`fit_replies` of every candidate on these rows: float32 [m, 3, COLUMNS]."""
-        weight, columns = self.weight[rows], range(self.rest.shape[1])
+        weight = self.weight[rows]
         if len(weight) < FEWEST:
-            return np.zeros((len(columns), 3, COLUMNS), np.float32)
-        return np.stack([fit_replies(self.features[rows][:, c], self.rest[rows][:, c], weight) for c in columns])
+            return np.zeros((self.rest.shape[1], 3, COLUMNS), np.float32)
+        return fit_replies(self.features[rows], self.performance[rows], self.odds[rows], weight)
+
+    def optimism(self, cost_weight: float) -> float:
+        """How much less the single candidates that look best at this weight of cost earn than they were expected to."""
+        hoped = np.nan_to_num(self.expected - cost_weight * self.price, nan=-np.inf)
+        best, line = hoped.argmax(1), np.arange(len(hoped))
+        lost = hoped[line, best] - (self.performance - cost_weight * self.cost)[line, best]
+        return max(0.0, _mean(np.where(np.isfinite(lost), lost, np.nan), self.weight))
 
     def rules(self, chain: tuple[int, ...], cost_weight: float, rows=slice(None)) -> Rules:
         """Rules of a chain, learned from these rows."""
@@ -140,9 +165,10 @@ class Group:
         Performance and cost are NaN where an answer was returned, or paid, that was not measured.
         """
         c = list(chain)
+        nothing = np.zeros((len(self.codes[rows]), len(c)))
         shifts = [
-            b * self.spread[c] * getattr(self, name)[rows][:, c] if b else np.zeros((len(self.codes[rows]), len(c)))
-            for b, name in zip(belief, ("query", "replies"), strict=True)
+            belief[0] * self.spread[c] * self.query[rows][:, c] if belief[0] else nothing,
+            belief[1] * self.replies[rows][:, c] if belief[1] else nothing,
         ]
         place, calls = walk(rules, cost_weight, self.codes[rows][:, c], *shifts)
         cost = np.where(np.arange(len(c)) < calls[:, None], self.cost[rows][:, c], 0.0).sum(1)
@@ -151,20 +177,29 @@ class Group:
         return np.where(missing, np.nan, performance), np.where(missing, np.nan, cost), calls
 
 
-def _plans_of(group: Group) -> list[dict]:
-    """The plans of a group: at each weight the longest chain that is clearly better than shorter ones, if any."""
+def _plans_of(group: Group, calls: int) -> list[dict]:
+    """The plans of a group: at each weight the chain that is clearly better than what is simpler, if any.
+
+    After a single candidate comes the chain of the best ones, in the order of their worth: it asks on only where that
+    pays. Then come the best of all chains.
+    """
     if len(group) < FEWEST:
         return []
     dearest = max(_mean(cost, group.weight) for cost in group.cost.T if not np.isnan(cost).all())
     cost_weights = COST_WEIGHTS / dearest if dearest > 0 else np.zeros(1)
-    by_length = best_chains(group.codes, group.performance, group.cost, group.fold, FOLDS, group.weight, cost_weights)
+    by_length = best_chains(
+        group.codes, group.performance, group.cost, group.fold, FOLDS, group.weight, cost_weights, calls
+    )
     plans, known = [], set()
     for i, cost_weight in enumerate(cost_weights):
         best = reward = None
-        for chain in (chains[i] for chains in by_length):
+        order = by_worth(group.performance, group.cost, group.weight, cost_weight)
+        natural = tuple(order[: min(calls, NATURAL)])
+        tried = [(by_length[0][i], 0.0), (natural, 0.0), *((chains[i], CAUTION) for chains in by_length[1:])]
+        for chain, caution in tried:
             held = _held_out(group, chain, cost_weight, USUAL)
             now = held[0] - cost_weight * held[1]
-            if best is None or _better(now, reward, group.weight):
+            if best is None or _better(now, reward, group.weight, caution):
                 best, reward = chain, now
         result = (best, np.round(reward, 9).tobytes())
         if len(best) > 1 and result not in known:
@@ -183,10 +218,10 @@ def _held_out(group: Group, chain: tuple[int, ...], cost_weight: float, belief: 
     return result
 
 
-def _better(one: np.ndarray, other: np.ndarray, weight: np.ndarray) -> bool:
+def _better(one: np.ndarray, other: np.ndarray, weight: np.ndarray, caution: float) -> bool:
     more = (one - other) * weight
     more = more[~np.isnan(more)]
-    return bool(len(more) and more.mean() > CAUTION * more.std() / len(more) ** 0.5)
+    return bool(len(more) and more.mean() > caution * more.std() / len(more) ** 0.5)
 
 
 def _belief(groups: list[Group], plans: list[dict]) -> tuple[tuple[float, float], float]:

@@ -14,13 +14,15 @@ from .chains import (
     PATTERNS,
     Rules,
     answer_codes,
+    best_answer,
     first_equal,
     is_enough,
-    logit,
     pattern_code,
     pattern_name,
 )
 from .replies import apply_replies, reply_features
+
+FAILED = 30.0  # log-odds against an answer that never came
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class CascadePlan:
         asks: Chance that each member is asked.
         cost_weight: Performance that a USD is worth to this plan.
         rules: What was learned of each pattern of agreement; None for one candidate.
-        query_shift: What the query says about each member being right, in log-odds.
+        query_shift: What the query says about each member being right, in log-odds, [k].
         reply_tables: What each member's answer alone says (see `cascade_replies`), [k, 3, COLUMNS]; None for nothing.
     """
 
@@ -98,13 +100,13 @@ class CascadePlan:
         k = len(said)
         codes = answer_codes(np.array([said], object))
         slot = OFFSET[k - 1] + int(pattern_code(first_equal(codes))[0])
-        member = int(self.rules.member[slot])
-        known = float(self.query_shift[member])
+        known = self.query_shift[:k].astype(float)
         if self.reply_tables is not None:
-            known += float(apply_replies(self.reply_tables[member], reply_features([said[member]])[0]))
-        confidence = 1 / (1 + np.exp(-logit(self.rules.stop[slot]) - known))
-        enough = k == len(self.chain) or is_enough(self.rules, self.cost_weight, slot, known, self.query_shift[-1])
-        return member, float(confidence), bool(enough)
+            known = known + apply_replies(self.reply_tables[:k], reply_features(said))
+        known = np.where([a is None for a in said], -FAILED, known)
+        member, stop = (found[0] for found in best_answer(self.rules, np.array([slot]), known[None]))
+        enough = k == len(self.chain) or is_enough(self.rules, self.cost_weight, slot, stop, self.query_shift[-1])
+        return int(member), float(stop), bool(enough)
 
     def describe(self) -> list[str]:
         """The plan in words: after each pattern of agreement that can come up, whose answer is taken or who is asked.
@@ -117,12 +119,11 @@ class CascadePlan:
             going = set()
             for code in reached:
                 slot = OFFSET[k - 1] + code
-                member = int(self.rules.member[slot])
+                member, stop = (v[0] for v in best_answer(self.rules, np.array([slot]), self.query_shift[None, :k]))
                 last = k == len(self.chain)
-                if last or is_enough(
-                    self.rules, self.cost_weight, slot, self.query_shift[member], self.query_shift[-1]
-                ):
-                    then = f"take the answer of {self.chain[member]} ({self.rules.stop[slot]:.2f} right)"
+                if last or is_enough(self.rules, self.cost_weight, slot, stop, self.query_shift[-1]):
+                    right = self.rules.right[member, slot]
+                    then = f"take the answer of {self.chain[member]} ({right:.2f} right)"
                 else:
                     then = f"ask {self.chain[k]}"
                     going.add(code)

@@ -8,17 +8,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..learning.ridge import Ridge
-
 LABELS = ("A", "B", "C", "D", "E", "True", "False")
 _HEDGE = re.compile(
     r"(?i)\b(?:however|not sure|unclear|unsure|assum\w+|perhaps|ambiguous|since .{1,60} (?:can't|cannot))\b"
 )
 _REFUSAL = re.compile(r"(?i)\b(?:sorry|as an ai|i cannot|i can't|i do not|i don't|unable to|apologi[sz]e)\b")
 _MARKED = re.compile(r"####|\\boxed|\[DONE\]|(?i:\banswer is\b)")
-SIGNS = 7
+SIGNS = 16
 COLUMNS = 1 + SIGNS + len(LABELS)
-PENALTY = 20.0  # of the ridge on standardised signs, in queries
+PENALTY = 20.0  # of the logistic regression on standardised signs
+STEPS = 6  # of Newton's method
 
 
 class Answer(str):
@@ -41,12 +40,15 @@ class Answer(str):
 
 
 def signs(answer: str, response: str) -> tuple[float, ...]:
-    """The `SIGNS`: length, hedges, refusal, a marked answer, a proper end, an answer that is no whole number, lines."""
+    """The `SIGNS`: of the response length, hedges, refusal, a marked answer, a proper end and lines; how the answer is
+    written (a number, a literal with quotes or brackets, LaTeX, words)."""
     text = response.strip()
     return (
         float(np.log1p(len(text))), float(bool(_HEDGE.search(text))), float(bool(_REFUSAL.search(text[:400]))),
         float(bool(_MARKED.search(text))), float(text[-1:].isalnum()), float("/" in answer or "." in answer),
-        float(np.log1p(text.count("\n"))),
+        float(np.log1p(text.count("\n"))), float(np.log1p(len(answer))), float('"' in answer), float("'" in answer),
+        float(answer[:1] in tuple("[({")), float("{" in answer), float(answer.lstrip("-").isdigit()),
+        float(" " in answer), float("\\" in answer), float(answer[:1].isalpha()),
     )  # fmt: skip
 
 
@@ -64,26 +66,41 @@ def reply_features(answers: Sequence[str | None]) -> np.ndarray:
     return rows
 
 
-def fit_replies(features: np.ndarray, rest: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Linear map from `reply_features` to what is left of a score: float32 [3, COLUMNS] (mean, 1 / spread, weight).
+def fit_replies(features: np.ndarray, score: np.ndarray, odds: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Maps from `reply_features` to a shift of the log-odds of being right: float32 [m, 3, COLUMNS].
+
+    What is written says much the same whoever wrote it, so one logistic regression learns from all candidates, and a
+    second one for each candidate what is its own. A map is (mean, 1 / spread, weight) of every feature.
 
     Args:
-        features: float64 [n, COLUMNS].
-        rest: Score minus what was expected of the candidate, float64 [n], NaN where not measured.
+        features: float64 [n, m, COLUMNS].
+        score: 0..1, float64 [n, m], NaN where not measured.
+        odds: Log-odds that were expected of each candidate, float64 [n, m].
         weight: Of the rows, float64 [n].
     """
-    seen = ~np.isnan(rest) & ~np.isnan(features[:, 0]) & (weight > 0)
-    if seen.sum() < 2:
-        return np.zeros((3, COLUMNS), np.float32)
-    features, rest, weight = features[seen], rest[seen], weight[seen]
-    known = ~np.isnan(features)
-    total = np.maximum((known * weight[:, None]).sum(0), 1e-9)
-    mean = (np.where(known, features, 0) * weight[:, None]).sum(0) / total
-    spread = np.sqrt((np.where(known, (features - mean) ** 2, 0) * weight[:, None]).sum(0) / total)
+    weight = np.where(np.isnan(score) | np.isnan(features[..., 0]), 0.0, weight[:, None])  # [n, m]
+    score, known = np.nan_to_num(score), ~np.isnan(features)
+    counts = known * weight[..., None]
+    total = np.maximum(counts.sum((0, 1)), 1e-9)
+    mean = (np.nan_to_num(features) * counts).sum((0, 1)) / total
+    spread = np.sqrt((np.where(known, (features - mean) ** 2, 0) * counts).sum((0, 1)) / total)
     scale = np.where(spread > 1e-6, 1 / np.maximum(spread, 1e-6), 0.0)
-    z = np.where(known, (features - mean) * scale, 0.0) * np.sqrt(weight)[:, None]
-    solved, _ = Ridge(z).solve((rest * np.sqrt(weight))[:, None], PENALTY)
-    return np.stack([mean, scale, solved[:, 0]]).astype(np.float32)
+    z = np.where(known, (features - mean) * scale, 0.0)
+    shared = _logistic(z.reshape(-1, z.shape[2]), score.ravel(), odds.ravel(), weight.ravel())
+    columns = range(z.shape[1])
+    own = [_logistic(z[:, c], score[:, c], odds[:, c] + z[:, c] @ shared, weight[:, c]) for c in columns]
+    return np.stack([np.stack([mean, scale, shared + w]) for w in own]).astype(np.float32)
+
+
+def _logistic(z: np.ndarray, score: np.ndarray, odds: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Weights [d] of a logistic regression with given log-odds and an L2 penalty, by Newton's method."""
+    found, penalty = np.zeros(z.shape[1]), PENALTY * np.eye(z.shape[1])
+    for _ in range(STEPS):
+        chance = 1 / (1 + np.exp(-np.clip(odds + z @ found, -30, 30)))
+        slope = z.T @ (weight * (score - chance)) - PENALTY * found
+        curve = z.T @ ((weight * chance * (1 - chance))[:, None] * z) + penalty
+        found = found + np.linalg.solve(curve, slope)
+    return found
 
 
 def apply_replies(table: np.ndarray, features: np.ndarray) -> np.ndarray:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from ...errors import UserError
-from ..cascade.chains import Rules
-from ..cascade.learn import learn_plans
+from ..cascade.chains import LONGEST, Rules
+from ..cascade.learn import folds_of, learn_plans
 from ..cascade.plan import CascadePlan, CascadeStep
 from ..chats import Chat
 from ..decisions import TIE, Predictions, RoutingDecision, rank
@@ -78,22 +78,40 @@ class CascadeRouter(FusionRouter):
     needs_answers = True
 
     @classmethod
-    def learn(cls, x: np.ndarray, targets: Targets, seed: int = 0, **options):
-        """See `Router.learn`; `Targets.answers` are what is compared."""
+    def learn(cls, x: np.ndarray, targets: Targets, seed: int = 0, calls: int = LONGEST, **options):
+        """See `Router.learn`; `Targets.answers` are what is compared.
+
+        `calls` is how many candidates a query may be given to, at most. Raises `UserError`.
+        """
+        if not isinstance(calls, int) or not 1 <= calls <= LONGEST:
+            raise UserError(f"calls: expected 1 to {LONGEST}, found {calls!r}")
         learned, buffers = super().learn(x, targets, seed, **options)
         if targets.answers is None:
             return learned, buffers
-        plans, more = learn_plans(x, targets, cls._shares(x, targets, learned, buffers), seed)
+        share = cls._head(x, targets, learned, buffers)["tasks"]
+        plans, more = learn_plans(x, targets, share, cls._unseen(x, targets, seed, **options), seed, calls)
         return learned | {"cascade": plans}, buffers | more
 
     @classmethod
     def option_defaults(cls) -> dict:
         """See `Router.option_defaults`."""
-        return FusionRouter.option_defaults()
+        return FusionRouter.option_defaults() | {"calls": LONGEST}
 
     @classmethod
-    def _shares(cls, x: np.ndarray, targets: Targets, learned: dict, buffers: dict) -> np.ndarray:
-        """How much each training query belongs to each group, by the router that has just been learned: [n, G]."""
+    def _unseen(cls, x: np.ndarray, targets: Targets, seed: int, **options) -> dict[str, np.ndarray]:
+        """What routers that did not see a query expect of single candidates: performance and cost, [n, m]."""
+        result = {name: np.full(values.shape, np.nan) for name, values in targets.raw.items() if name != "judge"}
+        for held in folds_of(len(x), seed):
+            part = targets.subset(np.flatnonzero(~held))
+            learned, buffers = super().learn(x[~held], part, seed, **options)
+            found = cls._head(x[held], part, learned, buffers)
+            for name, values in result.items():
+                values[held] = found[name]
+        return result
+
+    @classmethod
+    def _head(cls, x: np.ndarray, targets: Targets, learned: dict, buffers: dict) -> dict[str, np.ndarray]:
+        """`head` of a router that has just been learned, for features x."""
         shapes = {name: [str(b.dtype).removeprefix("torch."), list(b.shape)] for name, b in buffers.items()}
         config = cls.config_class(
             candidates=targets.candidates, options=learned, buffers=shapes, has_cost="cost" in targets.raw,
@@ -103,7 +121,7 @@ class CascadeRouter(FusionRouter):
         for name, value in buffers.items():
             getattr(router, name).copy_(value)
         with torch.inference_mode():
-            return router.head(torch.from_numpy(x).float())["tasks"].double().numpy()
+            return {name: v.double().numpy() for name, v in router.head(torch.from_numpy(x).float()).items()}
 
     @property
     def has_plans(self) -> bool:
@@ -180,16 +198,27 @@ class CascadeRouter(FusionRouter):
                     f"to cost {np.nanmin(cost[i]):.3g}"
                 )
         plans = np.where(self._allowed(names) & (score == "performance"), plans, -np.inf)
+        trust = self._optimism(outlook.share, alpha if cost_weight is None else None)
         line = np.arange(len(reward))
         best = rank(reward, cost, names)[:, 0]
         single = reward[line, best]
         if not plans.shape[1]:
             return PlanChoice(np.full(len(line), -1), np.array(columns)[best], single)
         chain = plans.argmax(1)
-        better = plans[line, chain] > single + TIE
+        better = plans[line, chain] + trust[line, chain] > single + TIE
         return PlanChoice(
             np.where(better, chain, -1), np.array(columns)[best], np.where(better, plans[line, chain], single)
         )
+
+    def _optimism(self, share: np.ndarray, alpha: float | None) -> np.ndarray:
+        """By how much single candidates that look best are overrated, at the weight of cost of each plan: [n, P].
+
+        In units of the reward at `alpha`, or of performance (None).
+        """
+        if not self.has_plans:
+            return np.zeros((len(share), 0))
+        value = share @ self.plan_optimism.double().cpu().numpy()
+        return value if alpha is None else value * alpha * (share @ self.plan_scale[0, :, 1:].double().cpu().numpy())
 
     def _allowed(self, names: list[str]) -> np.ndarray:
         """Whether every member of a plan is among `names`: bool [P]."""
@@ -200,8 +229,8 @@ class CascadeRouter(FusionRouter):
 
     def rules(self, p: int) -> tuple[list[int], Rules]:
         """Columns of the chain of plan p among the learned candidates, and its rules."""
-        member, *values = self.plan_rules[p].double().cpu().numpy()
-        return [int(c) for c in self.plan_chain[p] if c >= 0], Rules(member.astype(np.int64), *values)
+        *right, go, dearer = self.plan_rules[p].double().cpu().numpy()
+        return [int(c) for c in self.plan_chain[p] if c >= 0], Rules(np.array(right), go, dearer)
 
     def shifts(self, p: int, outlook: Outlook) -> tuple[np.ndarray, np.ndarray | None]:
         """What the queries say of each member of plan p, in log-odds, [n, k]; and maps of what its answer says."""
@@ -210,7 +239,7 @@ class CascadeRouter(FusionRouter):
         tables = None
         if hasattr(self, "reply_table"):
             tables = self.reply_table[group].double().cpu().numpy()[chain]
-            tables[:, 2] *= believed[1] * spread[chain, None]
+            tables[:, 2] *= believed[1]
         return believed[0] * spread[chain] * outlook.query_shift[:, chain], tables
 
     def plans(self, outlook: Outlook, choice: PlanChoice) -> list[CascadePlan]:
