@@ -1,6 +1,6 @@
 """Hidden states of a causal language model as features of a text: what its layers know before a token is generated.
 
-Prefill states of a small frozen LLM tell more of which LLM will be right than text embeddings do (arXiv 2603.20895).
+Reported to tell more of which LLM will be right than text embeddings do (arXiv 2603.20895); see benchmarks/README.md.
 This file is copied beside checkpoints (see `remote_code`), so it uses torch, transformers and numpy only.
 """
 
