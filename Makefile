@@ -17,7 +17,7 @@ help:
 	@sed -n 's/^# make/make/p' Makefile
 
 demo: $(VENV)/installed
-	HF_HUB_OFFLINE=1 $(BIN)/fusion-hf demo --out demo
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/fusion-hf demo --out demo
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -m 'not vllm'
