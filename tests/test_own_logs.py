@@ -242,3 +242,20 @@ def test_a_workbook_and_an_archive_say_what_to_do(tmp_path):
     (tmp_path / "a.xlsx").write_bytes(b"PK\x03\x04rest")
     with pytest.raises(UserError, match="an Excel workbook: unpack it, or save the sheet as CSV"):
         import_log("csv", tmp_path / "a.xlsx", tmp_path / "out", split="train", task="t")
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000 + "]" * 100_000, "9" * 10_000], ids=["nested", "digits"])
+@pytest.mark.parametrize("form", ["jsonl", "routerdc", "openai-log"])
+def test_json_that_python_cannot_read_is_an_error_with_its_place(tmp_path, form, value):
+    path = tmp_path / ("a.json" if form == "routerdc" else "a.jsonl")
+    path.write_text('{"query": "a", "llm": "x", "performance": 1, "more": ' + value + "}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=f"{path.name}.*expected (a )?JSON"):
+        read(form, path)
+
+
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("fusion_hf.logs.importers._files.LONGEST_LINE", 1 << 20)
+    with gzip.open(tmp_path / "a.jsonl.gz", "wb") as file:
+        file.write(b'{"query": "a", "llm": "x", "performance": 1}\n' * 10 + b" " * (1 << 27) + b"\n")
+    with pytest.raises(UserError, match="line 11: expected a line of less than 1 MiB"):
+        read("jsonl", tmp_path / "a.jsonl.gz")

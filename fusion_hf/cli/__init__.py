@@ -220,6 +220,8 @@ def _reason(error: Exception) -> str:
         return text
     if isinstance(error, OSError) and error.strerror:
         return f"{safe(error.filename)}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory{f': {text[:500]}' if text else ''}  (add --debug to see where)"
     return f"{type(error).__name__}: {text[:500]}  (add --debug to see where)"
 
 

@@ -53,7 +53,7 @@ def _json_lines(path: Path) -> Iterable[dict]:
                 continue
             try:
                 row = json.loads(line)
-            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{path}, line {number}: expected a JSON object, found {error}") from None
             if not isinstance(row, dict):
                 raise UserError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")

@@ -134,7 +134,7 @@ def _read(files: list[tuple[Path, int]]) -> Iterator[Row]:
                 try:
                     row = json.loads(line)
                     row_key(row)
-                except (ValueError, TypeError, KeyError) as error:
+                except (ValueError, TypeError, KeyError, RecursionError) as error:
                     raise UserError(f"{path}, line {number}: expected a log row, found {error}") from None
                 yield row
 

@@ -246,7 +246,7 @@ def read_queries(file: Path_) -> list[str | Chat]:
     for number, line in lines:
         try:
             query = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{file}, line {number}: expected JSON, found {line[:40]!r} ({error})") from error
         if not isinstance(query, str | list):
             found = type(query).__name__

@@ -159,7 +159,7 @@ def _read_rows(task: Task, file: Path) -> list[dict]:
         data = file.read_bytes()
         text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
         rows = json.loads(text) if kind == "json" else [json.loads(line) for line in text.split("\n") if line.strip()]
-    except (ValueError, OSError, EOFError) as error:  # pyarrow's and json's errors are ValueErrors
+    except (ValueError, OSError, EOFError, RecursionError) as error:  # pyarrow's and json's errors are ValueErrors
         raise UserError(f"{task.name}: {file} cannot be read as {kind}: {error}") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{task.name}: {file}: expected a list of objects, one a row")

@@ -32,6 +32,10 @@ _NO_ROWS = {
     b"PAR1": "Parquet, which a FusionBench folder holds",
 }
 _BROKEN = (EOFError, OSError, lzma.LZMAError, zlib.error)
+LONGEST_LINE = 1 << 28
+"""Bytes of a line: a packed file of a megabyte may hold gigabytes of blanks."""
+UNREADABLE = (ValueError, RecursionError)
+"""What `json.loads` raises: also for a number of more digits than Python reads, and for lists in lists without end."""
 
 
 def open_binary(path: Path) -> BinaryIO:
@@ -83,9 +87,15 @@ def line_blocks(path: Path, size: int) -> Iterator[tuple[int, bytes]]:
         while True:
             try:
                 block = file.read(size)
-                block += file.readline()
+                rest = file.readline(LONGEST_LINE)
             except _BROKEN as error:
                 raise UserError(f"{path}: cannot be read: {error}") from None
+            if len(rest) == LONGEST_LINE:
+                after = number + block.count(b"\n")
+                raise UserError(
+                    f"{path}, line {after}: expected a line of less than {LONGEST_LINE >> 20} MiB, found a longer one"
+                )
+            block += rest
             if not block:
                 bar.close()
                 return
@@ -101,7 +111,7 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: the log is empty: expected JSON, found nothing")
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except UNREADABLE as error:
         raise UserError(f"{path}: expected JSON, found something else ({error})") from None
 
 
@@ -133,7 +143,7 @@ def json_objects(path: Path, first: int, block: bytes) -> Iterator[tuple[int, di
         except UnicodeDecodeError as error:
             found = f"byte {error.object[error.start]:#x}"
             raise UserError(f"{path}, line {number}: expected text in UTF-8, found {found}") from None
-        except json.JSONDecodeError as error:
+        except UNREADABLE as error:
             raise UserError(f"{path}, line {number}: expected a JSON object, found something else ({error})") from None
         if not isinstance(row, dict):
             raise UserError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")

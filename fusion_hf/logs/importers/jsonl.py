@@ -81,7 +81,7 @@ def _fast(block: bytes, names: dict[str, tuple[str, ...]], reader: RowReader) ->
         block.decode("utf-8")  # Arrow does not look
         table = pa.table({f.name: _first_of(found, names[f.name], f) for f in COLUMNS})
         table = table.set_column(table.column_names.index("served_at"), "served_at", _moments(table["served_at"]))
-    except (pa.ArrowNotImplementedError, AttributeError, ValueError):
+    except (pa.ArrowNotImplementedError, AttributeError, ValueError, RecursionError):
         return None
     texts = pc.all(pc.fill_null(pc.greater(pc.binary_length(table["query"]), 0), False)).as_py()
     if not texts or table["llm"].null_count or not _scores_fit(table["performance"]):
