@@ -115,6 +115,19 @@ def test_a_conflict_is_tried_again_and_then_named(push):
     refused(push("user/t409b"), "409", "somebody else changes the repository right now")
 
 
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ("POST /api/repos/create", "nothing was pushed: the Hub answered in another form than expected"),
+        ("POST .*/preupload/", "preupload_info is improperly formatted"),
+        ("POST .*/commit/", "nothing twice): the Hub answered in another form than expected"),
+    ],
+)
+def test_an_answer_in_another_form_is_one_line(push, request_, words):
+    hub_double.trouble(request_, 200, times=99)
+    refused(push("user/odd"), words)
+
+
 def test_a_commit_whose_answer_was_lost_is_not_made_twice(push):
     hub_double.trouble("POST .*/commit/", None)
     assert push("user/cut")[0] == 0 and hub_double.REPOS["models", "user/cut"]["commits"] == 1

@@ -122,6 +122,9 @@ def _asked(call: Callable[[], T], repo_id: str, state: str) -> T:
         raise
     except (HfHubHTTPError, OSError, RuntimeError, ValueError) as error:
         raise UserError(f"{repo_id}: {state}, the Hub refused: {hub_reason(error)}") from error
+    except (LookupError, TypeError, AttributeError) as error:  # huggingface_hub reads an answer as if it were right
+        found = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(f"{repo_id}: {state}: the Hub answered in another form than expected ({found:.200})") from error
     except Exception as error:
         if not _lost(error):
             raise
