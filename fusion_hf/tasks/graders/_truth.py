@@ -80,6 +80,7 @@ _ALONE = re.compile(
     re.I,
 )
 _NO_VERDICT = re.compile(r"[\s*\"'(]{0,6}(?:yes,? and no\b|no\.\s?\d)", re.I)
+_WORD = re.compile(r"true|false|yes|yep|yeah|yup|no|nah|correct|right|wrong|accurate|mistaken", re.I)
 _SENTENCE = re.compile(r"(?<=[.!?\n])")
 _IDIOM = re.compile(
     r"\b(?:no\.\s?\d|no\s{1,3}(?:doubt|wonder|problem|matter|one|more|less|fewer|need|idea|way|other|such|single|evidence"
@@ -110,12 +111,14 @@ def read_truth(response: str, query: str = "") -> bool | None:
         inside = boxed if boxed is not None else field[0] if field is not None else None
         if inside is not None and (said := _ANY.search(inside[:200])):
             return _verdict(said)
-        text = _ECHO.sub(" ", text)
+        start = _first(text, ("true", "yes"))
+        if start is not None:
+            text = text[:start] + _ECHO.sub(" ", text[start:])
         if "?" in text:
             text = _QUESTION.sub(" ", text)
-        lower = text.lower()
-        if "answer" in lower or "verdict" in lower or "conclusion" in lower:
-            for stated in reversed(list(_STATED.finditer(text))):
+        start = _first(text, ("answer", "verdict", "conclusion"))
+        if start is not None:
+            for stated in reversed(list(_STATED.finditer(text, start))):
                 return _verdict(stated)
     lines = list(_LINE.finditer(text)) if len(text) < 13 or "\n" in text else []
     if lines:
@@ -135,16 +138,33 @@ def read_truth(response: str, query: str = "") -> bool | None:
 
 def _mentioned(text: str) -> bool | None:
     """The last verdict that a sentence mentions, without idioms and doubt."""
-    verdict = None
-    for sentence in _SENTENCE.split(_IDIOM.sub(" ", text)):
+    first = _WORD.search(text)
+    if first is None:
+        return None
+    # Most of a long answer mentions none. One sentence more before the first: an idiom may be broken by a line's end.
+    start = first.start()
+    for _ in range(2):
+        start = max(text.rfind(end, 0, max(0, start - 1)) for end in ".!?\n") + 1
+    for sentence in reversed(_SENTENCE.split(_IDIOM.sub(" ", text[start:]))):
+        if not _WORD.search(sentence):
+            continue
         hedge = _HEDGE.search(sentence)
         if hedge:
             turn = _TURN.search(sentence, hedge.end())
             sentence = sentence[turn.end() :] if turn else ""
         found = [*_ANY.finditer(sentence), *_CALLED.finditer(sentence)]
         if found:
-            verdict = _verdict(max(found, key=lambda match: match.end()))
-    return verdict
+            return _verdict(max(found, key=lambda match: match.end()))
+    return None
+
+
+def _first(text: str, words: tuple[str, ...]) -> int | None:
+    """A place just before the first of these words; None without any."""
+    lower = text.lower()
+    found = [place for word in words if (place := lower.find(word)) >= 0]
+    if not found:
+        return None
+    return max(0, min(found) - 1) if len(lower) == len(text) else 0
 
 
 def _verdict(match: re.Match) -> bool:
