@@ -199,3 +199,12 @@ def test_offline_minilm_knows_what_is_alike():
     assert encoder.max_length == 256 and encoder.size == 384
     cat, kitten, tax = encoder.encode(["The cat sat.", "A kitten was sitting.", "Tax law of 1986"])
     assert cat @ kitten > 0.5 > 0.2 > cat @ tax
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(encoder, tmp_path, monkeypatch):
+    monkeypatch.setenv("FUSION_HF_CACHE", str(tmp_path / "file"))
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.warns(UserWarning, match="embeddings cannot be kept there"):
+        found = embed_cached(encoder, TEXTS)
+    np.testing.assert_allclose(found, encoder.encode(TEXTS), atol=1e-6)
+    assert (tmp_path / "file").read_text() == "not a folder"

@@ -161,6 +161,24 @@ def test_a_large_table_is_mapped_rather_than_read(index, rng, tmp_path, monkeypa
     assert len(TemplateIndex.from_pretrained(tmp_path / "t")) == 7  # what was cached of the old file is not taken
 
 
+@pytest.mark.parametrize("damage", ["cut", "none can be written"])
+def test_a_cached_table_that_is_damaged_or_cannot_be_written_is_no_trouble(index, tmp_path, monkeypatch, damage):
+    from fusion_hf.thoughts import files
+
+    index.save_pretrained(tmp_path / "t")
+    monkeypatch.setattr(files, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setenv("FUSION_HF_CACHE", str(tmp_path / "cache"))
+    if damage == "cut":
+        TemplateIndex.from_pretrained(tmp_path / "t")
+        (cached,) = (tmp_path / "cache" / "templates").glob("*.arrow")
+        data = cached.read_bytes()
+        cached.unlink()  # a new file: the old one is mapped
+        cached.write_bytes(data[: len(data) // 2])
+    else:
+        (tmp_path / "cache").write_text("not a folder")
+    assert TemplateIndex.from_pretrained(tmp_path / "t").table.equals(index.table)
+
+
 def test_faiss_proposes_and_exact_scores_decide(rng, monkeypatch):
     pytest.importorskip("faiss", reason="needs the extra faiss (faiss-cpu)")
     from fusion_hf.thoughts import approximate

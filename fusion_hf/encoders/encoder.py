@@ -284,11 +284,20 @@ def _checksum(keys: np.ndarray, vectors: np.ndarray) -> str:
 
 
 def _write_cache(folder: Path, keys: list[bytes], vectors: np.ndarray) -> None:
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     name = uuid.uuid4().hex
     table = np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), 16)
     told = {"checksum": _checksum(table, vectors)}
-    save_file({"keys": table, "vectors": vectors}, folder / f"{name}.part", metadata=told)
-    os.replace(folder / f"{name}.part", folder / f"{name}.safetensors")
+    part = folder / f"{name}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({"keys": table, "vectors": vectors}, part, metadata=told)
+        os.replace(part, folder / f"{name}.safetensors")
+    except (OSError, SafetensorError) as error:  # a cache only saves time
+        with contextlib.suppress(OSError):
+            part.unlink()
+        warnings.warn(
+            f"{folder}: embeddings cannot be kept there ({error}): they are made again next time", stacklevel=2
+        )

@@ -3,6 +3,7 @@
 This file is copied beside pipelines (see `fusion_hf.remote_code`).
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -171,14 +172,25 @@ def _read_table(path: Path) -> Any:
     identity = f"{path.resolve()}\x1f{state.st_size}\x1f{state.st_mtime_ns}"
     name = hashlib.blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
     cached = cache_folder() / "templates" / f"{name}.arrow"
-    if not cached.exists():
+    if cached.exists():
+        with contextlib.suppress(OSError, pa.ArrowException):  # cut by a crash or a full disk: it is made again
+            return _mapped(cached)
+    part = cached.with_suffix(f".{uuid.uuid4().hex}.part")
+    try:
         cached.parent.mkdir(parents=True, exist_ok=True)
-        part = cached.with_suffix(f".{uuid.uuid4().hex}.part")
         with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, schema) as arrow:
             for batch in batches:
                 arrow.write_batch(batch)
         os.replace(part, cached)
-    return pa.ipc.open_file(pa.memory_map(str(cached))).read_all()
+    except OSError:  # no cache can be written: it only saves memory
+        with contextlib.suppress(OSError):
+            part.unlink()
+        return pa.Table.from_batches(_batches_of(path)[2], schema)
+    return _mapped(cached)
+
+
+def _mapped(path: Path) -> Any:
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
 def _batches_of(path: Path) -> tuple[int, Any, Iterator[Any]]:
