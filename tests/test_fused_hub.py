@@ -26,6 +26,6 @@ def test_a_fused_system_round_trips(writer, parts, tmp_path):  # noqa: F811
 
     ask = "import os; os.environ['A_KEY_OF_MINE'] = 'abc'\nfrom fusion_hf.fused import FusedSystem\n"
     status, _, err = writer.run(f"{ask}FusedSystem.from_pretrained('user/fused')({QUERIES!r}, candidates=['bee'])")
-    assert status == 1 and "would have sent: the key in A_KEY_OF_MINE to http://127.0.0.1:9/v1. If you trust" in err
+    assert status == 1 and "keys=['A_KEY_OF_MINE=http://127.0.0.1:9']" in err
     status, _, err = writer.run("from fusion_hf.fused import FusedSystem; FusedSystem.from_pretrained('user/none')")
     assert status == 1 and "user/none: no such folder, and no fused system on the Hub: 404" in err

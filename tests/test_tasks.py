@@ -178,7 +178,7 @@ def test_a_task_that_is_added_later_is_known_and_takes_no_name_of_ours(tmp_path,
     (tmp_path / "an_impostor.py").write_text(f"{text}TASK = replace(TASK, metric='cem')\n")
     try:
         assert plugins.add(tmp_path / "added_later.py") == {"tasks": "added_later"}
-        assert list(TASKS) == [*before, "later"] and get_task("later").domain == "Zoo" and len(TASKS) == len(before) + 1
+        assert set(TASKS) == {*before, "later"} and get_task("later").domain == "Zoo" and len(TASKS) == len(before) + 1
         plugins.add(tmp_path / "an_impostor.py")
         assert TASKS["gsm8k"] is before["gsm8k"]
         with pytest.raises(UserError, match="whose name is not taken yet, found 'gsm8k'"):

@@ -90,7 +90,7 @@ def settings_of(*arguments) -> dict:
         told = field.name in SHOWN and (peft or not field.name.startswith("lora_"))
         if field.name in _PLACES or field.name.startswith("hub_") or not (told or value != default):
             continue
-        if value is not None and _is_json(value):
+        if value not in (None, []) and _is_json(value):
             found[field.name] = value
     return found
 
