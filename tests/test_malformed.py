@@ -163,8 +163,8 @@ TABLES = {
     "no rows": lambda t: t.slice(0, 0),
 }
 SETTINGS = {
-    "encoder is a number": {"encoder": 5}, "encoder is elsewhere": {"encoder": "/etc", "has_encoder": False}, "format 99": {"format": 99},
-    "encoder is none": {"encoder": None},
+    "encoder is a number": {"encoder": 5}, "encoder is elsewhere": {"encoder": "/etc", "has_encoder": False},
+    "format 99": {"format": 99}, "encoder is none": {"encoder": None},
 }  # fmt: skip
 
 
