@@ -1,5 +1,6 @@
 """What clients have spent, for several replicas of a server: one process keeps the ledger, the others ask it."""
 
+import logging
 import secrets
 import time
 from collections import OrderedDict
@@ -11,6 +12,8 @@ from typing import Any
 from ..llms.folder_lock import locked
 from .clients import Client, Ledger
 from .errors import ServeError
+
+logger = logging.getLogger(__name__)
 
 HELD_S = 900.0
 """Seconds after which what a request was expected to cost is released, if its replica has died without a word."""
@@ -90,7 +93,8 @@ class SharedLedger:
             return ticket
         try:
             refused = await self._call("admit", ticket, client.name, client.usd_a_day, expected)
-        except Exception:
+        except Exception as error:  # of Ray, of whatever kind: without the ledger nothing is spent
+            logger.warning("the shared ledger does not answer: %s", error)
             raise ServeError(503, "budgets cannot be checked right now", "overloaded", "no_ledger", 1.0) from None
         if refused is not None:
             raise ServeError(*refused)
