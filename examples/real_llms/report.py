@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pv
 
 import fusion_hf
+from fusion_hf.comparison.winners import Evidence, winners
 from fusion_hf.logs.schema import candidate_id
 from fusion_hf.logs.stats import bootstrap_ci, paired
 
@@ -56,8 +57,8 @@ def render(table: pa.Table) -> str:
     """All sections for which there are answers."""
     rows = [row for row in table.to_pylist() if row["performance"] is not None]
     test = [row for row in rows if row["of"] == "test"]
-    parts = ["# Real LLMs: what was measured", _about(table), _accuracy(test), _tokens(test), _together(test)]
-    parts += [_fused(test), _copied(rows), _settings(rows, test)]
+    parts = ["# Real LLMs: what was measured", _about(table), _accuracy(test), _tokens(rows), _together(test)]
+    parts += [_copied(rows), _thinking(test), _settings(rows, test), _students(rows, test), _fused(rows)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -90,84 +91,109 @@ def _accuracy(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def _name(row: dict) -> str:
+    """A candidate: LLM and mode, and the setting of the thought level."""
+    base = candidate_id(row["llm"], row["mode"])
+    return f"{row['llm']} {row['of'].split('/')[1]}" if row["of"].startswith("thoughts/") else base
+
+
 def _tokens(rows: list[dict]) -> str:
-    lines = ["## Tokens and cut answers", "", "| candidate | tokens in | tokens out | cut |", "|---|---|---|---|"]
+    lines = ["## Tokens and cut answers", "",
+             "Means a query over the tasks that a candidate was asked; not all were asked the same tasks.", "",
+             "| candidate | queries | tokens in | tokens out | cut |", "|---|---|---|---|---|"]  # fmt: skip
     by: dict = defaultdict(list)
     for row in rows:
-        by[candidate_id(row["llm"], row["mode"])].append(row)
+        if row["of"] not in ("train", "paper"):
+            by[_name(row)].append(row)
     for name, mine in sorted(by.items()):
         sent, got = (np.mean([row[c] or np.nan for row in mine]) for c in ("input_tokens", "output_tokens"))
         cut = np.mean([row["finish_reason"] == "length" for row in mine])
-        lines.append(f"| {name} | {sent:.0f} | {got:.0f} | {cut:.1%} |")
+        lines.append(f"| {name} | {len(mine)} | {sent:.0f} | {got:.0f} | {cut:.1%} |")
     return "\n".join(lines)
 
 
-def _whole(rows: list[dict]) -> tuple[dict[str, list[str]], dict[str, list[str]], dict]:
-    """Candidates and queries of each task for which every candidate answered every one of them, and the cells."""
-    cells = _cells(rows)
-    names: dict[str, list[str]] = defaultdict(list)
-    for task, name in sorted(cells):
-        names[task].append(name)
-    most = max(map(len, names.values()), default=0)
-    names = {task: found for task, found in names.items() if len(found) == most}
-    queries = {
-        task: sorted(set.intersection(*(set(cells[task, name]) for name in found))) for task, found in names.items()
-    }
-    return names, {task: found for task, found in queries.items() if len(found) >= 10}, cells
-
-
-def _matrix(cells: dict, task: str, names: list[str], queries: list[str]) -> np.ndarray:
-    return np.array([[cells[task, name][q]["performance"] for name in names] for q in queries], float)
+def _matrices(rows: list[dict], least: int = 10) -> dict[str, tuple[list[str], list[str], np.ndarray]]:
+    """Task -> its candidates, the queries that all of them answered, and the scores [queries, candidates]."""
+    cells: dict = defaultdict(dict)
+    for row in rows:
+        cells[row["task"], _name(row)][row["query_id"]] = row["performance"]
+    found = {}
+    for task in sorted({t for t, _ in cells}):
+        asked = {name: set(mine) for (t, name), mine in cells.items() if t == task}
+        # Not all were asked equally much: so many candidates and queries that most scores are used.
+        kept = [{n: mine for n, mine in asked.items() if len(mine) >= len(other)} for other in asked.values()]
+        names = sorted(max(kept, key=lambda k: len(k) * len(set.intersection(*k.values()))))
+        queries = sorted(set.intersection(*(asked[n] for n in names)))
+        if len(queries) >= least:
+            found[task] = names, queries, np.array([[cells[task, n][q] for n in names] for q in queries], float)
+    return found
 
 
 def _together(rows: list[dict]) -> str:
     """Do the others know what the best does not, beyond what independent luck would give."""
-    names, queries, cells = _whole(rows)
-    lines = ["## Complementarity", "", "Of the queries that the best candidate of a task fails, the share that another "
-             "one answers rightly; and the same where the others' scores are shuffled among the queries of the task.",
-             "", "| task | best | fails | another is right | by luck |", "|---|---|---|---|---|"]  # fmt: skip
+    lines = ["## Complementarity", "", "Direct mode. Of the queries that the best LLM of a task fails, the share that "
+             "another one answers rightly; and the same where the others' scores are shuffled among the queries of the "
+             "task.", "", "| task | best | fails | another is right | by luck |", "|---|---|---|---|---|"]  # fmt: skip
     rng = np.random.default_rng(0)
-    for task, found in queries.items():
-        matrix = _matrix(cells, task, names[task], found)
+    for task, (names, queries, matrix) in _matrices([r for r in rows if r["mode"] == "direct"]).items():
         best = int(matrix.mean(0).argmax())
         failed, others = matrix[:, best] < 0.5, np.delete(matrix, best, 1)
-        if not failed.any():
+        if not failed.any() or not others.size:
             continue
         seen = (others[failed] >= 0.5).any(1).mean()
         luck = np.mean([(rng.permuted(others, axis=0)[failed] >= 0.5).any(1).mean() for _ in range(500)])
-        lines.append(f"| {task} | {names[task][best]} | {failed.sum()} of {len(found)} | {seen:.2f} | {luck:.2f} |")
-    return "\n".join(lines) if queries else ""
+        lines.append(f"| {task} | {names[best]} | {failed.sum()} of {len(queries)} | {seen:.2f} | {luck:.2f} |")
+    return "\n".join(lines) if len(lines) > 6 else ""
 
 
 def _fused(rows: list[dict]) -> str:
-    """Choice by task beside the best single LLM, both chosen on one half of the queries and measured on the other."""
-    names, queries, cells = _whole(rows)
-    if not queries:
-        return ""
-    all_names = sorted(set.intersection(*(set(names[task]) for task in queries)))
-    gain: dict[str, np.ndarray] = {}
+    """The best configuration of each task beside the best single LLM, chosen on one half and measured on the other."""
+    rows = [row for row in rows if row["of"] not in ("train", "paper")]
+    plain = {_name(row) for row in rows if row["of"] == "test"}
+    gains: dict[str, np.ndarray] = {}
     picked: dict[str, list[str]] = defaultdict(list)
-    halves = {t: np.array([int(q, 16) % 2 for q in found]) for t, found in queries.items()}
-    matrices = {t: _matrix(cells, t, all_names, found) for t, found in queries.items()}
+    tasks = _matrices(rows)
+    common = sorted(plain.intersection(*(names for names, _, _ in tasks.values())))
+    if not common:
+        return ""
+    halves = {task: np.array([int(q, 16) % 2 for q in queries]) for task, (_, queries, _) in tasks.items()}
     for half in (0, 1):
-        single = int(np.mean([matrices[t][halves[t] != half].mean(0) for t in queries], 0).argmax())
-        for task, matrix in matrices.items():
-            mine = int(matrix[halves[task] != half].mean(0).argmax())
-            picked[task].append(all_names[mine])
-            here = halves[task] == half
-            gain.setdefault(task, np.zeros(len(matrix)))[here] = matrix[here, mine] - matrix[here, single]
-    lines = ["## The choice by task beside the best single candidate", "",
-             "Both are chosen on one half of the queries and measured on the other, and the reverse.", "",
-             "| task | chosen | difference |", "|---|---|---|"]  # fmt: skip
-    for task, gaps in gain.items():
+        means = [[m[halves[t] != half, names.index(c)].mean() for c in common] for t, (names, _, m) in tasks.items()]
+        single = common[int(np.mean(means, 0).argmax())]
+        chosen = winners(_evidence(tasks, {t: h != half for t, h in halves.items()}, common))
+        for task, (names, _, matrix) in tasks.items():
+            mine, here = chosen[task].system, halves[task] == half
+            picked[task].append(mine)
+            gap = matrix[here, names.index(mine)] - matrix[here, names.index(single)]
+            gains.setdefault(task, np.zeros(len(matrix)))[here] = gap
+    lines = ["## The best configuration of each task beside the best single LLM", "",
+             "Of all LLMs and modes, thought settings and students, chosen by the rule of `compare` and `autofuse` on "
+             "one half of the queries and measured on the other, and the reverse; so is the best single LLM, of "
+             f"{', '.join(common)}.", "", "| task | n | chosen | difference |", "|---|---|---|---|"]  # fmt: skip
+    for task, gaps in gains.items():
         mean, low, high = bootstrap_ci(gaps)
-        lines.append(f"| {task} | {' / '.join(picked[task])} | {mean:+.3f} [{low:+.3f}, {high:+.3f}] |")
-    mean, low, high = bootstrap_ci(np.concatenate(list(gain.values())))
-    won = sum(bootstrap_ci(g)[1] > 0 for g in gain.values())
-    lost = sum(bootstrap_ci(g)[2] < 0 for g in gain.values())
-    lines += ["", f"Over all {sum(map(len, gain.values()))} queries {mean:+.3f} [{low:+.3f}, {high:+.3f}]; better on "
-              f"{won} and worse on {lost} of {len(gain)} tasks by an interval without zero."]  # fmt: skip
+        said = f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+        lines.append(f"| {task} | {len(gaps)} | {' / '.join(picked[task])} | {said} |")
+    mean, low, high = bootstrap_ci(np.concatenate(list(gains.values())))
+    won = sum(bootstrap_ci(g)[1] > 0 for g in gains.values())
+    lost = sum(bootstrap_ci(g)[2] < 0 for g in gains.values())
+    lines += ["", f"Over all {sum(map(len, gains.values()))} queries {mean:+.3f} [{low:+.3f}, {high:+.3f}]; better on "
+              f"{won} and worse on {lost} of {len(gains)} tasks by an interval without zero."]  # fmt: skip
     return "\n".join(lines)
+
+
+def _evidence(tasks: dict, seen: dict[str, np.ndarray], incumbents: list[str]) -> Evidence:
+    """The scores of the queries `seen`; NaN where a task has no such candidate. What they cost is not told apart."""
+    names = sorted({name for found, _, _ in tasks.values() for name in found})
+    blocks = []
+    for task, (found, _, matrix) in tasks.items():
+        block = np.full((int(seen[task].sum()), len(names)), np.nan)
+        block[:, [names.index(name) for name in found]] = matrix[seen[task]]
+        blocks.append(block)
+    scores = np.concatenate(blocks)
+    of = np.concatenate([[task] * int(seen[task].sum()) for task in tasks])
+    columns = {name: scores[:, place] for place, name in enumerate(names)}
+    return Evidence(of, columns, {name: np.zeros(len(of)) for name in names}, incumbents)
 
 
 def _copied(rows: list[dict]) -> str:
@@ -189,22 +215,70 @@ def _copied(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def _thinking(test: list[dict]) -> str:
+    """Think mode beside direct, query by query."""
+    found: dict = defaultdict(dict)
+    for row in test:
+        found[row["llm"], row["task"], row["mode"]][row["query_id"]] = row["performance"]
+    pairs = {
+        (llm, task): [
+            (score, found[llm, task, "direct"][q]) for q, score in mine.items() if q in found[llm, task, "direct"]
+        ]
+        for (llm, task, mode), mine in list(found.items())
+        if mode == "think" and (llm, task, "direct") in found
+    }
+    return _paired("Think mode beside the direct mode", "LLM", pairs)
+
+
 def _settings(rows: list[dict], test: list[dict]) -> str:
-    """Few-shot, templates and students beside the direct mode of the same LLM, query by query."""
+    """Few-shot and templates beside the direct mode of the same LLM, query by query."""
+    return _paired("Thought level beside the direct mode", "setting", _beside_direct(rows, test, "thoughts/"))
+
+
+def _students(rows: list[dict], test: list[dict]) -> str:
+    """Students beside their base, and on which tasks one beats every LLM of the pool."""
+    text = _paired("Students beside their base", "student", _beside_direct(rows, test, "students/"))
+    if not text:
+        return ""
+    lines = ["", "Beside the best LLM of the pool on the same queries, in any mode:", "",
+             "| task | best student | best of the pool | difference |", "|---|---|---|---|"]  # fmt: skip
+    asked = {row["task"] for row in rows if row["of"].startswith("students/")}
+    both = [r for r in rows if r["task"] in asked and (r["of"] == "test" or r["of"].startswith("students/"))]
+    for task, (names, _, matrix) in _matrices(both).items():
+        means = matrix.mean(0)
+        student, other = (
+            max((means[i], -i) for i, name in enumerate(names) if ("+" in name) == trained) for trained in (True, False)
+        )
+        mine, base = (matrix[:, -place] for _, place in (student, other))
+        said = f"| {names[-student[1]]}: {student[0]:.2f} | {names[-other[1]]}: {other[0]:.2f} |"
+        lines.append(f"| {task} {said} {_gap(mine, base)} |")
+    return text + "\n" + "\n".join(lines)
+
+
+def _beside_direct(rows: list[dict], test: list[dict], of: str) -> dict[tuple[str, str], list[tuple[float, float]]]:
     direct = {(r["task"], r["llm"], r["query_id"]): r["performance"] for r in test if r["mode"] == "direct"}
     found: dict = defaultdict(list)
     for row in rows:
-        if "/" in row["of"]:
-            base = direct.get((row["task"], row["llm"].split("+")[0], row["query_id"]))
-            if base is not None:
-                found[row["of"], row["task"]].append((row["performance"], base))
-    if not found:
+        base = direct.get((row["task"], row["llm"].split("+")[0], row["query_id"]))
+        if row["of"].startswith(of) and base is not None:
+            found[row["of"].removeprefix(of), row["task"]].append((row["performance"], base))
+    return found
+
+
+def _paired(title: str, what: str, pairs: dict[tuple[str, str], list[tuple[float, float]]]) -> str:
+    """A table of paired differences, a row a key, and one over all tasks."""
+    if not pairs:
         return ""
-    lines = ["## Thought and model level beside the direct mode", "",
-             "| setting | task | n | accuracy | direct | difference |", "|---|---|---|---|---|---|"]  # fmt: skip
-    for (setting, task), pairs in sorted(found.items()):
-        mine, base = np.array(pairs, float).T
-        gap = paired(mine, base)
-        said = f"{gap['difference']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]"
-        lines.append(f"| {setting} | {task} | {len(mine)} | {mine.mean():.2f} | {base.mean():.2f} | {said} |")
+    lines = [f"## {title}", "", f"| {what} | task | n | accuracy | direct | difference |", "|---|---|---|---|---|---|"]
+    whole: dict = defaultdict(list)
+    for (name, _), found in pairs.items():
+        whole[name, "all of these"] += found
+    for (name, task), found in [*sorted(pairs.items()), *sorted(whole.items())]:
+        mine, base = np.array(found, float).T
+        lines.append(f"| {name} | {task} | {len(mine)} | {mine.mean():.2f} | {base.mean():.2f} | {_gap(mine, base)} |")
     return "\n".join(lines)
+
+
+def _gap(mine: np.ndarray, base: np.ndarray) -> str:
+    gap = paired(mine, base)
+    return f"{gap['difference']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]"

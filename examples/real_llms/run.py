@@ -9,6 +9,7 @@ from files on this machine (see `sources`). ``--steps report`` only reads what i
 
 import argparse
 import contextlib
+import shutil
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import fusion_hf
-from examples.real_llms import report
+from examples.real_llms import levels, report
 from examples.real_llms.packages import LLMS, assemble
 from examples.real_llms.server import build, serving
 from examples.real_llms.sources import sample
@@ -157,13 +158,14 @@ class Run:
 
     def compare(self) -> None:
         """The levels on the same queries, as every user compares them."""
-        bench = self.bench()
-        logs = {kind: self.logs(kind) for kind in ("thoughts", "students")}
-        fusion_hf.compare(bench, self.work / "comparison", thoughts=logs["thoughts"], models=logs["students"])
+        print(levels.compare(self.work / "log", self.work), flush=True)
 
     def report(self) -> None:
         """Figures and scores by query id, without texts, into the repository."""
         report.write(self.work / "log", self.args.out)
+        for name in ("report.md", "report.csv"):
+            if (made := self.work / "comparison" / name).exists():
+                shutil.copyfile(made, self.args.out / name.replace("report", "comparison"))
 
     @contextlib.contextmanager
     def served(self, name: str) -> Iterator[Pool]:
