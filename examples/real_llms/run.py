@@ -55,6 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--limit", type=int, default=100, help="test queries a task; default: %(default)s")
     add("--train-limit", type=int, default=0, help="train queries a task, for templates and students; default: 0")
     add("--hours", type=float, default=24.0, help="begin nothing new after so long; default: %(default)s")
+    add("--encoder", default="offline", help="of queries and templates; default: %(default)s")
     add("--slots", type=int, default=16, help="requests that a server answers at once; default: %(default)s")
     add("--threads", type=int, default=1, help="threads of a server; default: %(default)s")
     add("--out", type=Path, default=Path(__file__).parent / "results", help="figures and scores; default: %(default)s")
@@ -100,16 +101,14 @@ class Run:
 
     def templates(self) -> None:
         """From the right answers to train queries: as they are, their steps, and plans that the strong LLM writes."""
-        bench = self.bench()
+        bench, home, encoder = self.bench(), self.work / "templates", self.args.encoder
         for kind in ("worked", "extractive"):
-            if not (self.work / "templates" / kind).exists():
-                print(
-                    f"templates {kind}: {fusion_hf.templates(bench, self.work / 'templates' / kind, model=kind)}",
-                    flush=True,
-                )
-        if not (self.work / "templates" / "llm").exists():
+            if not (home / kind).exists():
+                made = fusion_hf.templates(bench, home / kind, model=kind, encoder=encoder)
+                print(f"templates {kind}: {made}", flush=True)
+        if not (home / "llm").exists():
             with self.served(STRONG) as pool:
-                fusion_hf.templates(bench, self.work / "templates" / "llm", model=STRONG, pool=pool)
+                fusion_hf.templates(bench, home / "llm", model=STRONG, pool=pool, encoder=encoder)
 
     def thoughts(self) -> None:
         """The strong LLM with examples or templates before each test query."""
