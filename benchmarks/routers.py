@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
-from fusion_hf.cli import read_option
+from fusion_hf.cli._arguments import value_pair
 from fusion_hf.encoders.encoder import NONE, TextEncoder, embed_cached, load_encoder
 from fusion_hf.logs.arrays import COLUMNS, RoutingData
 from fusion_hf.logs.log import Log, read_log
@@ -108,7 +108,7 @@ def main(args: argparse.Namespace) -> dict:
     encoder = None if args.encoder == NONE else load_encoder(args.encoder)
     kinds = args.kind or [k for k in KINDS if k not in KNOWING]
     kinds = [k for k in kinds if not get_kind(k).needs_answers]  # `benchmarks/cascade.py` measures those
-    options = dict(read_option(text) for text in args.option)
+    options = dict(value_pair(text) for text in args.option)
     if options and len(kinds) != 1:
         raise SystemExit("--option needs exactly one --kind")
     by_kind = dict.fromkeys(kinds, options)

@@ -2,7 +2,9 @@
 
 import ast
 import re
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import command_list
 import pytest
@@ -87,3 +89,16 @@ def test_long_lines_of_code_wrap_in_the_built_pages():
     style = re.search(r"^extra_css: \[(\S+)\]$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M)
     rules = (ROOT / "docs" / style[1]).read_text(encoding="utf-8")
     assert ".md-typeset pre > code" in rules and "white-space: pre-wrap" in rules
+
+
+def test_scripts_import_what_is_there():
+    """Most scripts of benchmarks/ and examples/ need logs or hours, so that no test runs them."""
+    wrong = []
+    for path in [p for folder in ("benchmarks", "examples", "dataset_scripts") for p in (ROOT / folder).rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fusion_hf"):
+                module = import_module(node.module)
+                inside = {found.name for found in iter_modules(getattr(module, "__path__", []))}
+                missing = [n.name for n in node.names if n.name not in inside and not hasattr(module, n.name)]
+                wrong += [f"{path.relative_to(ROOT)}: {node.module}.{name}" for name in missing]
+    assert not wrong, "\n".join(wrong)

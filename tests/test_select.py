@@ -227,9 +227,9 @@ def test_baseline_is_the_gold_label_once_a_query_and_never_code():
     ("options", "message"),
     [
         ({"select": "best"}, "select: expected one of perf, judge, hybrid, baseline, found 'best'"),
-        ({"top_k": 0}, "top_k: expected at least 1, found 0"),
+        ({"top_k": 0}, "top_k: expected a whole number from 1 on, found 0"),
         ({"threshold": 0.0}, "threshold: expected a performance above 0"),
-        ({"min_agreement": 0}, "min_agreement: expected at least 1, found 0"),
+        ({"min_agreement": 0}, "min_agreement: expected a whole number from 1 on, found 0"),
     ],
 )
 def test_wrong_options_are_refused(options, message):
@@ -347,7 +347,7 @@ def test_caps_and_weights_keep_a_task_from_swamping_the_others():
         by_task(rows, max_rows=9, weights={"maths": 1})
     with pytest.raises(UserError, match="give max_rows too"):
         by_task(rows, weights={"math": 2})
-    with pytest.raises(UserError, match="task_cap: expected at least 1, found 0"):
+    with pytest.raises(UserError, match="task_cap: expected a whole number from 1 on, found 0"):
         by_task(rows, task_cap=0)
 
 

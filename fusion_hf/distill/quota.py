@@ -25,12 +25,8 @@ def quotas(
             0 leaves a task out.
 
     Raises:
-        UserError: A number is out of range, a name is neither a task nor a domain of `rows`, or there are weights and
-            nothing to share out.
+        UserError: A name is neither a task nor a domain of `rows`, or there are weights and nothing to share out.
     """
-    for name, value in (("task_cap", cap), ("max_rows", budget)):
-        if value is not None and value < 1:
-            raise UserError(f"{name}: expected at least 1, found {value}")
     weight = _weights(rows, weights or {})
     if weights and budget is None and all(weight.values()):
         raise UserError("task weights share out a number of rows: give max_rows too (a weight of 0 needs none)")
@@ -40,9 +36,7 @@ def quotas(
 
 def _weights(rows: Mapping[str, int], weights: Mapping[str, float]) -> dict[str, float]:
     domain = {task: TASKS[task].domain if task in TASKS else task for task in rows}
-    for name, value in weights.items():
-        if not value >= 0:
-            raise UserError(f"weight of {name}: expected a number of at least 0, found {value}")
+    for name in weights:
         if name not in rows and name not in domain.values():
             known = ", ".join(sorted({*rows, *domain.values()}))
             raise UserError(f"weight of {name!r}: expected a task or domain of the log, which has {known}")

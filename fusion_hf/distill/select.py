@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..checks import check_amount, check_choice, check_count, check_share
 from ..errors import UserError
 from ..logs.near import NEAR
 from ..logs.schema import encode
@@ -61,15 +62,16 @@ class Choice:
     weights: Mapping[str, float] | None = None
 
     def __post_init__(self):
-        for name, value, known in (("select", self.select, RULES), ("tie", self.tie, TIES)):
-            if value not in known:
-                raise UserError(f"{name}: expected one of {', '.join(known)}, found {value!r}")
-        for name in ("top_k", "hybrid_keep", "min_agreement"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"{name}: expected at least 1, found {value}")
-        if not 0 < self.near <= 1:
-            raise UserError(f"near: expected a similarity above 0 and at most 1, found {self.near}")
+        check_choice("select", self.select, RULES)
+        check_choice("tie", self.tie, TIES)
+        check_count("top_k", self.top_k)
+        for name in ("hybrid_keep", "min_agreement", "task_cap", "max_rows"):
+            check_count(name, getattr(self, name), optional=True)
+        for name, weight in (self.weights or {}).items():
+            check_amount(f"weights: {name}", weight, optional=False)
+        check_share("near", self.near)
+        if not self.near:
+            raise UserError("near: expected a similarity above 0, found 0")
         as_measured(self.threshold)
 
     @property

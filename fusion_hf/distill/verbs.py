@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from .. import hub
-from ..checks import check_amount, check_choice, check_count, check_share
+from ..checks import check_amount, check_choice, check_count
 from ..errors import UserError
 from ..llms.choose import choose_llms
 from ..llms.pool import Pool, load_pool
@@ -24,7 +24,7 @@ from ..tasks.modes import PLAIN_MODES
 from . import merge as merging
 from .dataset import FORMATS, hold_out, preference_dataset, save, sft_dataset
 from .report import REPORT, RESULTS, write_adapter_card
-from .select import RULES, Choice
+from .select import Choice
 from .student import add_to_bench, ask_student, measure, student_llm
 
 Place = str | PathLike[str]
@@ -154,19 +154,11 @@ def sft_data(
         UserError: An option that is out of its bounds, or no answer is left.
     """
     check_folder(out, "training data", overwrite)
-    check_choice("select", select, RULES)
     check_choice("format", format, FORMATS)
-    check_choice("tie", tie, ("cost", "length"))
-    check_share("near", near)
-    for name, value in (("top_k", top_k), ("hybrid_keep", hybrid_keep), ("min_agreement", min_agreement),
-                        ("task_cap", task_cap), ("max_rows", max_rows)):  # fmt: skip
-        check_count(name, value, optional=name != "top_k")
-    for name, weight in (weights or {}).items():
-        check_amount(f"weights: {name}", weight, optional=False)
-    chosen = choose_llms(bench, llms, small, pool)
     choice = Choice(
-        select=select, top_k=top_k, hybrid_keep=hybrid_keep, tie=tie, threshold=threshold, llms=chosen,
-        min_agreement=min_agreement, near=near, task_cap=task_cap, max_rows=max_rows, weights=dict(weights or {}),
+        select=select, top_k=top_k, hybrid_keep=hybrid_keep, tie=tie, threshold=threshold, min_agreement=min_agreement,
+        llms=choose_llms(bench, llms, small, pool), near=near, task_cap=task_cap, max_rows=max_rows,
+        weights=dict(weights or {}),
     )  # fmt: skip
     count_tokens = _counter(tokenizer)
     table, others = read_log(bench, split), queries_to_exclude(bench, split, exclude)

@@ -167,38 +167,42 @@ def collect(
         dry_run: Only say what it costs.
         overwrite: Write into `out` though it holds something else; see `fusion_hf.outputs`.
     """
-    for name, value, least in (("limit", limit, 1), ("max_words", max_words, 1), ("concurrency", concurrency, 1)):
-        check_count(name, value, least, optional=True)
+    for name, value in (("limit", limit), ("max_words", max_words), ("concurrency", concurrency)):
+        check_count(name, value, optional=True)
     check_count("k", k)
     check_seed(seed)
     check_amount("max_usd", max_usd)
     check_choice("split", split, SPLITS)
     check_choice("engine", engine, ENGINES)
-    for mode in modes or ():
-        check_choice("modes", mode, MODES)
     asked = tuple(modes or PLAIN_MODES)
-    retrieved = [mode for mode in asked if mode in RETRIEVED_MODES]
-    if templates is None and retrieved:
-        raise UserError(f"modes: {retrieved[0]} needs thought templates, found none: give templates")
-    if templates is not None and not retrieved:
-        raise UserError(f"templates: only modes thought and fewshot use them, found modes {', '.join(asked)}")
+    retrieved = _retrieved(asked, templates)
     check_folder(out, "answers", overwrite)
     known = load_pool(pool) if isinstance(pool, (str, PathLike)) else pool
     named = [tasks] if isinstance(tasks, str) else list(tasks)
-    named = list(TASKS) if named == ["all"] else named
+    thoughts = None if templates is None else Thoughts(str(templates), k, max_words=max_words)
     if not dry_run:
         mark_folder(out, "answers")
-    thoughts = None if templates is None else Thoughts(str(templates), k, max_words=max_words)
-    if thoughts is not None and not dry_run:
-        for llm in known:
+        for llm in known if thoughts else ():
             remember(out, llm, thoughts)
     result: Summary | Plan = collect_tasks(
-        known, named, split=split, limit=limit, out=out, modes=asked, source=source, seed=seed, max_usd=max_usd,
-        concurrency=concurrency, dry_run=dry_run, engine=engine, prompt_version=prompt_version,
+        known, list(TASKS) if named == ["all"] else named, split=split, limit=limit, out=out, modes=asked,
+        source=source, seed=seed, max_usd=max_usd, concurrency=concurrency, dry_run=dry_run, engine=engine,
+        prompt_version=prompt_version, announce=_both_modes if modes is None else None,
         prompts={mode: partial(thoughts.prompts, mode=mode) for mode in retrieved if thoughts},
-        announce=_both_modes if modes is None else None,
     )  # fmt: skip
     return Collected(str(out), result.to_dict(), dry_run)
+
+
+def _retrieved(modes: Sequence[str], templates: Place | None) -> list[str]:
+    """Those of the modes that retrieve templates, which are given exactly where one does."""
+    for mode in modes:
+        check_choice("modes", mode, MODES)
+    found = [mode for mode in modes if mode in RETRIEVED_MODES]
+    if templates is None and found:
+        raise UserError(f"modes: {found[0]} needs thought templates, found none: give templates")
+    if templates is not None and not found:
+        raise UserError(f"templates: only modes thought and fewshot use them, found modes {', '.join(modes)}")
+    return found
 
 
 def _both_modes(plan: Plan) -> None:

@@ -141,13 +141,8 @@ class Runner:
 
     async def _answer(self, endpoint: Endpoint, request: Request) -> None:
         """One request to its end: an answer, an error, or dropped."""
-        llm = self.pool[request.llm]
-        most = room = 0.0
-        if self.budget.cap is not None:
-            dearer = self._dearer.get(llm.name)
-            most = worst_case(llm, request.messages, limit=request.max_tokens) * (dearer or 1.0)
-            room = 0.0 if dearer == 1.0 else (UNTRIED - 1) * most
-        attempt = 0
+        llm, attempt = self.pool[request.llm], 0
+        most, room = self._reserves(llm, request)
         while True:
             if not await self._may_ask(endpoint):
                 return self.on_drop(request, "interrupted" if self.stop.is_set() else "endpoint_down")
@@ -162,9 +157,7 @@ class Runner:
             except BackendError as error:
                 # A server that cannot answer in time gets fewer at once, as one that says so does.
                 refused = error.kind in ("rate_limit", "timeout")
-                # A try that was cut off may be on the bill all the same.
-                billed = error.kind in ("timeout", "bad_reply") or (error.kind == "connection" and not _refused(error))
-                await self.budget.settle(most, most if billed else 0.0, True, room)
+                await self.budget.settle(most, most if _billed(error) else 0.0, True, room)
                 wait = self._wait(error, attempt)
                 if wait is None or self.stop.is_set():
                     self._count_failure(endpoint, error)
@@ -184,16 +177,28 @@ class Runner:
                 raise
             else:
                 refused, endpoint.failures = False, 0
-                counts = (reply.input_tokens, reply.output_tokens, reply.cached_tokens, reply.reasoning_tokens)
-                usd = self.pool.cost(llm.name, *counts)
-                self.on_answer(request, reply, usd)
-                real = charged(usd, reply.usage_source, reply.reported_cost, most)
-                if most and real > TOLERATED * most:
-                    self._dearer[llm.name] = self._dearer.get(llm.name, 1.0) * real / most
-                return await self.budget.settle(most, real, False, room)
+                return await self.budget.settle(most, self._keep(llm, request, reply, most), False, room)
             finally:
                 if entered is not None:
                     endpoint.limit.leave(entered, refused)
+
+    def _reserves(self, llm: LLM, request: Request) -> tuple[float, float]:
+        """USD to reserve for one answer, and the room that has to be left beside it; 0, 0 without a cap."""
+        if self.budget.cap is None:
+            return 0.0, 0.0
+        dearer = self._dearer.get(llm.name)
+        most = worst_case(llm, request.messages, limit=request.max_tokens) * (dearer or 1.0)
+        return most, 0.0 if dearer == 1.0 else (UNTRIED - 1) * most
+
+    def _keep(self, llm: LLM, request: Request, reply: Reply, most: float) -> float:
+        """Hand an answer over; the USD that count against the cap, in the light of which the next ones are reserved."""
+        counts = (reply.input_tokens, reply.output_tokens, reply.cached_tokens, reply.reasoning_tokens)
+        usd = self.pool.cost(llm.name, *counts)
+        self.on_answer(request, reply, usd)
+        real = charged(usd, reply.usage_source, reply.reported_cost, most)
+        if most and real > TOLERATED * most:
+            self._dearer[llm.name] = self._dearer.get(llm.name, 1.0) * real / most
+        return real
 
     async def _chat(self, llm: LLM, request: Request) -> Reply:
         """One try. Whatever a backend makes of an odd reply is a `BackendError`: no reply ends a run."""
@@ -279,8 +284,9 @@ def stop_on_signal(runner: Runner):
             loop.remove_signal_handler(number)
 
 
-def _refused(error: BackendError) -> bool:
-    """Whether the connection was never made, so that nothing can have been billed."""
+def _billed(error: BackendError) -> bool:
+    """Whether a failed try may be on the bill: it was cut off, or its reply is of no use, and a connection was made."""
     import aiohttp
 
-    return isinstance(error.__cause__, aiohttp.ClientConnectorError)
+    never_made = isinstance(error.__cause__, aiohttp.ClientConnectorError)
+    return error.kind in ("timeout", "bad_reply") or (error.kind == "connection" and not never_made)

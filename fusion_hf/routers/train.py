@@ -68,42 +68,40 @@ def fit_router(
     _check(data)
     options = _all_options(cls, options)
     settings = {"kind": kind_name(cls), "encoder": _encoder_name(encoder), "task_labels": task_labels, "seed": seed}
-    log = {
-        "fingerprint": data.fingerprint(), "queries": len(data), "candidates": len(data.candidates),
-        "scored": int((~data.missing).sum()), "llms": llms is not None, "answers": answers is not None,
-    }  # fmt: skip
-    training = made(settings | {"option": options}, log, "transformers", "torch", "numpy")
+    given = {"llms": llms is not None, "answers": answers is not None}
+    training = made(settings | {"option": options}, _log_facts(data) | given, "transformers", "torch", "numpy")
     text_encoder = encoder if isinstance(encoder, TextEncoder) else open_encoder(encoder)
     if isinstance(text_encoder, JointEncoder) and text_encoder.axes is None:
         text_encoder, embeddings = fit_encoder(text_encoder, data, seed, progress), None
     if text_encoder is not None and embeddings is None and features is None:
         embeddings = embed_cached(text_encoder, data.queries, progress=progress)
+    state, x = prepare(data, embeddings, seed) if features is None else features
     order = canonical(data)
-    if features is None:
-        features = prepare(data, embeddings, seed)
-    state, x = features
     if answers is not None:
         answers = answers[order][:, np.argsort(data.candidates)]
     data = data.subset(order).select(sorted(data.candidates))
     scaling = Scaling.fit(data if task_labels else _one_task(data))
-    targets = _targets(data, scaling, task_labels)
-    targets.embedding = 0 if text_encoder is None else text_encoder.size
-    targets.candidates, targets.text_encoder = data.candidates, text_encoder
-    targets.llms = None if llms is None else _described(data.candidates, llms)
-    targets.answers = answers
-    targets.scenarios = {name: asdict(SCENARIOS[name]) for name in available_scenarios(data)}
+    targets = _targets(data, scaling, task_labels, text_encoder, llms, answers)
     learned, buffers = cls.learn(x.double().numpy(), targets, seed=seed, **options)
     if targets.tuned is not None:
         text_encoder, vectors = targets.tuned
         x = torch.cat([torch.from_numpy(vectors), x[:, targets.embedding :]], 1)
     buffers = state | buffers | remember(x.numpy(), targets.texts, data.performance, targets.embedding, examples)
+    known = {"encoder_name": _encoder_name(encoder), "training": training, "options": learned}
+    return _assembled(cls, data, scaling, text_encoder, buffers, task_labels, known)
+
+
+def _assembled(
+    cls: type[Router], data: RoutingData, scaling: Scaling, text_encoder: TextEncoder | None,
+    buffers: dict[str, torch.Tensor], task_labels: bool, known: dict[str, Any],
+) -> Router:  # fmt: skip
+    """The router of what was learned; `known`: further fields of its configuration."""
     joint = text_encoder if isinstance(text_encoder, JointEncoder) else None
     if joint is not None:
-        buffers |= {f"encoder_{n}": torch.from_numpy(getattr(joint, n)) for n in ("middle", "axes")}
+        buffers = buffers | {f"encoder_{n}": torch.from_numpy(getattr(joint, n)) for n in ("middle", "axes")}
     config = cls.config_class(
         encoder_config=None if text_encoder is None or joint else text_encoder.model.config.to_dict(),
         encoders=joint.to_config() if joint else None,
-        encoder_name=_encoder_name(encoder),
         max_length=text_encoder.max_length if text_encoder else 0,
         candidates=data.candidates,
         tasks=sorted(set(data.tasks)) if task_labels else None,
@@ -112,9 +110,8 @@ def fit_router(
         scenarios={name: asdict(s) for name, s in SCENARIOS.items()},
         scaling=asdict(scaling),
         trained_on=len(data),
-        training=training,
-        options=learned,
         buffers={n: [str(b.dtype).removeprefix("torch."), list(b.shape)] for n, b in buffers.items()},
+        **known,
     )
     router = cls(config)
     for name, value in buffers.items():
@@ -177,7 +174,18 @@ def _described(candidates: Sequence[str], llms: Sequence[dict]) -> list[dict]:
     return [known.get(name) or known.get(split_candidate(name)[0], {}) for name in candidates]
 
 
-def _targets(data: RoutingData, scaling: Scaling, task_labels: bool) -> Targets:
+def _log_facts(data: RoutingData) -> dict[str, Any]:
+    """What a checkpoint tells of the log that it learned from."""
+    scored = int((~data.missing).sum())
+    return {
+        "fingerprint": data.fingerprint(), "queries": len(data), "candidates": len(data.candidates), "scored": scored
+    }  # fmt: skip
+
+
+def _targets(
+    data: RoutingData, scaling: Scaling, task_labels: bool, text_encoder: TextEncoder | None,
+    llms: Sequence[dict] | None, answers: np.ndarray | None,
+) -> Targets:  # fmt: skip
     seen = data if task_labels else _one_task(data)
     names = [n for n in ("performance", "cost", "judge") if not np.isnan(getattr(data, n)).all()]
     return Targets(
@@ -185,4 +193,10 @@ def _targets(data: RoutingData, scaling: Scaling, task_labels: bool) -> Targets:
         raw={n: getattr(data, n) for n in names},
         scaled={n: scaling.scaled(seen, n) for n in names},
         texts=list(data.queries),
+        embedding=0 if text_encoder is None else text_encoder.size,
+        candidates=data.candidates,
+        text_encoder=text_encoder,
+        llms=None if llms is None else _described(data.candidates, llms),
+        answers=answers,
+        scenarios={name: asdict(SCENARIOS[name]) for name in available_scenarios(data)},
     )

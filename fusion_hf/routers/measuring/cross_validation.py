@@ -10,7 +10,7 @@ from ...encoders.encoder import DEFAULT_ENCODER, NONE, embed_cached
 from ...encoders.opened import open_encoder
 from ...errors import UserError
 from ...logs.arrays import RoutingData
-from ...logs.rewards import Scaling, available_scenarios, get_scenario, pick
+from ...logs.rewards import Scaling, Scenario, available_scenarios, get_scenario, pick
 from ...logs.stats import bootstrap_ci, mean, number, paired
 from ..base import Router
 from ..decisions import TIE
@@ -183,14 +183,22 @@ def held_out(
             seconds[name].append(time.perf_counter() - start)
             # A kind that trained an encoder of its own needs embeddings of its own.
             own = None if text_encoder is None or router.encoder is not text_encoder.model else embeddings[outside]
-            if known is not None and getattr(router, "has_plans", False) and trade.score == "performance":
-                got[name][outside] = followed_reward(router, test, known[outside], trade, Scaling.fit(train), own)
-                continue
-            predictions = router.predict(test.queries, own).select(test.candidates)
-            expected = predictions.reward(trade.alpha, trade.beta, trade.score)
-            picks = pick(expected, predictions.cost, test.candidates, tolerance=TIE)
-            got[name][outside] = rewards[line, picks]
+            told = None if known is None else known[outside]
+            got[name][outside] = _earned(router, test, trade, rewards, told, Scaling.fit(train), own)
     return HeldOut(got, seconds, prepared, int((fold < 0).sum()), failed, count)
+
+
+def _earned(
+    router: Router, test: RoutingData, trade: Scenario, rewards: np.ndarray, answers: np.ndarray | None,
+    scaling: Scaling, embeddings: np.ndarray | None,
+) -> np.ndarray:  # fmt: skip
+    """What a router earns on each query of its fold: by its plans where it follows answers, else by its choice."""
+    if answers is not None and getattr(router, "has_plans", False) and trade.score == "performance":
+        return followed_reward(router, test, answers, trade, scaling, embeddings)
+    predictions = router.predict(test.queries, embeddings).select(test.candidates)
+    expected = predictions.reward(trade.alpha, trade.beta, trade.score)
+    picks = pick(expected, predictions.cost, test.candidates, tolerance=TIE)
+    return rewards[np.arange(len(test)), picks]
 
 
 def _bar(items, progress: bool):
