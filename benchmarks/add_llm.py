@@ -13,7 +13,8 @@ from copy import deepcopy
 
 import numpy as np
 
-from fusion_hf.encoders.encoder import NONE, embed_cached, load_encoder
+from fusion_hf.encoders.cache import embed_cached
+from fusion_hf.encoders.encoder import NONE, load_encoder
 from fusion_hf.logs.arrays import RoutingData
 from fusion_hf.logs.log import Log, read_log
 from fusion_hf.logs.rewards import SCENARIOS, Scaling, available_scenarios, pick, reward

@@ -18,7 +18,8 @@ import json
 
 import numpy as np
 
-from fusion_hf.encoders.encoder import NONE, embed_cached, load_encoder
+from fusion_hf.encoders.cache import embed_cached
+from fusion_hf.encoders.encoder import NONE, load_encoder
 from fusion_hf.logs.arrays import RoutingData
 from fusion_hf.logs.log import Log, read_log
 from fusion_hf.logs.stats import aiq, hull, mean, number

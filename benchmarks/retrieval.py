@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from fusion_hf.encoders.encoder import embed_cached
+from fusion_hf.encoders.cache import embed_cached
 from fusion_hf.logs.arrays import RoutingData
 from fusion_hf.logs.log import Log, read_log
 from fusion_hf.logs.stats import bootstrap_ci, paired

@@ -20,7 +20,9 @@ import numpy as np
 import torch
 
 from fusion_hf.cli._arguments import value_pair
-from fusion_hf.encoders.encoder import NONE, TextEncoder, embed_cached, load_encoder
+from fusion_hf.encoders.cache import embed_cached
+from fusion_hf.encoders.encoder import NONE, TextEncoder, load_encoder
+from fusion_hf.errors import UserError
 from fusion_hf.logs.arrays import COLUMNS, RoutingData
 from fusion_hf.logs.log import Log, read_log
 from fusion_hf.routers import KINDS, fit_router, get_kind
@@ -119,14 +121,20 @@ def main(args: argparse.Namespace) -> dict:
         start = time.process_time()
         features = prepare(data, here)
         result["prepare_seconds"] = time.process_time() - start
+        able = []
         for kind in kinds:
-            rows[kind]["timed"] = timed(kind, data, encoder, features, pool(args.cv), options)
+            try:
+                rows[kind]["timed"] = timed(kind, data, encoder, features, pool(args.cv), options)
+            except UserError as error:  # such as `cheapest` on a log without costs
+                print(kind, error, flush=True)
+                continue
+            able.append(kind)
             print(kind, rows[kind]["timed"], flush=True)
         found = cross_validate(
-            data, list(dict.fromkeys(["knn", *kinds])), args.folds, encoder=args.encoder, options=by_kind
+            data, list(dict.fromkeys(["knn", *able])), args.folds, encoder=args.encoder, options=by_kind
         )
         result["cv"] = {k: found[k] for k in ("folds", "queries", "anchors")}
-        for kind in kinds:
+        for kind in able:
             rows[kind]["cv"] = found["kinds"][kind]
         path.write_text(json.dumps(result, indent=1) + "\n")
     if args.train_test:

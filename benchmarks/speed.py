@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fusion_hf.encoders.encoder import embed_cached, load_encoder
+from fusion_hf.encoders.cache import embed_cached
+from fusion_hf.encoders.encoder import load_encoder
 from fusion_hf.encoders.static_table import distil_static, save_static
 from fusion_hf.logs.arrays import COLUMNS, RoutingData
 from fusion_hf.logs.log import read_log

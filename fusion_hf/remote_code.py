@@ -9,6 +9,7 @@ import ast
 import importlib
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,6 +112,19 @@ def code_of(cls: type) -> list[Path]:
     if len(set(names)) < len(names):
         raise ValueError(f"two modules beside {cls.__name__} share a file name: {', '.join(names)}")
     return files
+
+
+def code_or_none(cls: type) -> list[Path] | None:
+    """`code_of` a class; None, with a warning, where it cannot be copied."""
+    try:
+        return code_of(cls)
+    except ValueError as error:
+        warnings.warn(
+            f"the checkpoint of {cls.__name__} is saved without code ({error}): to load it, import the class and call "
+            f"{cls.__name__}.from_pretrained",
+            stacklevel=3,
+        )
+        return None
 
 
 def save_code(cls: type, folder: str | Path) -> list[Path]:

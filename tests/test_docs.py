@@ -9,6 +9,7 @@ from pkgutil import iter_modules
 import command_list
 import pytest
 
+import fusion_hf
 from fusion_hf.cli import VERBS, make_parser
 from fusion_hf.routers import KINDS
 
@@ -102,3 +103,20 @@ def test_scripts_import_what_is_there():
                 missing = [n.name for n in node.names if n.name not in inside and not hasattr(module, n.name)]
                 wrong += [f"{path.relative_to(ROOT)}: {node.module}.{name}" for name in missing]
     assert not wrong, "\n".join(wrong)
+
+
+def test_every_public_name_is_in_the_api_pages():
+    """As `module.name`, or as all of its module."""
+    shown = set()
+    for page in (ROOT / "docs" / "api").glob("*.md"):
+        for name, options in re.findall(r"^::: (\S+)\n(.*)", page.read_text(encoding="utf-8"), re.M):
+            members = re.search(r"members: \[(.*?)\]", options)
+            whole = not members or name.rpartition(".")[2][0].isupper()  # of a class only its methods are chosen
+            shown |= {name} if whole else {f"{name}.{member}" for member in members[1].split(", ")}
+    missing = []
+    for name in fusion_hf.__all__:
+        module = {"plugins": "fusion_hf.plugins", "UserError": "fusion_hf.errors"}.get(name, "fusion_hf")
+        homes = {module, getattr(getattr(fusion_hf, name), "__module__", ""), f"fusion_hf.{fusion_hf._LATER.get(name)}"}
+        if not shown & ((homes | {f"{home}.{name}" for home in homes}) - {"fusion_hf"}):
+            missing.append(name)
+    assert not missing

@@ -10,7 +10,8 @@ import pytest
 from tiny_bert import tiny_bert
 
 from fusion_hf.encoders import encoder as module
-from fusion_hf.encoders.encoder import TextEncoder, cache_folder, embed_cached, load_encoder, resolve_encoder
+from fusion_hf.encoders.cache import cache_folder, embed_cached
+from fusion_hf.encoders.encoder import TextEncoder, load_encoder, resolve_encoder
 from fusion_hf.errors import UserError
 
 TEXTS = ["what is the capital", "", "a b c " * 60, "x + x = ?", "what is the capital", "def x return x"]

@@ -27,7 +27,8 @@ from transformers import (
 
 import fusion_hf
 from fusion_hf.cli import main
-from fusion_hf.encoders.encoder import TextEncoder, cache_folder, embed_cached
+from fusion_hf.encoders.cache import cache_folder, embed_cached
+from fusion_hf.encoders.encoder import TextEncoder
 from fusion_hf.encoders.hidden_states import HiddenStates, cut, depth
 from fusion_hf.encoders.joint import JointEncoder
 from fusion_hf.encoders.opened import open_encoder, read_name

@@ -54,17 +54,7 @@ def push(
     The repository, and the branch `revision`, are made if need be. After an interruption the same call goes on: files
     that the Hub has are not sent again. The folder is not changed: the card that is pushed names the repository.
 
-    Args:
-        path: A folder of any kind that `kind_of` knows.
-        repo_id: Such as ``user/name``.
-        private: For a new repository; None leaves it to the Hub. An existing public one is refused if True.
-        message: Commit message.
-        revision: Branch, or ``refs/pr/N`` for a pull request that is open already; None is the main branch.
-        pull_request: Open a pull request instead of writing to the main branch.
-        token: As everywhere in the ecosystem; None takes ``HF_TOKEN`` or what  hf auth login  stored.
-        base_model: Hub id of an adapter's base model, where it was trained on a folder of this machine.
-        allow_token_like: Push texts that look like tokens too (answers that quote one, say). The values of key
-            variables of this machine are never pushed.
+    Arguments are those of `fusion_hf.push`.
 
     Raises:
         UserError: The folder cannot be pushed as it is (see `stage`), or the Hub refused, with its reason in one line.

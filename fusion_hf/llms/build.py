@@ -20,7 +20,6 @@ def build(
     templates: str | Path | None = None,
     title: str | None = None,
     text: str = "",
-    sources: dict[str, tuple[str | None, str | None]] | None = None,
     replace: bool = False,
     newer: bool = False,
     overwrite: bool = False,
@@ -30,30 +29,14 @@ def build(
     Rows are added by key to those of `out`. Where rows of one key differ, the first of the logs counts, and what is in
     `out` before all of them, unless `newer`.
 
-    Args:
-        logs: Anything that `Log` opens: shards of the collector are graded on the way.
-        out: Folder.
-        split: Where all rows go. None lets logs with splits keep them; others need it.
-        pool: Pool, its file or the name of a shipped one, for the config ``llms``; None takes the pools and ``llms``
-            configs that the logs carry.
-        templates: Folder of a template index; its table becomes the config ``thought_templates``. None takes the
-            templates that a log carries.
-        title: Heading of the card.
-        text: Paragraphs under it.
-        sources: See `About`; what the logs carry holds for the other tasks.
-        replace: Splits that the logs have take the place of those of `out`.
-        newer: Rows that differ from earlier ones of the same key take their place.
-        overwrite: Write into a folder that holds other things.
-
-    Returns:
-        What became of the rows.
+    Arguments are those of `fusion_hf.build`; returned is what became of the rows.
 
     Raises:
         UserError: Nothing to read, no split to put rows into, or rows that do not fit the log row.
     """
-    given = None if pool is None else pool_rows(pool if isinstance(pool, Pool) else load_pool(pool))
+    given = None if pool is None else pool_rows(pool)
     whole, merged = _joined(logs, split, newer)
-    about = whole.about | About(title, text, sources=sources or {}, templates=_templates(templates))
+    about = whole.about | About(title, text, templates=_templates(templates))
     if given is not None:
         about = changed(about, llms=given)
     report = Log(whole, about=about).add_to(out, newer, replace, overwrite)

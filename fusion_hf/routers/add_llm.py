@@ -95,7 +95,7 @@ def _heads(router: Router, queries: list[str]) -> dict[str, np.ndarray]:
     """The head's output for the learned candidates: float64 [n, m] a quantity."""
     embeddings = None
     if router.encoder is not None:
-        from ..encoders.encoder import embed_cached
+        from ..encoders.cache import embed_cached
 
         embeddings = embed_cached(router.text_encoder, queries)
     output = router.head(router.features(queries, embeddings))

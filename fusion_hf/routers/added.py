@@ -5,6 +5,9 @@ works for every kind of router; of a score, what is not known of it is taken off
 beside checkpoints (see `remote_code`).
 """
 
+from typing import Any
+
+import numpy as np
 import torch
 
 LOGARITHMIC = ("cost",)  # quantities whose logarithm is the linear one
@@ -43,3 +46,14 @@ def extend(router, output: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             values = torch.cat([values, more.clamp(0, 1) if name in UNIT else more], 1)
         result[name] = values if config.columns is None else values[:, config.columns]
     return result
+
+
+def extend_votes(config: Any, votes: dict[Any, torch.Tensor] | None) -> dict[Any, np.ndarray] | None:
+    """`Router.votes` in the columns of all candidates, float64 [n, m]; one that was added gets none (NaN)."""
+    if votes is None:
+        return None
+    more, columns = len(config.added or ()), config.columns
+    tables = {
+        k: np.pad(v.double().cpu().numpy(), ((0, 0), (0, more)), constant_values=np.nan) for k, v in votes.items()
+    }
+    return {k: v if columns is None else v[:, columns] for k, v in tables.items()}

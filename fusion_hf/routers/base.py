@@ -6,7 +6,6 @@ your own anywhere.
 """
 
 import inspect
-import warnings
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -21,11 +20,11 @@ from ..encoders.joint import JointEncoder, empty_models
 from ..errors import UserError
 from ..outputs import atomic_folder
 from ..pushable import Pushable
-from ..remote_code import auto_map, code_of, save_code
-from .added import extend
+from ..remote_code import auto_map, code_or_none, save_code
+from .added import extend, extend_votes
 from .chats import Chat, as_texts
 from .config import RouterConfig
-from .decisions import Predictions, RoutingDecision, TradeOff, decide
+from .decisions import Predictions, RoutingDecision, TradeOff, decide, within_cost
 from .examples import nearest_logged
 from .features import text_features
 from .targets import Targets
@@ -99,7 +98,7 @@ class Router(Pushable, PreTrainedModel):  # type: ignore[misc]  # pushing goes t
     def features(self, queries: Sequence[str | Chat], embeddings: np.ndarray | None = None) -> torch.Tensor:
         """Features of queries: float32 [n, d]: embedding (if there is an encoder), surface, TF-IDF.
 
-        Pass `embeddings` [n, e] where they are known already (see `encoder.embed_cached`).
+        Pass `embeddings` [n, e] where they are known already (see `fusion_hf.encoders.cache.embed_cached`).
         """
         queries = as_texts(queries)
         blocks = [text_features(dict(self.named_buffers(recurse=False)), queries)]
@@ -144,19 +143,8 @@ class Router(Pushable, PreTrainedModel):  # type: ignore[misc]  # pushing goes t
             for suffix in ("", "_scaled")
         )
         near = nearest_logged(self, x, nearest) if nearest else None
-        votes = self._votes(learned)
+        votes = extend_votes(self.config, self.votes(learned))
         return Predictions(self.candidates, raw, scaled, self.reasons(output), self._task_shares(output), near, votes)
-
-    def _votes(self, learned: dict[str, torch.Tensor]) -> dict | None:
-        """`votes` in the columns of `candidates`; an added candidate gets none."""
-        votes = self.votes(learned)
-        if votes is None:
-            return None
-        more, columns = len(self.config.added or ()), self.config.columns
-        tables = {
-            k: np.pad(v.double().cpu().numpy(), ((0, 0), (0, more)), constant_values=np.nan) for k, v in votes.items()
-        }
-        return {k: v if columns is None else v[:, columns] for k, v in tables.items()}
 
     def _task_shares(self, output: dict[str, torch.Tensor]) -> list[dict[str, float]] | None:
         """Share of each group of queries, where the kind says (``tasks`` in its output), the largest first."""
@@ -197,25 +185,25 @@ class Router(Pushable, PreTrainedModel):  # type: ignore[misc]  # pushing goes t
             UserError: Unknown scenario or candidate; a cost is asked for and the training log had none; no candidate is
                 expected to keep to `max_cost`, or can be chosen at all.
         """
+        trade = self.costed_trade_off(scenario, alpha, beta, max_cost)
+        columns = self.columns_of(candidates)
+        predictions = self.predict(queries, nearest=SHOWN_QUERIES if explain else 0, **how)
+        reward = predictions.reward(**trade)[:, columns]
+        if max_cost is not None:
+            reward = within_cost(predictions, reward, columns, max_cost)
+        if np.isnan(reward).all(1).any():
+            names = ", ".join(self.candidates[c] for c in columns)
+            raise UserError(f"this router cannot choose any of {names}: it learned nothing about them")
+        return decide(predictions, reward, columns)
+
+    def costed_trade_off(
+        self, scenario: str | None, alpha: float | None, beta: float | None, max_cost: float | None
+    ) -> dict:
+        """`trade_off`; a `UserError` where it, or `max_cost`, asks for costs that the training log had none of."""
         trade = self.trade_off(scenario, alpha, beta)
         if (trade["beta"] or max_cost is not None) and not self.config.has_cost:
             raise UserError("this router was trained on a log without costs: expected beta 0 and no max_cost")
-        columns = self.columns_of(candidates)
-        predictions = self.predict(queries, nearest=SHOWN_QUERIES if explain else 0, **how)
-        reward, cost = predictions.reward(**trade)[:, columns], predictions.cost[:, columns]
-        if max_cost is not None:
-            if predictions.fixed:
-                raise UserError("this kind of router does not predict costs: expected no max_cost; train another kind")
-            reward = np.where(cost <= max_cost, reward, np.nan)
-            for i in np.flatnonzero(np.isnan(reward).all(1)):
-                raise UserError(
-                    f"query {i}: no candidate is expected to cost at most {max_cost:g} USD; the cheapest is expected "
-                    f"to cost {np.nanmin(cost[i]):.3g}"
-                )
-        names = [self.candidates[c] for c in columns]
-        if np.isnan(reward).all(1).any():
-            raise UserError(f"this router cannot choose any of {', '.join(names)}: it learned nothing about them")
-        return decide(predictions, reward, columns)
+        return trade
 
     def trade_off(self, scenario: str | None, alpha: float | None = None, beta: float | None = None) -> dict:
         """The trade-off of a scenario, or of alpha and beta where one is given: ``{"alpha", "beta", "score"}``."""
@@ -254,7 +242,7 @@ class Router(Pushable, PreTrainedModel):  # type: ignore[misc]  # pushing goes t
         """
         if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank():
             return
-        files = self._code()
+        files = code_or_none(type(self))
         self.config.auto_map = auto_map(type(self), self.config_class)
         if files is None:
             del self.config.auto_map
@@ -270,18 +258,6 @@ class Router(Pushable, PreTrainedModel):  # type: ignore[misc]  # pushing goes t
                 save_code(type(self), folder)
         if push_to_hub:
             self.push_to_hub(repo_id or Path(save_directory).name)
-
-    def _code(self) -> list[Path] | None:
-        """The files to save beside the weights; None, with a warning, for a class whose code cannot be copied."""
-        try:
-            return code_of(type(self))
-        except ValueError as error:
-            warnings.warn(
-                f"the checkpoint of {type(self).__name__} is saved without code ({error}): to load it, import the "
-                f"class and call {type(self).__name__}.from_pretrained",
-                stacklevel=3,
-            )
-            return None
 
     @classmethod
     def from_pretrained(  # type: ignore[override]

@@ -148,6 +148,20 @@ def rank(reward: np.ndarray, cost: np.ndarray, candidates: Sequence[str]) -> np.
     return np.lexsort((name, cost, np.where(behind, -reward, -np.inf), behind), axis=1)
 
 
+def within_cost(predictions: Predictions, reward: np.ndarray, columns: Sequence[int], max_cost: float) -> np.ndarray:
+    """`reward` [n, columns] with NaN where a candidate is expected to cost more; a `UserError` where all do."""
+    if predictions.fixed:
+        raise UserError("this kind of router does not predict costs: expected no max_cost; train another kind")
+    cost = predictions.cost[:, columns]
+    reward = np.where(cost <= max_cost, reward, np.nan)
+    for i in np.flatnonzero(np.isnan(reward).all(1)):
+        raise UserError(
+            f"query {i}: no candidate is expected to cost at most {max_cost:g} USD; the cheapest is expected "
+            f"to cost {np.nanmin(cost[i]):.3g}"
+        )
+    return reward
+
+
 def decide(predictions: Predictions, reward: np.ndarray, columns: Sequence[int]) -> list[RoutingDecision]:
     """The best candidate of each query among `columns` of the predictions, by `reward` [n, columns]; see `rank`."""
     names = [predictions.candidates[c] for c in columns]

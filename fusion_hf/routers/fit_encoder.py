@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ..encoders.encoder import TextEncoder, embed_cached
+from ..encoders.cache import embed_cached
+from ..encoders.encoder import TextEncoder
 from ..encoders.hidden_states import HiddenStates
 from ..encoders.joint import JointEncoder, unit
 from ..logs.arrays import RoutingData

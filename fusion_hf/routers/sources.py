@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from ..encoders.encoder import embed_cached
+from ..encoders.cache import embed_cached
 from ..errors import UserError
 from ..logs.arrays import COLUMNS, RoutingData
 from ..logs.log import Log, Source
@@ -63,6 +63,18 @@ def open_part(log: LogLike, split: str, responses: bool = False) -> Part:
     handle = Log(log)
     table = handle.table(split if handle.splits else None, columns=None if responses else COLUMNS)
     return Part(RoutingData.from_table(table), table, handle.about.llms or None)
+
+
+def held_out_split(log: LogLike) -> str:
+    """``partial_test`` or ``test``, whichever the log has."""
+    splits = splits_of(log)
+    split = next((s for s in ("partial_test", "test") if s in splits), "test")
+    if splits and split not in splits:
+        raise UserError(
+            f"{public_name(log) or 'the log'}: expected a split with queries that the router was not trained on, found "
+            f"{', '.join(splits)}"
+        )
+    return split
 
 
 def answers_of(part: Part) -> np.ndarray | None:

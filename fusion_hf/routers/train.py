@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..encoders.encoder import DEFAULT_ENCODER, TextEncoder, embed_cached
+from ..encoders.cache import embed_cached
+from ..encoders.encoder import DEFAULT_ENCODER, TextEncoder
 from ..encoders.joint import JointEncoder
 from ..encoders.opened import open_encoder
 from ..errors import UserError

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ..encoders.encoder import TextEncoder, cache_folder
+from ..encoders.cache import cache_folder
+from ..encoders.encoder import TextEncoder
 from ..errors import MissingPackage, UserError, hub_reason
 from .rows import COLUMNS, NEEDED, Rows, as_rows, read_rows, values, write_rows
 

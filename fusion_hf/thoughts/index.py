@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..encoders.encoder import DEFAULT_ENCODER, OFFLINE, TextEncoder, embed_cached, load_encoder
+from ..encoders.cache import embed_cached
+from ..encoders.encoder import DEFAULT_ENCODER, OFFLINE, TextEncoder, load_encoder
 from ..errors import MissingPackage, UserError
 from ..pushable import Pushable
 from .approximate import Approximate, wanted

@@ -5,7 +5,6 @@ This file is copied beside pipelines (see `fusion_hf.remote_code`).
 
 import copy
 import json
-import warnings
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,11 @@ from transformers.pipelines.text_generation import ReturnType
 from transformers.utils.chat_template_utils import Chat
 
 from ..errors import UserError
-from ..messages import as_message, message_text, plain_message
 from ..pushable import Pushable
 from ..remote_code import save_code
 from .files import FOLDER, find_index
 from .index import Hit, TemplateIndex
+from .last_message import query_of, whole, with_query
 from .prompt import PROMPTS, Prompts, check_style, fit_prompt, load_prompts
 from .remote_config import name_pipeline
 from .router_choice import Worth
@@ -138,7 +137,7 @@ class ThoughtFusionPipeline(Pushable, TextGenerationPipeline):
         style = kwargs.get("style") or self._preprocess_params.get("style", "thought")
         check_style(style, self.index)
         self._hits = {}
-        text_inputs = _whole(text_inputs)
+        text_inputs = whole(text_inputs)
         if isinstance(text_inputs, list) and text_inputs and style != "zero-shot":
             self._search_ahead(text_inputs, kwargs)
         return super().__call__(text_inputs, **kwargs)
@@ -147,7 +146,7 @@ class ThoughtFusionPipeline(Pushable, TextGenerationPipeline):
         search = {name: kwargs.pop(name, default) for name, default in _SEARCH.items()}
         generate_kwargs = kwargs
         chat = isinstance(prompt_text, Chat)
-        query = _query_of(_messages(prompt_text)) if chat else prompt_text
+        query = query_of(_messages(prompt_text)) if chat else prompt_text
         hits = [] if style == "zero-shot" else self._search([query], search)[0]
 
         def encode(prompt: str) -> Any:
@@ -199,7 +198,7 @@ class ThoughtFusionPipeline(Pushable, TextGenerationPipeline):
     def _input(self, given: Any, prompt: str) -> Any:
         """What the parent tokenizes: a chat where there is a chat template, else the text."""
         if isinstance(given, Chat):
-            return _chat(_with_query(_messages(given), prompt))
+            return _chat(with_query(_messages(given), prompt))
         if getattr(self.tokenizer, "chat_template", None):
             return _chat([{"role": "user", "content": prompt}])
         return prompt
@@ -219,7 +218,7 @@ class ThoughtFusionPipeline(Pushable, TextGenerationPipeline):
         if isinstance(inputs[0], str):
             queries = inputs
         elif isinstance(inputs[0], list | tuple):
-            queries = [_query_of(chat) for chat in inputs]
+            queries = [query_of(chat) for chat in inputs]
         else:
             return  # one chat
         wanted = self._preprocess_params | {n: v for n, v in kwargs.items() if v is not None}
@@ -270,36 +269,3 @@ def _messages(chat: Chat) -> list[dict[str, Any]]:
 
 def _length(inputs: Any) -> int:
     return inputs["input_ids"].shape[-1]
-
-
-def _last_user(messages: list[dict[str, Any]]) -> int:
-    for i in range(len(messages) - 1, -1, -1):
-        if messages[i]["role"] == "user":
-            return i
-    raise UserError("expected a chat with a user message, found none")
-
-
-def _query_of(messages: list[dict[str, Any]]) -> str:
-    return message_text(messages[_last_user(messages)])[0]
-
-
-def _whole(text_inputs: Any) -> Any:
-    """Chats of OpenAI's forms as transformers takes them: every message has a content, null where a tool is called."""
-    if not isinstance(text_inputs, list) or not text_inputs or isinstance(text_inputs[0], str):
-        return text_inputs
-    if isinstance(text_inputs[0], list | tuple):
-        return [_whole(list(chat)) for chat in text_inputs]
-    return [{**as_message(message), "content": as_message(message).get("content")} for message in text_inputs]
-
-
-def _with_query(messages: list[dict[str, Any]], prompt: str) -> list[dict[str, Any]]:
-    """The chat with another text in its last user message, and texts in place of parts; what is no text is named."""
-    place = _last_user(messages)
-    plain, others = [], []
-    for message in messages:
-        text, more = plain_message(message)
-        plain.append(text)
-        others += [kind for kind in more if kind != "tool_calls"]  # chat templates write them
-    if others:
-        warnings.warn(f"only the text of a chat is read, without {', '.join(dict.fromkeys(others))}", stacklevel=2)
-    return [{**m, "content": prompt} if i == place else m for i, m in enumerate(plain)]

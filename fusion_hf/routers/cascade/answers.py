@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from ...encoders.encoder import cache_folder
+from ...encoders.cache import cache_folder
 from ...logs.arrays import RoutingData, positions
 from ...tasks.graders._final import answer_field, final_text
 from ...tasks.graders._grade import last_box, plain_money, words_only

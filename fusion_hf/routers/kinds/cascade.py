@@ -283,9 +283,7 @@ class CascadeRouter(FusionRouter):
                         known[step.ask] = read_answer(query, call(step.ask, query))
                 steps = router.next(plans, answers)
         """
-        trade = self.trade_off(scenario, alpha, beta)
-        if (trade["beta"] or max_cost is not None) and not self.config.has_cost:
-            raise UserError("this router was trained on a log without costs: expected beta 0 and no max_cost")
+        trade = self.costed_trade_off(scenario, alpha, beta, max_cost)
         outlook = self.outlook(queries, embeddings)
         return self.plans(outlook, self.pick(outlook, **trade, max_cost=max_cost, candidates=candidates))
 

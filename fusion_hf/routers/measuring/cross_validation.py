@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...encoders.encoder import DEFAULT_ENCODER, NONE, embed_cached
+from ...encoders.cache import embed_cached
+from ...encoders.encoder import DEFAULT_ENCODER, NONE
 from ...encoders.opened import open_encoder
 from ...errors import UserError
 from ...logs.arrays import RoutingData

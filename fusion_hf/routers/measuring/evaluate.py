@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...encoders.encoder import embed_cached
+from ...encoders.cache import embed_cached
 from ...errors import UserError
 from ...logs.arrays import RoutingData
 from ...logs.rewards import SCENARIOS, Scaling, Scenario, available_scenarios, get_scenario, pick, unseen_tasks

@@ -21,6 +21,7 @@ from ..sources import (
     RouterLike,
     answers_of,
     embeddings_of,
+    held_out_split,
     open_part,
     open_router,
     public_name,
@@ -280,7 +281,7 @@ def calibrate(
         raise UserError("expected either a max_cost or a min_quality")
     if out is not None:
         check_folder(out, "router", overwrite)
-    model, split = open_router(router, trust_remote_code), split or _held_out(log)
+    model, split = open_router(router, trust_remote_code), split or held_out_split(log)
     part = open_part(log, split, responses=has_plans(model))
     answers = answers_of(part) if has_plans(model) else None
     wanted = {"max_cost": max_cost, "min_quality": min_quality}
@@ -292,15 +293,3 @@ def calibrate(
     if out is not None:
         model.save_pretrained(out)
     return Calibration(**result)
-
-
-def _held_out(log: LogLike) -> str:
-    """``partial_test`` or ``test``, whichever the log has."""
-    splits = splits_of(log)
-    split = next((s for s in ("partial_test", "test") if s in splits), "test")
-    if splits and split not in splits:
-        raise UserError(
-            f"{public_name(log) or 'the log'}: expected a split with queries that the router was not trained on, found "
-            f"{', '.join(splits)}"
-        )
-    return split
