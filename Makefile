@@ -1,4 +1,4 @@
-# make demo     the whole factory on the embedded sample: no network or GPU once installed
+# make demo     every step on the embedded sample: no network or GPU once installed
 # make test     the whole test suite
 # make lint     ruff: rules and format
 # make types    mypy over the public surface

@@ -37,7 +37,7 @@ class Case(NamedTuple):
     source: str
     metric: str
     response: str
-    gold: list[str]
+    truth: list[str]
     query: str
     verdict: bool
 
@@ -46,24 +46,24 @@ def gsm8k_solutions(data: Path) -> Iterator[Case]:
     """Four models' solutions with the authors' verdicts (Cobbe et al., 2021)."""
     with gzip.open(data / "gsm8k/example_model_solutions.jsonl.gz", "rt", encoding="utf-8") as lines:
         for row in map(json.loads, lines):
-            gold = [row["ground_truth"].split("A:")[-1].strip()]
+            truth = [row["ground_truth"].split("A:")[-1].strip()]
             for name, answer in row.items():
                 if isinstance(answer, dict):
                     yield Case(
-                        f"gsm8k {name}", "gsm8k", answer["solution"], gold, row["question"], answer["is_correct"]
+                        f"gsm8k {name}", "gsm8k", answer["solution"], truth, row["question"], answer["is_correct"]
                     )
 
 
 def routellm(data: Path) -> Iterator[Case]:
     """Mixtral's and GPT-4's answers to GSM8K's test split (Ong et al., 2024)."""
     with gzip.open(data / "gsm8k/test.jsonl.gz", "rt", encoding="utf-8") as lines:
-        golds = {row["question"]: row["answer"].split("####")[-1].strip() for row in map(json.loads, lines)}
+        truths = {row["question"]: row["answer"].split("####")[-1].strip() for row in map(json.loads, lines)}
     with gzip.open(data / "routellm/gsm8k_responses.csv.gz", "rt", encoding="utf-8", newline="") as lines:
         for row in csv.DictReader(lines):
             for name in (n for n in row if n.endswith("_response")):
-                llm, gold = name.removesuffix("_response"), [golds[row["prompt"]]]
+                llm, truth = name.removesuffix("_response"), [truths[row["prompt"]]]
                 yield Case(
-                    f"routellm {llm.split('/')[-1]}", "gsm8k", row[name], gold, row["prompt"], row[llm] == "True"
+                    f"routellm {llm.split('/')[-1]}", "gsm8k", row[name], truth, row["prompt"], row[llm] == "True"
                 )
 
 
@@ -76,8 +76,8 @@ def zeroeval(data: Path) -> Iterator[Case]:
         for row in map(json.loads, lines):
             metric = {"ze_gsm": "gsm8k", "ze_math_l5": "math"}.get(row["task"])
             if metric and row["response"] is not None:
-                gold = [row["ground_truth"].lstrip("# ")]
-                yield Case(f"zeroeval {metric}", metric, row["response"], gold, row["query"], row["performance"] == 1)
+                truth = [row["ground_truth"].lstrip("# ")]
+                yield Case(f"zeroeval {metric}", metric, row["response"], truth, row["query"], row["performance"] == 1)
 
 
 def routerbench_arc(data: Path) -> Iterator[Case]:
@@ -97,8 +97,8 @@ def routerbench_arc(data: Path) -> Iterator[Case]:
         if ranked and (len(ranked) == 1 or ranked[0][1] > ranked[1][1]):
             # The grader reads the options of the last question of a few-shot prompt.
             question = row["query"].rsplit("\n\n", 1)[-1]
-            gold, right = [f"({ranked[0][0]})"], row["performance"] == 1
-            yield Case("routerbench arc_challenge", "em_mc", row["response"], gold, question, right)
+            truth, right = [f"({ranked[0][0]})"], row["performance"] == 1
+            yield Case("routerbench arc_challenge", "em_mc", row["response"], truth, question, right)
 
 
 def routerbench_mbpp(data: Path) -> Iterator[Case]:
@@ -113,11 +113,11 @@ def routerbench_mbpp(data: Path) -> Iterator[Case]:
         problem = problems.get(row["query"].strip())
         if problem is None:
             continue
-        gold = TASKS["mbpp"].example(problem, 0).ground_truth
+        truth = TASKS["mbpp"].example(problem, 0).ground_truth
         called = {name for test in problem["test_list"] for name in re.findall(r"([A-Za-z_]\w*)\(", test)}
         named = any(re.search(rf"def {name}\b", row["response"]) for name in called)
         source = f"routerbench mbpp, {'the tested' if named else 'another'} function name"
-        yield Case(source, "code_eval", row["response"], gold, row["query"], row["performance"] == 1)
+        yield Case(source, "code_eval", row["response"], truth, row["query"], row["performance"] == 1)
 
 
 def _routerbench(data: Path, task: str) -> list[dict]:
@@ -137,7 +137,7 @@ def graded(cases: list[Case], version: str) -> list[dict]:
     rows = [
         {
             "query_id": str(i), "task": "t", "source_id": str(i), "query": c.query, "llm": "a", "mode": "direct",
-            "metric": c.metric, "response": c.response, "ground_truth": c.gold,
+            "metric": c.metric, "response": c.response, "ground_truth": c.truth,
         }
         for i, c in enumerate(cases)
     ]  # fmt: skip
@@ -177,21 +177,21 @@ def _agreement(pairs: list[tuple[Case, dict]]) -> dict:
 
 def _show(pairs: list[tuple[Case, dict]], most: int) -> None:
     for case, found in pairs[:most]:
-        gold = case.gold[0][:200]
-        print(f"--- {case.source}: publisher {case.verdict}, here {found}, gold {gold!r}\n{case.response[-400:]}\n")
+        truth = case.truth[0][:200]
+        print(f"--- {case.source}: publisher {case.verdict}, here {found}, truth {truth!r}\n{case.response[-400:]}\n")
 
 
 def speed(data: Path, repeats: int) -> dict:
     """Responses a second on one core (multiple choice, QA, GSM8K), and busy cores while math and code are graded."""
     arc = list(routerbench_arc(data))[:2000]
     gsm = list(gsm8k_solutions(data))[:2000]
-    passages = [c._replace(metric="cem", gold=[c.gold[0], "an alias", "another one"]) for c in gsm]
-    verdicts = [c._replace(metric="cem", gold=["True"], response=f"{c.response}\nTrue") for c in gsm]
-    short = [c._replace(metric="cem", gold=["paris", "city of light"], response=f"It is {c.response}.") for c in arc]
+    passages = [c._replace(metric="cem", truth=[c.truth[0], "an alias", "another one"]) for c in gsm]
+    verdicts = [c._replace(metric="cem", truth=["True"], response=f"{c.response}\nTrue") for c in gsm]
+    short = [c._replace(metric="cem", truth=["paris", "city of light"], response=f"It is {c.response}.") for c in arc]
     result: dict[str, dict] = {}
     question = arc[0].query
     argued = [
-        c._replace(metric="em_mc", gold=["(B)"], query=question, response=f"{c.response}\nThe answer is B.")
+        c._replace(metric="em_mc", truth=["(B)"], query=question, response=f"{c.response}\nThe answer is B.")
         for c in gsm
     ]
     sets = {
@@ -223,7 +223,7 @@ def _rate(cases: list[Case], version: str, repeats: int) -> float:
     for _ in range(repeats + 1):  # the first one warms up
         start = time.process_time()
         for c in cases:
-            grade(c.metric, c.response, c.gold, c.query, version)
+            grade(c.metric, c.response, c.truth, c.query, version)
         rates.append(len(cases) / (time.process_time() - start))
     return statistics.median(rates[1:])
 

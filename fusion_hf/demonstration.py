@@ -1,4 +1,4 @@
-"""The whole factory on the embedded sample: from a log to three levels and one fused system, offline, in minutes."""
+"""Every step on the embedded sample: from a log to three levels and one fused system, offline, in minutes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The whole factory on real LLMs as one script of steps. Every step resumes, so it may run for hours in the background.
+"""All steps on real LLMs as one script. Each resumes, so it may run for hours in the background.
 
     python -m examples.real_llms.run --work fleet --source ../shared/data --limit 40
     python -m examples.real_llms.run --work fleet --source ../shared/data --tasks gsm8k --steps collect,report

@@ -1,6 +1,6 @@
-"""`fusion-hf demo`: the whole factory on the embedded sample."""
+"""`fusion-hf demo`: every step on the embedded sample."""
 
-HELP = "the whole factory on the embedded sample"
+HELP = "every step on the embedded sample"
 EXAMPLE = "fusion-hf demo --out demo"
 
 

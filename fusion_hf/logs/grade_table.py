@@ -2,6 +2,7 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pyarrow as pa
 from tqdm import tqdm
@@ -30,9 +31,27 @@ def grade_table(
         raise UserError(
             f"the log cannot be graded: expected a column {missing[0]!r}, found {', '.join(table.column_names)}"
         )
-    rows = zip(*(table[name].to_pylist() for name in _NEEDED), strict=True)
+    work, keys = _distinct(table)
+    grades = _graded(work, version, workers, progress)
+    values = {
+        "performance": lambda k: grades[k].score,
+        "extracted": lambda k: grades[k].extracted,
+        "grader": lambda k: grader_name(work[k][0], version),
+    }
+    for name, value in values.items():
+        place = table.schema.get_field_index(name)
+        old = table[name].to_pylist() if place >= 0 else [None] * len(keys)
+        filled = [old[i] if k is None else value(k) for i, k in enumerate(keys)]
+        column = pa.array(filled, LOG_SCHEMA.field(name).type)
+        table = table.append_column(name, column) if place < 0 else table.set_column(place, name, column)
+    return table
+
+
+def _distinct(table: pa.Table) -> tuple[list[tuple], list[int | None]]:
+    """Distinct (metric, response, reference answers, query); and each row's place there, None if not graded."""
     places: dict[tuple, int] = {}
-    keys = []
+    keys: list[int | None] = []
+    rows = zip(*(table[name].to_pylist() for name in _NEEDED), strict=True)
     for i, (metric, response, truth, query) in enumerate(rows):
         if response is None or not truth:
             keys.append(None)
@@ -40,8 +59,12 @@ def grade_table(
         if metric not in GRADERS:
             raise UserError(f"row {i}, column 'metric': expected one of {', '.join(GRADERS)}, found {metric!r}")
         keys.append(places.setdefault((metric, response, tuple(truth), query), len(places)))
-    work = list(places)
-    grades: list = [None] * len(work)
+    return list(places), keys
+
+
+def _graded(work: list[tuple], version: str, workers: int | None, progress: bool) -> list[Any]:
+    """The grade of each."""
+    grades: list[Any] = [None] * len(work)
     slow = [i for i, key in enumerate(work) if key[0] in _SLOW]
     bar = tqdm(total=len(work), desc="grading", unit="answer", disable=None if progress else True)
 
@@ -60,18 +83,7 @@ def grade_table(
         for i, key in enumerate(work):
             if key[0] not in _SLOW:
                 one(i)
-    values = {
-        "performance": lambda k: grades[k].score,
-        "extracted": lambda k: grades[k].extracted,
-        "grader": lambda k: grader_name(work[k][0], version),
-    }
-    for name, value in values.items():
-        place = table.schema.get_field_index(name)
-        old = table[name].to_pylist() if place >= 0 else [None] * len(keys)
-        filled = [old[i] if k is None else value(k) for i, k in enumerate(keys)]
-        column = pa.array(filled, LOG_SCHEMA.field(name).type)
-        table = table.append_column(name, column) if place < 0 else table.set_column(place, name, column)
-    return table
+    return grades
 
 
 def _cores() -> int:

@@ -54,7 +54,6 @@ class Log:
         self.grader = grader
         self._folder: Folder | None = None
         self._tables: dict[str, pa.Table] | None = None
-        self._suffix = SUFFIXES[0]
         self._about = about
         if isinstance(source, Log):
             self.__dict__ |= source.__dict__ | ({} if about is None else {"_about": about})
@@ -73,7 +72,6 @@ class Log:
         if path.is_file():
             if path.suffix not in SUFFIXES:
                 raise UserError(f"{path}: expected a .parquet or .jsonl file, found {path.suffix or 'no suffix'}")
-            self._suffix = path.suffix
             return
         folder = Folder.open(path)
         if folder.files:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace as changed
 from pathlib import Path
 
@@ -77,13 +77,7 @@ def write_folder(
             files = {key: found for key, found in files.items() if key[1] not in splits}
         with _removed_on_error(out) as new:
             for split, table in rows.items():
-                tasks = _rows_by_task(table)
-                shown = tqdm(tasks.items(), desc=f"writing {split}", unit="task", disable=table.num_rows < MANY or None)
-                for task, order in shown:
-                    part, report = table, Merged(added=len(order))
-                    if (task, split) in files:
-                        part, report = merge_tables(old.read(split, task), table.take(pa.array(order)), newer)
-                        order = _rows_by_task(part)[task]
+                for task, part, order, report in _merged(old, files, split, table, newer):
                     merged += report
                     if report.older and strict:
                         raise UserError(_refusal(out, report))
@@ -99,6 +93,20 @@ def write_folder(
             _commit(changed(old, files=files), About.of(old) | (about or About()), new)
         _sweep(Folder.open(out), old)
     return merged
+
+
+def _merged(
+    old: Folder, files: Mapping[tuple[str, str], Sequence[Path]], split: str, table: pa.Table, newer: bool
+) -> Iterator[tuple[str, pa.Table, np.ndarray, Merged]]:
+    """Of each task of a split: name, a table, where its rows stand there, and what merging did with the new ones."""
+    tasks = _rows_by_task(table)
+    shown = tqdm(tasks.items(), desc=f"writing {split}", unit="task", disable=table.num_rows < MANY or None)
+    for task, order in shown:
+        if (task, split) not in files:
+            yield task, table, order, Merged(added=len(order))
+        else:
+            part, report = merge_tables(old.read(split, task), table.take(pa.array(order)), newer)
+            yield task, part, _rows_by_task(part)[task], report
 
 
 def _refusal(out: Path, report: Merged) -> str:
