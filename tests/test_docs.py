@@ -120,3 +120,30 @@ def test_every_public_name_is_in_the_api_pages():
         if not shown & ((homes | {f"{home}.{name}" for home in homes}) - {"fusion_hf"}):
             missing.append(name)
     assert not missing
+
+
+def bound(module):
+    """Names that a module binds, what it imports included."""
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.alias):
+            yield (node.asname or node.name).split(".")[0]
+
+
+def test_what_is_referred_to_is_there():
+    """`fusion_hf.module.name` in docstrings, pages and cards."""
+    texts = [p for folder in ("fusion_hf", "docs", "model_cards", "benchmarks") for p in (ROOT / folder).rglob("*.*")]
+    wrong = []
+    for path in [p for p in texts if p.suffix in (".py", ".md", ".jinja")]:
+        for name in set(re.findall(r"`(fusion_hf(?:\.[a-z_]\w*)+(?:\.\w+)?)\b", path.read_text(encoding="utf-8"))):
+            place, rest = ROOT, name.split(".")
+            while rest and ((place / rest[0]).is_dir() or (place / f"{rest[0]}.py").is_file()):
+                place /= rest.pop(0)
+            module = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+            known = {*bound(module), *(fusion_hf.__all__ if place == ROOT / "fusion_hf" else ())}
+            if rest and rest[0] not in known:
+                wrong.append(f"{path.relative_to(ROOT)}: {name}")
+    assert not wrong, "\n".join(wrong)

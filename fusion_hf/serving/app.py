@@ -29,7 +29,7 @@ def create_app(engine: Engine, access: Access | None = None, watch: Any = None) 
     Args:
         engine: Who answers; it is closed with the application.
         access: Who may ask; None lets anybody on this machine.
-        watch: A context manager to be entered while the application runs (see `fusion_hf.serving.reload`).
+        watch: A context manager to be entered while the application runs (such as `fusion_hf.serving.systems.Reload`).
     """
     pages = Pages(engine, access or Access({}))
 

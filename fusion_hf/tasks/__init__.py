@@ -22,7 +22,7 @@ class Example:
         source_id: Identity of the row in its source, stable across runs.
         query: The prompt as asked in direct mode.
         ground_truth: Every reference answer that counts as right. Code tasks hold one JSON object
-            ``{"prompt", "setup", "tests", "entry_point"}`` (see `fusion_hf.tasks.graders.code`).
+            ``{"prompt", "setup", "tests", "entry_point"}`` (see `fusion_hf.tasks.graders.code_eval`).
         prompt_version: One of `PROMPT_VERSIONS` with its number, such as ``plain@1``; None where it is not known.
     """
 
