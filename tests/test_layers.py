@@ -86,3 +86,14 @@ def test_no_modules_import_each_other_in_a_circle():
 def test_the_checks_see_what_they_look_for():
     assert "fusion_hf.cards" in GRAPH["fusion_hf.logs.card"]
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == [["b", "c", "b"]]
+
+
+def test_one_name_is_one_thing():
+    """No two public classes share a name; every backend has a class of the name that the registry looks for."""
+    homes: dict[str, list[str]] = {}
+    for name, path in MODULES.items():
+        if not path.name.startswith("_"):
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and node.name != "Backend":
+                    homes.setdefault(node.name, []).append(name)
+    assert not {name: places for name, places in homes.items() if len(places) > 1}

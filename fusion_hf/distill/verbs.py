@@ -59,7 +59,7 @@ class TrainingData(Result):
 
 
 @dataclass
-class Merged(Result):
+class MergedModel(Result):
     """A model with its adapter merged into the weights."""
 
     out: str
@@ -203,7 +203,7 @@ def _counter(tokenizer: str | None) -> Any:
 
 def merge(
     adapter: Place, out: Place, base: Place | None = None, dtype: str = "auto", overwrite: bool = False
-) -> Merged:
+) -> MergedModel:
     """Merge a LoRA adapter into its base: one plain model folder that any server loads.
 
     Args:
@@ -213,7 +213,7 @@ def merge(
         dtype: Of the weights; ``auto`` keeps the base's.
         overwrite: Write into `out` though it holds something else; see `fusion_hf.outputs`.
     """
-    return Merged(str(merging.merge(adapter, out, None if base is None else str(base), dtype, overwrite)))
+    return MergedModel(str(merging.merge(adapter, out, None if base is None else str(base), dtype, overwrite)))
 
 
 def eval_student(

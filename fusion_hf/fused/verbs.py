@@ -28,7 +28,7 @@ Place = str | PathLike[str]
 
 
 @dataclass
-class Answers(Result):
+class FusedAnswers(Result):
     """Answers of a fused system, or who would answer.
 
     Attributes:
@@ -93,7 +93,7 @@ def ask(
     pool: Pool | Place | None = None,
     keys: Collection[str] | None = None,
     max_usd: float | None = None,
-) -> Answers:
+) -> FusedAnswers:
     """Answer queries by a fused system: each by the configuration that won on its task.
 
     Args:
@@ -118,9 +118,9 @@ def ask(
     how: dict[str, Any] = {"scenario": scenario, "max_cost": max_cost, "candidates": candidates}
     texts = as_texts(queries)
     if plan:
-        return Answers(texts, [], fused.plan(queries, task, **how))
+        return FusedAnswers(texts, [], fused.plan(queries, task, **how))
     answers = fused(queries, task, **how, max_usd=max_usd)
-    return Answers(texts, answers, [answer.decision for answer in answers])
+    return FusedAnswers(texts, answers, [answer.decision for answer in answers])
 
 
 def collect(

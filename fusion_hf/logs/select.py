@@ -103,7 +103,7 @@ def as_measured(threshold: float) -> float:
 
 
 @dataclass(frozen=True)
-class Ranking:
+class RankedAnswers:
     """The best answers to every query; row numbers of the log.
 
     Attributes:
@@ -128,7 +128,7 @@ def rank_answers(
     pool: int = HYBRID_POOL,
     tie: str = "cost",
     same: np.ndarray | None = None,
-) -> Ranking:
+) -> RankedAnswers:
     """Choose the best answers to each query; the order of the log's rows never matters.
 
     Args:
@@ -164,7 +164,7 @@ def rank_answers(
         keep = keep[np.lexsort((judge, answers.query[keep]))]  # stable: equal ones stay in the order of perf
         keep, more = _best(answers, keep, top_k)
         beyond = np.concatenate([beyond, more])
-    return Ranking(keep, _places(answers.query[keep]) + 1, copies, beyond)
+    return RankedAnswers(keep, _places(answers.query[keep]) + 1, copies, beyond)
 
 
 def _best(answers: Answers, rows: np.ndarray, k: int | None) -> tuple[np.ndarray, np.ndarray]:

@@ -118,7 +118,7 @@ def _words(points: np.ndarray, space: np.ndarray) -> np.ndarray:
     return np.add.reduceat(terms, starts)
 
 
-class Rows:
+class WordRows:
     """Sparse rows: `index` int64 [k] and `value` float32 [k], of which row i has `ends[i]:ends[i+1]`."""
 
     def __init__(self, texts: Sequence[str]):
@@ -154,7 +154,7 @@ def _bag(index: np.ndarray, value: np.ndarray, ends: np.ndarray, table: torch.Te
     ).float()
 
 
-def fit_svd(rows: Rows, value: np.ndarray, size: int, seed: int = 0) -> torch.Tensor:
+def fit_svd(rows: WordRows, value: np.ndarray, size: int, seed: int = 0) -> torch.Tensor:
     """Right singular vectors of the sparse rows: float16 [BUCKETS, size], by a randomised SVD with one power iteration.
 
     (Halko, Martinsson and Tropp, arXiv 0909.4061.) Half precision halves the checkpoint and changes no decision.
@@ -184,7 +184,7 @@ def fit_features(texts: Sequence[str], size: int = 256, seed: int = 0) -> dict[s
 
     `size` is cut to the number of texts.
     """
-    rows, shape = Rows(texts), surfaces(texts)
+    rows, shape = WordRows(texts), surfaces(texts)
     idf = rows.idf()
     return {
         "idf": torch.from_numpy(idf),
@@ -196,7 +196,7 @@ def fit_features(texts: Sequence[str], size: int = 256, seed: int = 0) -> dict[s
 
 def text_features(state: dict[str, torch.Tensor], texts: Sequence[str]) -> torch.Tensor:
     """Surface and TF-IDF features of texts: float32 [n, SURFACE + size]."""
-    rows, shape = Rows(texts), torch.from_numpy(surfaces(texts))
+    rows, shape = WordRows(texts), torch.from_numpy(surfaces(texts))
     tfidf = rows.times(rows.weighted(state["idf"].cpu().numpy()), state["svd"])
     mean, std = state["surface_mean"].cpu(), state["surface_std"].cpu()
     shape = ((shape - mean) / std).clamp(-4, 4) * SURFACE_WEIGHT

@@ -12,7 +12,7 @@ LARGEST = 64
 """Queries that are encoded at once at most: more make the first ones wait."""
 
 
-class System(Protocol):
+class ServedSystem(Protocol):
     """What is served: a `FusedSystem` or a `RoutedSystem`."""
 
     pool: Pool
@@ -42,10 +42,10 @@ class System(Protocol):
         ...
 
 
-class Chooser:
+class RequestChooser:
     """Ranks queries without holding up the event loop."""
 
-    def __init__(self, system: System):
+    def __init__(self, system: ServedSystem):
         self.system = system
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="route")
         self._waiting: list[tuple[Asked, asyncio.Future[Ranking]]] = []

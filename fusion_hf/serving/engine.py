@@ -22,7 +22,7 @@ from ..llms.opened import OpenBackends
 from ..logs.schema import split_candidate
 from .breaker import Breaker
 from .cascades import follow
-from .choosing import Chooser, System
+from .choosing import RequestChooser, ServedSystem
 from .clients import Client, Ledger
 from .errors import ServeError
 from .exchange import Exchange, Settings
@@ -31,7 +31,7 @@ from .metrics import Metrics
 from .request import ChatRequest
 from .sessions import Sessions
 from .shared_ledger import SharedLedger
-from .stream import Answer, opened
+from .stream import StreamedAnswer, opened
 from .traffic import GONE, TrafficLog, error_text
 from .upstream import complete
 
@@ -43,7 +43,7 @@ class Engine:
 
     def __init__(
         self,
-        system: System,
+        system: ServedSystem,
         settings: Settings,
         log: TrafficLog,
         ledger: Ledger | SharedLedger,
@@ -51,7 +51,7 @@ class Engine:
     ):
         self.settings, self.log, self.ledger = settings, log, ledger
         self.metrics = metrics or Metrics()
-        self.chooser = Chooser(system)
+        self.chooser = RequestChooser(system)
         self.backends = OpenBackends(system.pool)
         self.breaker = Breaker()
         self.sessions = Sessions(system.pool)
@@ -59,7 +59,7 @@ class Engine:
         self._told_images = False
 
     @property
-    def system(self) -> System:
+    def system(self) -> ServedSystem:
         """What decides."""
         return self.chooser.system
 
@@ -164,7 +164,7 @@ class Engine:
         return body, reply
 
     @asynccontextmanager
-    async def stream(self, exchange: Exchange) -> AsyncIterator[tuple[Answer, AsyncIterator[dict[str, Any]]]]:
+    async def stream(self, exchange: Exchange) -> AsyncIterator[tuple[StreamedAnswer, AsyncIterator[dict[str, Any]]]]:
         """(answer, its chunks), entered when the first token is there. Raises `ServeError` where nobody answers.
 
         An error after the first token is raised while the chunks are read. Who has read them all calls `answered`.

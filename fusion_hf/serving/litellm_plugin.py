@@ -18,7 +18,7 @@ from ..fused.system import FusedSystem
 from ..logs.schema import split_candidate
 from ..routers import load_router
 from ..routers.chats import chat_text
-from .choosing import Chooser
+from .choosing import RequestChooser
 from .errors import ServeError
 from .request import ChatRequest, request_of
 from .systems import Reload, is_router
@@ -54,7 +54,7 @@ class FusionPlugin:
         if isinstance(groups, str):
             raise UserError(f"groups: expected a list of names, found one text: [{groups!r}]")
         self.groups = None if groups is None else frozenset(groups)
-        self.chooser = Chooser(_open(system, scenario))
+        self.chooser = RequestChooser(_open(system, scenario))
         self._watch = Reload(self.chooser, system, lambda: _open(system, scenario)) if Path(system).is_dir() else None
         self._watching = False
 

@@ -23,7 +23,7 @@ TEXTS = ("content", "refusal")
 THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 
 
-class Answer:
+class StreamedAnswer:
     """A stream that is being read: `chunks`, and what came so far for the log.
 
     Attributes:
@@ -90,7 +90,7 @@ class Answer:
 @asynccontextmanager
 async def opened(
     llm: LLM, backend: Backend, body: dict[str, Any], messages: list[dict[str, Any]], first_s: float, stall_s: float
-) -> AsyncIterator[tuple[Answer, AsyncIterator[dict[str, Any]]]]:
+) -> AsyncIterator[tuple[StreamedAnswer, AsyncIterator[dict[str, Any]]]]:
     """(answer, its chunks): entered when the first token is there, so that another LLM may still be asked before.
 
     Args:
@@ -104,7 +104,7 @@ async def opened(
     Raises:
         BackendError: On entering, or while the chunks are read.
     """
-    answer = Answer(llm, messages)
+    answer = StreamedAnswer(llm, messages)
     source = _chunks(answer, backend, body, messages, stall_s)
     async with aclosing(source):
         early: list[dict[str, Any]] = []
@@ -127,7 +127,7 @@ async def opened(
 
 
 async def _chunks(
-    answer: Answer, backend: Backend, body: dict[str, Any], messages: list[dict[str, Any]], stall_s: float
+    answer: StreamedAnswer, backend: Backend, body: dict[str, Any], messages: list[dict[str, Any]], stall_s: float
 ) -> AsyncIterator[dict[str, Any]]:
     llm = answer.llm
     if not isinstance(backend, OpenAIBackend):

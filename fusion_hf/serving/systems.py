@@ -13,7 +13,7 @@ from ..fused.routed import RoutedSystem
 from ..fused.system import FusedSystem
 from ..llms.pool import Pool, load_pool, save_pool
 from ..routers import load_router
-from .choosing import Chooser
+from .choosing import RequestChooser
 
 logger = logging.getLogger(__name__)
 LOOKS_S = 2.0
@@ -79,7 +79,7 @@ class Reload:
         looks_s: Seconds between two looks.
     """
 
-    def __init__(self, chooser: Chooser, path: str | Path, load: Callable[[], Any], looks_s: float = LOOKS_S):
+    def __init__(self, chooser: RequestChooser, path: str | Path, load: Callable[[], Any], looks_s: float = LOOKS_S):
         self.chooser, self.path, self.looks_s = chooser, Path(path), looks_s
         self._open = load
         self._seen = self._stamp()

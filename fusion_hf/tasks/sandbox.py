@@ -40,7 +40,7 @@ AS_ROOT = "FUSION_HF_SANDBOX_ROOT"
 
 
 @dataclass(frozen=True)
-class Result:
+class SandboxResult:
     """How a program ended.
 
     Attributes:
@@ -63,7 +63,7 @@ def run_python(
     tests: Sequence[str] = (),
     without: Sequence[str] = (),
     as_root: bool | None = None,
-) -> Result:
+) -> SandboxResult:
     """Run `code`, then `setup`, then each of `tests`, in one bare interpreter (standard library only).
 
     Args:
@@ -80,7 +80,7 @@ def run_python(
             variable ``FUSION_HF_SANDBOX_ROOT`` is 1.
 
     Returns:
-        A `Result`; whatever the program does, this function does not raise because of it.
+        A `SandboxResult`; whatever the program does, this function does not raise because of it.
 
     Raises:
         UserError: The kernel offers too little here to contain the program, so it is not run.
@@ -104,7 +104,7 @@ def run_python(
         _remove(scratch)
 
 
-def _start(job: bytes, timeout: float, as_root: bool) -> Result:
+def _start(job: bytes, timeout: float, as_root: bool) -> SandboxResult:
     """Start the warden (see ``_sandbox/child.py``), hand it the job, read its verdict."""
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _START, str(_CHILD)],
@@ -117,7 +117,7 @@ def _start(job: bytes, timeout: float, as_root: bool) -> Result:
     try:
         output, errors = process.communicate(job, timeout + _GRACE_S)
     except subprocess.TimeoutExpired:
-        return Result(False, f"no end after {timeout:g} s")
+        return SandboxResult(False, f"no end after {timeout:g} s")
     finally:
         _end(process)
     first, _, verdict = output.decode("utf-8", "replace").partition("\n")
@@ -134,8 +134,8 @@ def _start(job: bytes, timeout: float, as_root: bool) -> Result:
     walls = dict(field.split("=", 1) for field in fields)
     passed, _, reason = verdict.partition("\t")
     if passed == "passed":
-        return Result(True, "passed", walls)
-    return Result(False, _printable(reason) or "the program ended the process that watched it", walls)
+        return SandboxResult(True, "passed", walls)
+    return SandboxResult(False, _printable(reason) or "the program ended the process that watched it", walls)
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -38,7 +38,7 @@ class TemplatesMade(Result):
 
 
 @dataclass
-class Thoughts(Result):
+class ThoughtAnswers(Result):
     """Answers to queries that had thought templates before them.
 
     Attributes:
@@ -129,7 +129,7 @@ def think(
     filter_tasks: bool = False,
     max_usd: float | None = None,
     show_prompt: bool = False,
-) -> Thoughts:
+) -> ThoughtAnswers:
     """Answer queries with retrieved templates.
 
     Args:
@@ -160,7 +160,7 @@ def think(
         templates, queries, model, pool=pool, k=k, style=style, max_tokens=max_tokens, prompts=prompts,
         min_similarity=min_similarity, diversity=diversity, filter_tasks=filter_tasks, max_usd=max_usd,
     )  # fmt: skip
-    return Thoughts(answers, show_prompt)
+    return ThoughtAnswers(answers, show_prompt)
 
 
 def _plain(answer: Thought) -> dict[str, Any]:

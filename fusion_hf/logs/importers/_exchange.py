@@ -11,7 +11,7 @@ from ...errors import UserError
 from ...messages import message_text
 from ._files import files_of, read_csv, read_json, read_json_lines, unpacked_name
 from ._result import ImportResult, log_table
-from ._rows import RowReader, keys_of, moment, read_scale
+from ._rows import RowReader, keys_of, moment, read_scale, sound
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv")
 LARGEST = 2**31 - 1
@@ -230,10 +230,5 @@ def as_log(rows: Iterable[tuple[str, dict[str, Any]]], task: str | None, given: 
     data |= {"source_id": [""] * len(kept), "ground_truth": [row.get("ground_truth") or [] for row in kept]}
     data["metric"] = [row.get("metric") or "publisher" for row in kept]
     # The same text that several LLMs were asked is one query, whatever the ids of its requests.
-    table = log_table({name: _sound(values) for name, values in data.items()})
+    table = log_table({n: [sound(v) if isinstance(v, str) else v for v in values] for n, values in data.items()})
     return result.keep({"train": [table]}, given.on_duplicate)
-
-
-def _sound(values: list) -> list:
-    """Texts without halves of surrogate pairs, which Arrow refuses."""
-    return [v.encode("utf-8", "replace").decode("utf-8") if isinstance(v, str) else v for v in values]
