@@ -117,6 +117,16 @@ def atomic_file(path: str | PathLike[str]) -> Iterator[Path]:
         new.unlink(missing_ok=True)
 
 
+def absolute(path: str | PathLike[str]) -> Path:
+    """The whole path of a file or folder; a link stays one.
+
+    In the Hub's cache a file has its name, and so its kind, as a link only. The folders above it are followed, so that
+    paths relative to them can be written.
+    """
+    path = Path(os.path.abspath(Path(path).expanduser()))
+    return path.parent.resolve() / path.name
+
+
 def write_text(path: str | PathLike[str], text: str) -> None:
     """Write a text file, UTF-8, all of it or nothing."""
     with atomic_file(path) as new:

@@ -150,6 +150,20 @@ def test_folders_are_named_relative_to_the_file(tmp_path, monkeypatch):
     assert load_pool(tmp_path / "logs" / "pool.yaml")["m"].model == str(tmp_path / "demo" / "reader")
 
 
+def test_a_file_that_is_a_link_keeps_its_name(tmp_path):
+    # As in the Hub's cache: the name, and with it the kind of file, is the link's.
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "0f3a").write_text("weights")
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "snapshot" / "model.gguf").symlink_to("../blobs/0f3a")
+    (tmp_path / "linked").symlink_to("snapshot")
+    for given in ("snapshot/model.gguf", "linked/model.gguf"):
+        llm = LLM("m", "small", 0, 0, backend="transformers", model=str(tmp_path / given))
+        save_pool(Pool([llm]), tmp_path / "pool.yaml")
+        assert "model: ./snapshot/model.gguf" in (tmp_path / "pool.yaml").read_text()
+        assert load_pool(tmp_path / "pool.yaml")["m"].model == str(tmp_path / "snapshot" / "model.gguf")
+
+
 def test_cost_is_usd_and_unknown_tokens_stay_unknown():
     pool = Pool([LLM("ant", "small", 0.5, 2.0, base_url="http://x/v1")])
     assert pool.cost("ant", 1_000_000, 0) == 0.5

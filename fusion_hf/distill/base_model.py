@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from ..errors import UserError
-from ..outputs import write_text
+from ..outputs import absolute, write_text
 
 CONFIG = "adapter_config.json"
 FIELD = "base_model_name_or_path"
@@ -30,7 +30,7 @@ def read_base(adapter: str | Path) -> str:
     places = [adapter / relative] if isinstance(relative, str) and relative else []
     for place in (*places, adapter / name, Path(name).expanduser()):
         if name and place.exists():
-            return str(place.resolve())
+            return str(absolute(place))
     raise UserError(f"{adapter}: its base model {name!r} is a folder that is not there: name the base (base)")
 
 
@@ -47,7 +47,7 @@ def name_base(adapter: str | Path) -> str | None:
     name = config.get(FIELD)
     if not name or not Path(name).exists():
         return None
-    place = Path(name).resolve()
+    place = absolute(name)
     config[FIELD] = str(place)
     write_text(file, json.dumps(config, indent=2) + "\n")
     return Path(os.path.relpath(place, file.parent.resolve())).as_posix()

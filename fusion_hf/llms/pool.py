@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from ..errors import UserError
+from ..outputs import absolute
 from ..yaml_file import parse_yaml
 from .llm import LLM, SECRET_ADVICE, is_local, is_secret
 
@@ -132,7 +133,7 @@ def _resolve(model: Any, folder: Path) -> Any:
     """A path from the pool's folder if there is one, else what was given (a Hub id)."""
     if not isinstance(model, str):
         return model
-    local = (folder / Path(model).expanduser()).resolve()
+    local = absolute(folder / Path(model).expanduser())
     if local.exists():
         return str(local)
     # A path stays one, so that it is never looked for on the Hub; the backend says so when it is not there.
@@ -148,7 +149,7 @@ def save_pool(pool: Pool, path: str | PathLike[str]) -> Path:
         """A folder below, and one that was given by a relative path, as seen from the file: never like a Hub id."""
         if not model or not Path(model).exists():
             return model
-        place = Path(model).resolve()
+        place = absolute(model)
         if os.path.isabs(model) and not place.is_relative_to(base):
             return model
         path = Path(os.path.relpath(place, base)).as_posix()
