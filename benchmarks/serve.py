@@ -155,7 +155,7 @@ def process(command: list[str], port: int, wait_s: float = 180.0, **options):
 
 def serve_command(folder: Path, router: str, port: int, log: str = "metadata") -> list[str]:
     """The command line of a server."""
-    return [sys.executable, "-m", "fusion_hf.cli", "serve", str(folder / router), "--pool", str(folder / "pool.yaml"),
+    return [sys.executable, "-m", "fusion_hf", "serve", str(folder / router), "--pool", str(folder / "pool.yaml"),
             "--port", str(port), "--out", str(folder / f"served-{router}"), "--log", log,
             "--stall-timeout", str(STALL_S), "--first-token-timeout", "20"]  # fmt: skip
 

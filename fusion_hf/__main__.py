@@ -1,4 +1,4 @@
-"""`python -m fusion_hf`: the same as `fusion-hf`."""
+"""`python -m fusion_hf`: the same as `fusion-hf`, for launchers that want a module (accelerate, torchrun)."""
 
 import sys
 

@@ -54,12 +54,23 @@ def modules(group: str) -> dict[str, str]:
         for path in folder.glob("[!_]*.py")
         if defines.search(path.read_text(encoding="utf-8"))
     }
-    found = {
-        _name(group, point.name.partition(":")[2]): point.value
-        for point in entry_points(group="fusion_hf")
-        if point.name.partition(":")[0] == group
-    }
-    return dict(sorted((found | ours).items()))
+    return dict(sorted((_offered(group, ours) | ours).items()))
+
+
+def _offered(group: str, ours: Mapping[str, str]) -> dict[str, str]:
+    """What other installed packages offer; a warning names what is passed over."""
+    found: dict[str, str] = {}
+    for point in sorted(entry_points(group="fusion_hf"), key=lambda point: point.value):
+        theirs, _, name = point.name.partition(":")
+        first = ({**found, **ours}).get(_name(group, name), point.module)
+        if theirs == group and first == point.module:
+            found[_name(group, name)] = point.module
+        elif theirs == group:
+            warnings.warn(f"plug-in {point.name} of {point.module} is passed over: {first} has its name", stacklevel=2)
+        elif theirs not in GROUPS:
+            known = ", ".join(f"{name}:NAME" for name in GROUPS if name != "cards")
+            warnings.warn(f"plug-in {point.name} is passed over: expected one of {known}", stacklevel=2)
+    return found
 
 
 def names(group: str) -> tuple[str, ...]:
@@ -89,7 +100,7 @@ def load(group: str, name: str) -> ModuleType:
     where = modules(group)[name]
     try:
         module = importlib.import_module(where)
-    except Exception as error:  # whatever the code of another package raises
+    except (Exception, SystemExit) as error:  # whatever the code of another package raises
         if ours(group, name):
             raise
         raise UserError(f"plug-in {group}:{name} ({where}) fails: {type(error).__name__}: {error}") from error
@@ -187,7 +198,10 @@ def has_line(group: str, name: str, line: str) -> bool:
     if name in _ADDED[group]:
         origin = _ADDED[group][name].__file__
     else:
-        spec = importlib.util.find_spec(modules(group)[name])
+        try:
+            spec = importlib.util.find_spec(modules(group)[name])
+        except ImportError:  # of the package that it is in
+            spec = None
         origin = spec.origin if spec else None
     return origin is not None and f"\n{line}\n" in Path(origin).read_text(encoding="utf-8")
 
@@ -226,7 +240,7 @@ def _load_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
-        if isinstance(error, UserError) or not isinstance(error, Exception):
+        if isinstance(error, UserError) or not isinstance(error, Exception | SystemExit):
             raise
         raise UserError(f"{path} fails: {type(error).__name__}: {error}") from error
     return module

@@ -65,7 +65,7 @@ def test_feedback_is_the_performance_of_the_answer_that_the_client_got(tmp_path)
 
 def start(folder, *options):
     """A server in a process of its own: (process, address)."""
-    command = [sys.executable, "-m", "fusion_hf.cli", "serve", str(folder / "router"), "--port", "0", "--pool"]
+    command = [sys.executable, "-m", "fusion_hf", "serve", str(folder / "router"), "--port", "0", "--pool"]
     command += [str(folder / "pool.yaml"), "--out", str(folder / "served"), "--log", "full", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     line = process.stdout.readline()
