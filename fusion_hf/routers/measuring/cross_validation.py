@@ -170,11 +170,11 @@ def held_out(
         prepared.append(time.perf_counter() - start)
         for name in (name for name in names if name not in failed):
             start = time.perf_counter()
-            known = answers if classes[name].needs_answers else None
+            read = answers is not None and classes[name].needs_answers
             try:
                 router = fit_router(
                     classes[name], train, text_encoder or NONE, task_labels, seed, features=features, llms=llms,
-                    answers=None if known is None else known[inside], **(options or {}).get(name, {}),
+                    answers=answers[inside] if read else None, **(options or {}).get(name, {}),
                 )  # fmt: skip
             except UserError as error:
                 if not tolerant:
@@ -184,7 +184,7 @@ def held_out(
             seconds[name].append(time.perf_counter() - start)
             # A kind that trained an encoder of its own needs embeddings of its own.
             own = None if text_encoder is None or router.encoder is not text_encoder.model else embeddings[outside]
-            told = None if known is None else known[outside]
+            told = answers[outside] if read else None
             got[name][outside] = _earned(router, test, trade, rewards, told, Scaling.fit(train), own)
     return HeldOut(got, seconds, prepared, int((fold < 0).sum()), failed, count)
 
