@@ -182,7 +182,8 @@ def collect(
     thoughts = None if templates is None else Thoughts(str(templates), k, max_words=max_words)
     if not dry_run:
         mark_folder(out, "answers")
-        for llm in known if thoughts else ():
+    if thoughts is not None and not dry_run:
+        for llm in known:
             remember(out, llm, thoughts)
     result: Summary | Plan = collect_tasks(
         known, list(TASKS) if named == ["all"] else named, split=split, limit=limit, out=out, modes=asked,
