@@ -20,10 +20,8 @@ def check_seed(value: Any) -> None:
         raise UserError(f"seed: expected a whole number from 0 to {2**32 - 1}, found {value!r}")
 
 
-def check_share(name: str, value: Any, optional: bool = False) -> None:
-    """A number from 0 to 1; None too where it is `optional`."""
-    if value is None and optional:
-        return
+def check_share(name: str, value: Any) -> None:
+    """A number from 0 to 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise UserError(f"{name}: expected a number from 0 to 1, found {value!r}")
 

@@ -16,12 +16,7 @@ def merge(
 ) -> Path:
     """Write the base model with a LoRA adapter merged into its weights, and its tokenizer; returns the folder.
 
-    Args:
-        adapter: Folder of the adapter.
-        out: Folder of the model; it must not be the adapter's.
-        base: Folder or Hub id of the base; None takes what the adapter says.
-        dtype: Of the weights; ``auto`` keeps the base's.
-        overwrite: Also where `out` holds something else; see `fusion_hf.outputs`.
+    Arguments are those of `fusion_hf.merge`.
 
     Raises:
         UserError: There is no adapter, or it or its base cannot be loaded.

@@ -78,7 +78,7 @@ def _write_lines(table: pa.Table, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def named_by_content(folder: Path, stem: str, suffix: str = ".parquet") -> Iterator[tuple[Path, list[Path]]]:
+def named_by_content(folder: Path, stem: str) -> Iterator[tuple[Path, list[Path]]]:
     """Write a file whose name tells its content: (a path to write to, a list that then holds the file).
 
     ``<stem>-<16 digits of the SHA-256>.parquet``. `datasets` keeps what it once read from a local folder under the
@@ -92,7 +92,7 @@ def named_by_content(folder: Path, stem: str, suffix: str = ".parquet") -> Itera
         yield part, written
         with open(part, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-        written.append(folder / f"{stem}-{digest}{suffix}")
+        written.append(folder / f"{stem}-{digest}.parquet")
         if not written[0].exists():
             part.replace(written[0])
     finally:

@@ -10,33 +10,30 @@ import numpy as np
 _WORD = re.compile(r"\w+|[^\w\s]")
 WORDS = 3  # words of a shingle
 NEAR = 0.8  # Jaccard similarity of the shingles from which two texts are one
+COMMON = 0.02  # share of the texts from which a shingle that they hold is left out
 BANDS, ROWS = 20, 4  # a pair of Jaccard similarity 0.8 is missed once in 30,000 times: (1 - 0.8^4)^20
 MAX_BUCKET = 200  # texts that share a band; beyond it only neighbours are compared, so that one form is not quadratic
 
 
-def near_duplicates(
-    texts: Sequence[str], threshold: float = NEAR, common: float = 0.02, seed: int = 0
-) -> list[tuple[int, int, float]]:
+def near_duplicates(texts: Sequence[str], threshold: float = NEAR) -> list[tuple[int, int, float]]:
     """Pairs of texts whose sets of three-word shingles have a Jaccard similarity of at least `threshold`.
 
     Case, blanks and the wording that many texts share do not count: a shingle that stands in more than a share
-    `common` of the texts (and in more than 20) is the form of the question and not its content. Texts that are equal
+    `COMMON` of the texts (and in more than 20) is the form of the question and not its content. Texts that are equal
     are found too. Exact similarity is computed for every candidate pair, so nothing that is returned is a guess.
 
     Args:
         texts: n texts.
         threshold: Smallest Jaccard similarity, 0..1.
-        common: Largest share of the texts that a shingle may stand in.
-        seed: Of the hash functions.
 
     Returns:
         (i, j, similarity) with i < j, the most similar first.
     """
-    sets = _content(shingles(texts), max(20, common * len(texts)))
+    sets = _content(shingles(texts), max(20, COMMON * len(texts)))
     kept = [i for i, found in enumerate(sets) if len(found)]
     if len(kept) < 2:
         return []
-    signatures = _minhash([sets[i] for i in kept], seed)
+    signatures = _minhash([sets[i] for i in kept])
     pairs = []
     for i, j in sorted(_candidates(signatures)):
         a, b = sets[kept[i]], sets[kept[j]]
@@ -70,9 +67,9 @@ def _content(sets: list[np.ndarray], most: float) -> list[np.ndarray]:
     return [np.sort(new if len(new) else old) for new, old in zip(reduced, sets, strict=True)]
 
 
-def _minhash(sets: list[np.ndarray], seed: int) -> np.ndarray:
+def _minhash(sets: list[np.ndarray]) -> np.ndarray:
     """uint64 [texts, BANDS * ROWS]: the smallest value of each random hash function over the set."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     odd = rng.integers(0, 1 << 63, (BANDS * ROWS, 2), dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     starts = np.concatenate([[0], np.cumsum([len(s) for s in sets])[:-1]])
     values = np.concatenate(sets)

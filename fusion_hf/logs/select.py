@@ -24,22 +24,22 @@ TRUNCATED = ("length", "max_tokens", "model_length", "content_filter")
 _UNITS = {"k": 1e-6, "m": 1e-3, "b": 1.0, "t": 1e3}
 
 
-def small_llms(sizes: Mapping[str, str | None], at_most: float = SMALL_BILLIONS) -> list[str]:
-    """The small LLMs of a pool: called ``small`` there, or of at most `at_most` billion parameters.
+def small_llms(sizes: Mapping[str, str | None]) -> list[str]:
+    """The small LLMs of a pool: called ``small`` there, or of at most `SMALL_BILLIONS` billion parameters.
 
     `sizes`: a word of `SIZES`, or a number such as ``"7B"``, ``"1.03M"`` or ``"8x7B"``.
     """
-    return sorted(name for name, size in sizes.items() if _is_small(name, size, at_most))
+    return sorted(name for name, size in sizes.items() if _is_small(name, size))
 
 
-def _is_small(name: str, size: str | None, at_most: float) -> bool:
+def _is_small(name: str, size: str | None) -> bool:
     if size in SIZES:
         return size == "small"
     found = re.fullmatch(r"\s*(?:(\d+)\s*[xX]\s*)?(\d+(?:\.\d+)?)\s*([kKmMbBtT])\s*", str(size))
     if not found:
         raise UserError(f"size of {name}: expected {', '.join(SIZES)} or a number such as '7B', found {size!r}")
     experts, number, unit = found.groups()
-    return int(experts or 1) * float(number) * _UNITS[unit.lower()] <= at_most
+    return int(experts or 1) * float(number) * _UNITS[unit.lower()] <= SMALL_BILLIONS
 
 
 @dataclass(frozen=True)

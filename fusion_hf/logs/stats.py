@@ -38,8 +38,8 @@ def number(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def bootstrap_ci(values: np.ndarray, n: int = 2000, seed: int = 0, level: float = 0.95) -> tuple[float, float, float]:
-    """Mean of `values` [queries] with its percentile bootstrap interval over queries: (mean, low, high).
+def bootstrap_ci(values: np.ndarray, n: int = 2000, seed: int = 0) -> tuple[float, float, float]:
+    """Mean of `values` [queries] with its 95 % percentile bootstrap interval over queries: (mean, low, high).
 
     NaN values are left out. An empty input gives three NaN.
     """
@@ -51,7 +51,7 @@ def bootstrap_ci(values: np.ndarray, n: int = 2000, seed: int = 0, level: float 
     means = np.concatenate(
         [values[rng.integers(0, len(values), (min(100, n - i), len(values)))].mean(1) for i in range(0, n, 100)]
     )
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means, [0.025, 0.975])
     return float(values.mean()), float(low), float(high)
 
 

@@ -84,7 +84,6 @@ def think(
     k: int = 3,
     style: str = "thought",
     *,
-    folder: str | Path | None = None,
     search: dict[str, Any] | None = None,
     **running: Any,
 ) -> list[Thought]:
@@ -98,7 +97,6 @@ def think(
         llm: An LLM of a pool, with the options that it is asked with.
         k: At most so many templates before a query.
         style: ``zero-shot``, ``few-shot`` or ``thought``.
-        folder: Where the collector keeps the replies, so that nothing is asked twice; None keeps nothing.
         search: Passed to `thought_prompts` (``min_similarity``, ``exclude_query_ids``, ``tasks``, ``max_words``, …).
         **running: Options of the collector (``max_usd``, ``concurrency``, ``progress``, …).
 
@@ -112,7 +110,7 @@ def think(
     with tempfile.TemporaryDirectory() as temporary:
         while todo:
             chats = [AskedChat("", t.query, [{"role": "user", "content": t.prompt}]) for t in todo]
-            rows, _ = ask(llm, chats, folder or temporary, **running)
+            rows, _ = ask(llm, chats, temporary, **running)
             for thought, chat in zip(todo, chats, strict=True):
                 _fill(thought, rows.get(chat.key))
             todo = [t for t in todo if t.error and t.error.startswith("context_length") and t.hits]

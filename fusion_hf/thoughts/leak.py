@@ -61,12 +61,10 @@ def leaks(text: str, references: Sequence[str], query: str = "", metric: str = "
     return text[slice(*spans[0])] if spans else None
 
 
-def mask(
-    text: str, references: Sequence[str], query: str = "", metric: str = "", answer: str = "", by: str = "?"
-) -> str:
-    """`text` with every place that gives a reference answer away replaced by `by`."""
+def mask(text: str, references: Sequence[str], query: str = "", metric: str = "", answer: str = "") -> str:
+    """`text` with ? in every place that gives a reference answer away."""
     for start, end in reversed(reference_spans(text, references, query, metric, answer)):
-        text = text[:start] + by + text[end:]
+        text = text[:start] + "?" + text[end:]
     return text
 
 
