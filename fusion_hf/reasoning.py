@@ -3,8 +3,8 @@ r"""Reasoning that a response holds beside its answer: blocks in tags, and the c
 Forms, with the models or servers that write them:
 
 - ``<think>…</think>`` (DeepSeek-R1, Qwen, Kimi, GLM, Hunyuan, MiniMax, Phi, Nemotron and others), ``<thinking>``,
-  ``<thought>`` (EXAONE Deep), ``<reasoning>``, ``<seed:think>`` (Seed-OSS), ``<longcat_think>``, ``<think_fast>`` and
-  the like, in any case, with attributes, or escaped for HTML
+  ``<thought>`` (EXAONE Deep), ``<reasoning>``, ``<analysis>``, ``<seed:think>`` (Seed-OSS), ``<longcat_think>``,
+  ``<think_fast>`` and the like, in any case, with attributes, or escaped for HTML; fences of ``thinking``
 - ``[THINK]…[/THINK]`` (Magistral), ``◁think▷…◁/think▷`` (Kimi-VL)
 - ``<|START_THINKING|>…<|END_THINKING|>`` (Cohere), ``<|begin_of_thought|>…<|end_of_thought|>`` (OpenThinker),
   ``<|inner_prefix|>…<|inner_suffix|>`` (Apertus), ``<|think|>…<|end|>`` (Solar)
@@ -13,7 +13,7 @@ Forms, with the models or servers that write them:
   ``<unused94>thought…<unused95>`` (MedGemma)
 - ``Here is my thought process: … Here is my response: …`` (Granite), ``Here are my reasoning steps: …
   [BEGIN FINAL RESPONSE]…[END FINAL RESPONSE]`` (Apriel), ``Thinking... …done thinking.`` (Ollama's
-  terminal), ``<details type="reasoning">…</details>`` (Open WebUI)
+  terminal), ``<details type="reasoning">…</details>`` (Open WebUI), ``<details><summary>Thought…`` (other pages)
 
 A chat template often writes the opening tag itself, so an unopened closing tag ends reasoning that began with the text.
 """
@@ -22,7 +22,8 @@ import re
 from collections.abc import Iterable
 
 _NAMES = (
-    r"(?:[a-z]{1,12}[:_])?(?:think(?:ing)?(?:_[a-z]{1,12})?|thoughts?|reasoning|reflection|rationale|scratch_?pad"
+    r"(?:[a-z]{1,12}[:_])?(?:think(?:ing)?(?:_[a-z]{1,12})?|thoughts?|reason(?:ing)?|reflection|rationale|scratch_?pad"
+    r"|analysis|deliberation|(?:thought|reasoning)_process|internal(?:_(?:thoughts?|reasoning))?"
     r"|antthinking|(?:in(?:ner|ternal)_)?monologue|chain_of_thought|cot)"
 )
 _BARRED = r"(?:think(?:ing)?|thoughts?|reasoning)"
@@ -34,6 +35,8 @@ _OPEN = rf"""
   | <[|｜]inner_prefix[|｜]>
   | <\|channel>\s{{0,3}}(?:thought|thinking|analysis)\b | <unused94>(?:thought)?
   | <details\s{{1,3}}type=["']?reasoning[^<>]{{0,200}}>
+  | <details[^<>]{{0,99}}>\s{{0,3}}<summary>\s{{0,3}}(?:thought|thinking|reasoning|chain\ of)[^<>]{{0,60}}</summary>
+  | ```(?:think(?:ing)?|thoughts?|reasoning)[ ]{{0,3}}\n
   | \AHere\ is\ my\ thought\ process: | \AHere\ are\ my\ reasoning\ steps:
   | \AThinking\.\.\.[ ]?\n
 """
@@ -47,7 +50,7 @@ _CLOSE = rf"""
 """
 # These end a block of their own form only; elsewhere they are something else.
 _CLOSE_OWN = r"""
-    </details> | <\|end\|> | <\|content\|> | Here\ is\ my\ response:
+    </details> | \n```(?!\S) | <\|end\|> | <\|content\|> | Here\ is\ my\ response:
   | \[BEGIN\ FINAL\ RESPONSE\] | \.\.\.done\ thinking\.
 """
 _TAG = re.compile(
@@ -56,6 +59,7 @@ _TAG = re.compile(
 )
 _OWN = (
     ("<details", "</details>"),
+    ("```", "\n```"),
     ("<|think|>", "<|end|>"),
     ("<|think|>", "<|content|>"),
     ("here is my thought process:", "here is my response:"),
@@ -77,11 +81,11 @@ _MESSAGE_END = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
 _STRIPPED = re.compile(r"\A\s{0,3}(?:assistant\s{0,3})?analysis(?=\S|\s)")
 _FINAL = re.compile(r"assistant\s{0,3}final(?:\s{0,3}(?:json|text))?")
 # What every block begins or ends with, in two steps, so that a text without one costs no more than a look.
-_MARK = re.compile(r"[<＜◁\[&](?=[/|｜a-zA-Z]|[ ][/a-zA-Z])")
+_MARK = re.compile(r"[<＜◁\[&](?=[/|｜a-zA-Z]|[ ][/a-zA-Z])|```(?=[tr])")
 _HINT = re.compile(
     r"(?:[<＜◁\[]|&lt;)[ ]?[/|｜]{0,2}[ ]?(?:[a-z▁_:]{0,16}(?:think|thought|reason|reflect|rationale|scratch|monologue"
-    r"|cot\b)"
-    r"|channel|message|inner_|unused9|details\s)|<channel",
+    r"|analysis|deliberat|internal|cot\b)"
+    r"|channel|message|inner_|unused9|details\b)|<channel|```(?:think|thought|reason)",
     re.I,
 )
 _BEGINNINGS = ("analysis", "assistant", "here is my thought", "here are my reasoning", "thinking...")

@@ -44,7 +44,7 @@ def check_task_name(task: str) -> None:
     Raises:
         UserError: The name is empty, taken, too long, or has such characters.
     """
-    odd = sorted({c for c in task if c in '/\\:*?"<>|[]{}' or not c.isprintable()})
+    odd = sorted({c for c in task if c in '/\\:*?"<>|[]{}$' or not c.isprintable()})
     long = len(task.encode("utf-8", "replace")) > _LONGEST_NAME
     if task and not odd and not long and task == task.strip() and task not in _TAKEN:
         return

@@ -2,17 +2,21 @@
 
 import re
 
+from ._cues import WORDS
+
 # Labels: (B), B), B., **B**, [B], \text{B}, "B".
-_OPEN = r"[*_$\s\"'`“”‘’{<「『【]{0,12}(?:\\(?:textbf|text|mathrm|mathbf)\s?\{)?[(\[{【「]{0,2}\s?"
+_OPEN = r"[*_$\s\"'`“”‘’{<「『【]{0,12}(?:\\(?:textbf|text|mathrm|mathbf)\s?\{)?[(\[{【「]{0,2}[\"']?\s?"
 _TOKEN = r"([A-Ja-j1-9])(?![A-Za-z0-9]|['’][A-Za-z])"
 _SHUT = r"\s?[)\]}】」]{0,2}[*_\"'`”’]{0,3}"
-STATED_LABEL = re.compile(rf"(?:\s{{0,3}}(?:option|choice|letter|number|label)\b)?{_OPEN}{_TOKEN}{_SHUT}[.:]?", re.I)
+STATED_LABEL = re.compile(
+    rf"(?:\s{{0,3}}(?:option|choice|letter|number|label)\b)?{_OPEN}{_TOKEN}{_SHUT}(?:\.{{1,3}}|…|:)?", re.I
+)
 CUE = re.compile(
-    r"(?:answers?|ans\b\.?(?=[:=. ])|choice|options?|choose|chose|picks?|picked|selects?|selected"
-    r"|selection)\b(?:\s{1,3}(?:to|for"
-    r"|here)\b(?!\s(?:is|be)\b)[^.:\n]{0,80}?)?"
+    r"(?:answers?|ans(?=\.?[:=. ])|choice|options?|choose|chose|picks?|picked|selects?|selected"
+    r"|selection)\b(?:(?<=ans)\.)?(?:\s{1,3}(?:to|for"
+    r"|here)\b(?!\s(?:is|be)\b)[^.:\n]{0,80}?|\s{1,3}here(?=\s{1,3}is\b))?"
     r"\s{0,3}[*_\"']{0,4}(?P<link>\s{0,3}(?:(?:is|was|would be|should be|must be|has to be|can only be|will be"
-    r"|remains|being)\b|:|=|→|-{1,2}>|[-–—](?=\s))"
+    r"|remains|being)\b|:|=|→|\||-{1,2}>|[-–—](?=\s))"
     r"(?:\s{0,3}(?:therefore|thus|clearly|definitely|obviously|probably|likely|most likely|simply|hence|indeed"
     r"|of course|then|,|:)){0,3}"
     r"(?:\s{0,3}(?:the\s)?(?:option|choice|letter|label|answer)\b)?[\s*_]{0,3}:?)?"
@@ -61,7 +65,8 @@ _SUPPOSED = re.compile(
 DENIES = re.compile(r"\s{0,3}(?:not|neither|never)\b|n['’]t\b", re.I)
 
 _NO = (
-    r"(?:\bnot|\bnever|\bcannot|\bcan ?not|n['’]t|\bneither|\bnor|\bexcept(?: for)?|\bexcluding|\bbesides"
+    r"(?:\bnot|\bnever|\bcannot|\bcan ?not|n['’]t|\bneither|\bnor|\bwithout|\bnone of (?:the above|these|them)"
+    r"|\bexcept(?: for)?|\bexcluding|\bbesides"
     r"|\bother than|\brather than"
     r"|\binstead of|\bunlike|\brul(?:e|es|ed|ing) out|\beliminat(?:e|es|ed|ing)|\bexclud(?:e|es|ed)|\breject(?:s|ed"
     r"|ing)?|\bdiscard(?:s|ed)?"
@@ -102,7 +107,8 @@ _DENIED_AFTER = re.compile(
 
 
 # One of these stands in every window that a pattern can match; looking for them first is much faster.
-_NO_HINTS = ("no", "n't", "n’t", "never", "but", "xcept", "clud", "sides", "other than", "than", "instead", "unlike",
+_NO_HINTS = ("no", "either", "ithout", "n't", "n’t", "never", "but", "xcept", "clud", "sides", "other than", "than",
+             "instead", "unlike",
              "rul", "wrong", "ncorrect", "false", "refus", "eclin", "esitat", "doubt", "limin", "ject", "iscard",
              "void", "gainst", "over", "vs", "versus", "ismiss")  # fmt: skip
 
@@ -145,7 +151,7 @@ RIGHT = re.compile(
     r"(?:the\s{1,3}|my\s{1,3})?(?:only\s{1,3})?(?:(?:most\s{1,3}likely|final|one|most)\s{1,3})?(?:right|correct|best"
     r"|better|true|answer|choice|accurate|appropriate|plausible|fitting|pick|solution|(?:option|one)(?= that| which)"
     r"|(?:be\s{1,3})?(?:selected|chosen|picked|marked))\b"
-    r"|fits best|fits\b|works best|makes (?:the most |most |more |the best )?sense|matches(?: best)?(?=[.!]|$)"
+    r"|wins\b|fits best|fits\b|works best|makes (?:the most |most |more |the best )?sense|matches(?: best)?(?=[.!]|$)"
     r"|is (?:the most |most )?likely(?=[.!]|$)|remains(?=[.!]|$)|is left(?=[.!]|$)|is what I (?:would )?(?:pick"
     r"|choose|say|select)"
     r"|is my (?:best )?guess|(?:it is|it's|is)(?=[.!]|$))"
@@ -155,29 +161,28 @@ RIGHT = re.compile(
     r"|\b(?i:correct|right|best|final|guess|result|solution|conclusion|verdict|decision|response|prediction|selection|letter|pick)"
     r"(?i:\s(?:answer|option|choice|letter|verdict|decision|pick))?\s{0,3}[:=]\s{0,3}[*_\"'`(\[]{0,5}([A-J])(?![\w'’])"
 )
-OTHER_HINT = re.compile(r"[^\x00-\x7f]|ntwort|espuesta|isposta|esposta|ntwoord|awaban|svar|evap|dpowied")
+# "Antwort: B", "答案是B", "故选B", "B 选项正确"
 OTHER = re.compile(
-    r"(?:(?:[Aa]ntwort|[Ll]ösung|[Rr]espuesta|[Rr]éponse|[Rr]isposta|[Rr]esposta|[Aa]ntwoord|[Ss]var|[Oo]dpowiedź|[Oo]dpověď|[Ss]varet"
-    r"|[Cc]evap|[Oo]pción|[Oo]ption|[Оо]твет|[Вв]ариант|[Jj]awaban(?:nya)?|[Đđ]áp án|[Cc]âu trả lời|[Aa]ntwoord"
-    r"|[Vv]astaus|[Vv]álasz|[Rr]ăspuns|[Аа]льтернатива|[Αα]πάντηση)\b"
-    r"(?:\s{0,3}(?:richtige|correcta|correcte|correta|corretta|finale?|lautet|ist|es|est|è|é|är|is|jest|la|die|der"
-    r"|option|opción|adalah|yang benar|benar|đúng|là|rätt|[:=–—-])){0,5}"
-    r"|(?:正确)?(?:答案|选项|選項|選択肢|正解|答え|回答|解答|答|정답|답은|답"
-    r"|الجواب|الإجابة|الاجابة|उत्तर|सही उत्तर|คำตอบ|คําตอบ)(?:[】」》]|هو"
-    r"|هي|الصحيحة|الصحيح|है|คือ|正确|应该|應該|应|應|就|选|選|是|为|為|は|은|는|이|[:\s=]){0,4}|(?:故选|因此选|所以选|应选|應選"
-    r"|选择"
-    r"|選擇|选|選)(?:项|項|[:\s]){0,2})"
+    rf"(?i:(?:(?:正确|正確|सही )?{WORDS}|\b(?:opción|option|вариант|альтернатива)\b|选项|選項|選択肢)"
+    r"(?:[】」》]|\s{0,3}(?:richtige|correcta|correcte|correta|corretta|finale?|lautet|ist|es|est|è|é|är|is|jest|je|la"
+    r"|die|der|option|opción|adalah|yang benar|benar|đúng|là|rätt|هو|هي|الصحيحة|الصحيح|है|คือ|正确|应该|應該|应|應|就|选"
+    r"|選|是|为|為|は|은|는|이|[:=–—-])){0,5}"
+    r"|(?:故选|因此选|所以选|应选|應選|选择|選擇|选|選)(?:项|項|[:\s]){0,2})"
     r"\s{0,3}[*_\"'`(\[【「]{0,5}\s?([A-Ja-j])(?![A-Za-z0-9]|['’](?!d[iıuü]r))[)\]】」*]{0,3}"
     r"|(?<![A-Za-z])([A-J])\s?(?:选项|選項|项|が|は|가|이|는)?\s?(?:是|为|為)?\s?(?:正确的?|正確的?|对的|最佳|正解|정답)"
 )
 _CONJ = (
-    r"[ \t]{0,3}(?:,?[ \t]{0,3}\b(?:or|and|as well as|oder|und|ou|et|o|y|e)\b(?:[ \t]{1,3}(?:perhaps|maybe|possibly"
+    r"(?:\.{3}|…)?[ \t]{0,3}(?:,?[ \t]{0,3}\b(?:or|and|as well as|oder|und|ou|et|o|y|e)\b"
+    r"(?:[ \t]{1,3}(?:perhaps|maybe|possibly"
     r"|also))?|,|/|&"
     r"|;(?=[ \t]{0,3}[*(]{0,3}[A-J][)*]{0,3}\s{0,2}(?:[;.,]|$))"
     r"|\+|或者?|和|与|與|及|または|か|と|또는|或)[ \t]{0,3}(?:(?:option"
     r"|choice)[ \t]{1,3})?"
 )
-_BOTH = r"are\s{1,3}(?:both|all|each|equally|correct|right|true|valid|possible|plausible|acceptable|answers)\b"
+_BOTH = (
+    r"(?:both|each|equally|all)\b"
+    r"|are\s{1,3}(?:both|all|each|equally|correct|right|true|valid|possible|plausible|acceptable|answers)\b"
+)
 ALSO = re.compile(
     rf"[)\]*\"'_]{{0,5}}(?:{_CONJ}|(?<=\)) ?(?=\())[*_\"'(\[]{{0,5}}([A-Ja-j])(?:[)\]]"
     rf"|(?![\w'’)\]]))(?!\s{{1,3}}(?!and\b|or\b|{_BOTH})(?:is|are|was|were|does|do|can|has|have|would|seems|because"
@@ -238,10 +243,14 @@ _MARKED = re.compile(
     re.I,
 )
 _TICKED = re.compile(r"[✓✔✅☑]\s{0,2}\(?([A-J])(?![\w'’])")
+_CHECKBOX = re.compile(r"\[([ xX✓✔]?)\]\s{0,2}\(?([A-J])(?![\w'’])")
 
 
 def marked(text: str) -> str | None:
     """The only label that is marked as right, where others are marked as wrong; None where that is not so."""
+    if "[x]" in text.lower():
+        ticked = {m[2] for m in _CHECKBOX.finditer(text[-2000:]) if m[1].strip()}
+        return ticked.pop() if len(ticked) == 1 else None
     if not re.search(r"[:?.–—-]\s{0,2}(?:no|yes|(?:in)?correct|wrong|right|true|false)\b|[✓✔✅☑✗✘❌✖]", text, re.I):
         return None
     found = list(_MARKED.finditer(text))[-40:]

@@ -5,10 +5,12 @@ import re
 # Tags as prompts write them; in lower case, as in ``arr[end]``, they are code.
 _TAG = re.compile(
     r"\[(?P<close>/?)(?P<name>BEGIN|Begin|DONE|Done|END|PYTHON|CODE)\]|</?(?:code|python|solution|answer)>"
+    r"|</?(?:pre|code)(?:\s[^<>\n]{0,100})?>"
 )
 _OPENING = ("BEGIN", "Begin", "PYTHON", "CODE")
 _FENCE = re.compile(
-    r"^(?P<indent>[ \t]{0,40})(?P<quote>(?:>[ \t]?){0,4})[ \t]{0,12}(?P<mark>`{3,40}|~{3,40})(?P<info>[^\n]{0,2000})$"
+    r"^(?P<indent>[ \t]{0,40}(?:(?:[-*+]|\d{1,2}[.)])[ \t]{1,4}(?=[`~]{3}))?)"
+    r"(?P<quote>(?:>[ \t]?){0,4})[ \t]{0,12}(?P<mark>`{3,40}|~{3,40})(?P<info>[^\n]{0,2000})$"
 )
 _LANGUAGE = re.compile(r"(?:python\d?(?:\.\d+)?|py\d?|ipython|sage|code|text|plaintext|txt)\b[:,]?\s?", re.I)
 _CODE = re.compile(
@@ -87,7 +89,7 @@ def _block(lines: list[str], fence: re.Match) -> str:
     """The lines of a block without the quotation marks and the indent that its fence has, too."""
     if fence["quote"]:
         lines = [re.sub(r"^[ \t]{0,40}(?:>[ \t]?){0,4}", "", line, count=1) for line in lines]
-    indent = fence["indent"]
+    indent = re.sub(r"\S", " ", fence["indent"])  # that of a list's item, too
     if indent and all(line.startswith(indent) or not line.strip() for line in lines):
         lines = [line[len(indent) :] for line in lines]
     return "\n".join(lines) + ("\n" if lines else "")

@@ -10,7 +10,7 @@ from ...reasoning import split_reasoning
 # A response without any of these is plain.
 _MARKS = frozenset("\n<[{◁&")
 _TURN = re.compile(
-    r"<[|｜](?:eot_id|eom_id|im_end|im_start|end[_▁]?of[_▁]?(?:text|turn|sentence)|endoftext|endofturn|endofprompt|EOT"
+    r"<[|｜](?:eot_id|eom_id|im_end|im_start|end[_▁]?of[_▁]?[a-z]{4,10}|EOT"
     r"|eos|end"
     r"|return|start_header_id|END_OF_TURN_TOKEN|START_OF_TURN_TOKEN|user|User|system|assistant|Assistant|start"
     r"|begin_of_text|end▁of▁sentence|file_separator|fim_[a-z]{1,10})[|｜]>"
@@ -28,7 +28,8 @@ _NEXT = re.compile(
     r"\n[ \t>]{0,4}(?:#{1,4}[ \t]{0,3})?\*{0,2}(?=[A-Z])(?:"
     r"(?:(?:Next|New|Another|Follow-?up|Here(?:['’]s|[ ]is)[ ]another)[ ](?:[Qq]uestion|[Pp]roblem|[Ee]xercise|[Tt]ask)"
     r"|Example(?=[ ]?\d)"
-    r"|QUESTION|Question|PROBLEM|Problem|Exercise|EXERCISE|Instruction|Q)(?:[ ]?\#?\d{1,3})?[ ]?\*{0,2}[:.](?!\d)"
+    r"|QUESTION|Question|PROBLEM|Problem|Exercise|EXERCISE|Instruction|Q)"
+    r"(?:(?:[ ]?\#?\d{1,3})?[ ]?\*{0,2}[:.](?!\d)|[ ]\#?\d{1,3}\*{0,2}[ \t]{0,3}\n)"
     rf"|{_ROLE}[ ]?\*{{0,2}}:|(?:Passage|Context|Paragraph):[^\n]{{1,2000}}\b[Qq]uestion:)"
     r"|\n[ \t]{0,4}[\[【](?:Question|Problem|Instruction|User|Human|Input)(?:[ ]?\d{1,3})?[\]】]"
     r"|\n[ \t]{0,3}#{1,4}[ \t]{0,3}(?:Instruction|Input|Question|User|Human|Problem|Your task"
@@ -61,8 +62,12 @@ _FIELD = re.compile(
 _OTHER_FIELD = re.compile(
     r"[\"'](?:letter|label|response|selected|selection|final|pick)[\"']\s{0,9}:\s{0,9}" + _HELD, re.I
 )
+_BOX_TOKENS = re.compile(r"<\|begin_of_box\|>([^<]{0,2000})<\|end_of_box\|>")
+_ASKED = re.compile(r"\s{0,9}\*{0,2}(?:User|Human|Student|Customer|USER|HUMAN)[ ]?\*{0,2}:")
+_ANSWERS = re.compile(r"\s{0,9}\*{0,2}(?:Assistant|Teacher|ASSISTANT)\b")
 _CONTROL = {"\x08": "\\b", "\x0c": "\\f", "\t": "\\t", "\r": "\\r"}
 _CONTROLLED = re.compile("[\x08\x0c\t\r](?=[a-z])")
+_ENCIRCLED = {first + i: 65 + i for first in (0x1F150, 0x1F170) for i in range(26)}  # white on black: 🅑, 🅱
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
 
 
@@ -77,6 +82,8 @@ def final_text(response: str, query: str = "") -> str:
     ):
         return response
     text = split_reasoning(response)[0]
+    if "_of_box|>" in text:  # as GLM marks its answer
+        text = _BOX_TOKENS.sub(r"\\boxed{\1}", text)
     if _TURN_MARK.search(text):
         text = _cut_turn(text)
     return _cut_next(text, query) if "\n" in text and _NEXT_LINE.search(text) else text
@@ -112,6 +119,8 @@ def _cut_next(text: str, query: str) -> str:
         before = text[: found.start()]
         if before.count("```") % 2 or not before.strip():
             continue
+        if _ANSWERS.match(found.group()) and _ASKED.match(before):
+            continue  # the answer to a turn that the response repeats
         last = before.rstrip()[-300:]
         repeats = len(asked) > 10 and asked in _letters(text[found.end() : found.end() + 2000])
         if repeats or last[-1] in ":" or _INTRO.search(last):
@@ -158,4 +167,4 @@ def _value(written: str) -> str:
 
 def plain_characters(text: str) -> str:
     """Full-width letters and marks, Unicode blanks and invisible characters as ASCII has them (NFKC)."""
-    return text if text.isascii() else _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
+    return text if text.isascii() else _INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).translate(_ENCIRCLED)

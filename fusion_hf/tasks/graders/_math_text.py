@@ -4,6 +4,8 @@ import re
 import unicodedata
 from fractions import Fraction
 
+from ._numbers import as_number
+
 _SIGNS = {
     "−": "-", "‐": "-", "‑": "-", "‒": "-", "–": "-", "—": "-", "－": "-", "×": "\\times ", "·": "\\cdot ",
     "⋅": "\\cdot ",
@@ -25,16 +27,18 @@ _SPACING = re.compile(
     r"\\[!,;:]|\\left(?![a-z])|\\right(?![a-z])|\\displaystyle|\\limits|\\(?:big|Big|bigg"
     r"|Bigg)[lr]?(?![a-z])|~"
 )
+_BLANK = re.compile(r"(?<!\\)\\[ ]")
 _FRACTIONS = re.compile(r"\\[dtc]frac")
-_PLAIN_ROOT = re.compile(r"\\?sqrt\s?(\[\d\])?\(([^()]{1,200})\)|(?<!\\)\bsqrt\s?\{?(\d{1,40}|[a-z])\}?")
+_PLAIN_ROOT = re.compile(r"\\?sqrt\s?(\[\d\])?\(([^()]{1,200})\)|(?<![\\a-zA-Z])sqrt\s?\{?(\d{1,40}|[a-z])\}?")
 _THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|,|[ ])(?=\d{3}(?!\d))")
 _GROUPED = re.compile(r"-?\$?\d{1,3}(?:(?:\{,\}|,|[ ])\d{3}){1,8}(?:\.\d{1,40})?")
 _LAKHS = re.compile(r"-?\d{1,2}(?:,\d{2}){1,6},\d{3}")
 _SCIENTIFIC = re.compile(r"(-?\d{1,9}(?:\.\d{1,20})?)[eE]\+?(-?\d{1,3})")
 _REPEATING = re.compile(
-    r"(\d{0,30})\.(\d{0,30})(?:\\overline|\\bar|\\dot)\s?\{?(\d{1,30})\}?|(\d{0,30})\.(\d{0,30})\((\d{1,30})\)"
+    r"(\d{0,30})\.(\d{0,30})(?:\\overline|\\bar|\\dot)\s?\{?(\d{1,30})\}?(?!\s?\\dot)|(\d{0,30})\.(\d{0,30})\((\d{1,30})\)"
     r"|(\d{0,30})\.(\d{0,20}?)(\d{1,10}?)\9{2,20}(?:\.\.\.|\\ldots|\\dots|…)"
 )
+_DOTTED = re.compile(r"(?<=[\d.])\\dot\s?\{?\d\}?\d{0,20}\\dot\s?\{?\d\}?")  # from dot to dot it repeats
 _TRIG = re.compile(
     r"(\\?(?:sin|cos|tan|cot|sec"
     r"|csc)\s?(?:\^\{?-?\d\}?\s?)?)([({]?)\s?(-?\d{1,10}(?:\.\d{1,10})?)\s?(?:\^\s?\{\s?\\circ\s?\}|\^\s?\\circ(?![a-z])|\\degree"
@@ -57,11 +61,14 @@ _UNITS = re.compile(
     rf"|$)){{1,4}}$"
 )
 _TEXT = re.compile(r"\\(?:text|mbox|mathrm|textbf|mathbf|textit|textrm|operatorname)\s{0,3}\{([^{}]{0,300})\}")
+_NUMBER_AND_UNIT = re.compile(r"(-?\d[\d.,]{0,40})\s[a-zA-Z]{2,20}(?:\s[a-zA-Z]{2,20})?\.?")
 _TEXT_UNIT = re.compile(
-    r"(?<=[\d})])\s{0,3}\\(?:text|mbox|mathrm|textrm)\s{0,3}\{[^{}]{0,100}\}(?:\s?\^\s?\{?\d\}?)?\s*$"
+    r"(?<=[\d})])\s{0,3}(?:\\(?:text|mbox|mathrm|textrm)\s{0,3}\{[^{}]{0,100}\}(?:\s?\^\s?\{?\d\}?)?"
+    r"|\\frac\s?\{\\(?:text|mathrm)\s?\{[^{}]{1,50}\}\}\s?\{\\(?:text|mathrm)\s?\{[^{}]{1,50}\}\}(?:\^\{?\d\}?)?)\s*$"
 )
 _MIXED = re.compile(r"(?<![\w.}^_\\/])(-?)(\d{1,20})\s?\\frac\s?\{?(\d{1,20}?)\}?\s?\{?(\d{1,20})\}?(?![\d^])")
 _MIXED_PLAIN = re.compile(r"(?<![\w.}^_\\/])(-?)(\d{1,20})\s{1,3}(\d{1,20})/(\d{1,20})(?![\d/^])")
+_AND = re.compile(r"(?<=\d)\s?(?:\\text\s?\{\s?and\s?\}|\band\b)\s?(?=\\frac|\d{1,20}/\d)")
 _BASE = re.compile(
     r"\(?(?P<digits>-?[0-9A-Fa-f]{1,60})\)?\s?(?:_\s?\{?\s?(?:\\text\s?\{)?\s?(?:base\s?)?(?P<base>\d{1,2}"
     r"|[a-z]{3,8})\s?\}?\}?|(?:\\text\s?\{)?\s{0,3}\(?(?:in )?base[ -]{0,3}(?P<word>\d{1,2}|[a-z]{3,8})\)?\s?\}?)"
@@ -94,6 +101,16 @@ _SET_OF = re.compile(
     r"\\\{\s?[a-zA-Z]\s?(?:\\in\s?(?:\\mathbb\{R\}|\\R)\s?)?(?::|\||\\mid(?![a-z])|\\vert(?![a-z])|,)\s?(.{1,300})\\\}"
 )
 _SIZE = re.compile(r"^\|([a-z])\|\s?(?=(?:<|\\leq?)\s?(\d{1,9})$)(<|\\leq?)\s?\d{1,9}$")
+_OUTSIDE = re.compile(r"^\|([a-z])\|\s?(?:>|\\gt)\s?(\d{1,9})$")
+_UNLIKE = re.compile(r"^([a-z])\s?(?:\\neq?(?![a-z])|\\not=)\s?(-?[^=<>,]{1,40})$")
+_ANY = re.compile(r"\s?(?:\\text\{\s?or\s?\}|\bor\b|\\cup|\\vee|\\lor)\s?")
+_ALL = re.compile(r"\s?(?:\\text\{\s?and\s?\}|\band\b|\\cap|\\wedge|\\land|[,;])\s?")
+_AND_WORD = re.compile(r"and|\\cap|wedge|\\land")
+_ABSOLUTE = re.compile(r"\s?\|[a-z]\|")
+_JOINT = re.compile(rf"{_ANY.pattern}|{_ALL.pattern}")
+_COMMANDS = re.compile(
+    r"\\(?:cup|cap|vee|wedge|lor|land|infty|leq?(?:slant)?|geq?(?:slant)?|lt|gt|frac|sqrt|pi)(?![a-z])|\b(?:or|and)\b"
+)
 _OUTWARD = re.compile(r"([\[\]])([^\[\](),;]{1,100}[,;][^\[\](),;]{1,100})([\[\]])")
 
 
@@ -102,7 +119,7 @@ def normal(text: str, other: str = "") -> str:
     text = _ascii(text) if not text.isascii() else text
     text = text.strip().strip("$").strip()
     text = text if text.endswith("..") else text.rstrip(".").strip()
-    text = text.replace("\\ ", " ").strip("€£¥ ")
+    text = _BLANK.sub(" ", text).strip("€£¥ ")
     text = (
         _FRACTIONS.sub(r"\\frac", _SPACING.sub("", text))
         .replace("\\$", "")
@@ -111,6 +128,7 @@ def normal(text: str, other: str = "") -> str:
     )
     text = text.replace("\\%", "%").strip()
     text = _PLAIN_ROOT.sub(lambda m: f"\\sqrt{m[1] or ''}{{{m[2] or m[3]}}}", text)
+    text = _DOTTED.sub(lambda m: "\\overline{" + re.sub(r"\\dot|[{}\s]", "", m.group()) + "}", text)
     text = _REPEATING.sub(_repeated, text)
     text = _TRIG.sub(_in_radians, text)
     if "\\pi" in other and "\\pi" not in text:
@@ -119,6 +137,9 @@ def normal(text: str, other: str = "") -> str:
     text = _TEXT_UNIT.sub("", text).strip()
     if not _NAME.search(_COMMAND.sub("", _TEXT.sub("", other))) or "^" in other or _UNITS.search(other):
         text = _UNITS.sub("", text).strip()
+    number_in_text = _TEXT.fullmatch(text) and _NUMBER_AND_UNIT.fullmatch(_TEXT.fullmatch(text)[1].strip())
+    if number_in_text and not _NAME.search(other):
+        text = number_in_text[1]
     if _TEXT.fullmatch(text) is None:
         text = _TEXT.sub(r"\1", text) if not re.search(r"\\text\{\s?(?:and|or)\s?\}", text) else text
     text = _MEMBER.sub("", text)
@@ -128,7 +149,7 @@ def normal(text: str, other: str = "") -> str:
         text = text.replace(",", "")
     if _GROUPED.fullmatch(text):
         text = _THOUSANDS.sub("", text).lstrip("$")
-    text = _MIXED.sub(_mixed, text)
+    text = _MIXED.sub(_mixed, _AND.sub(" ", text) if "and" in text else text)
     text = _MIXED_PLAIN.sub(_mixed, text)
     if text.endswith("%"):
         text = text if share_only(other) else text[:-1].rstrip()
@@ -181,6 +202,10 @@ def in_base(left: str, right: str) -> bool | None:
     """The verdict where a side is a number in a stated base: equal digits, and equal bases if both are named."""
     left, right = (_BINARY.sub(r"\1_2", _HEXADECIMAL.sub(r"\1_{16}", _TEXT.sub(r"\1", text))) for text in (left, right))
     left, right = (re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text) for text in (left, right))
+    if "_" in left and left.count("=") == 1:  # "110_2 = 6" says both, where both are the same number
+        parts = [part.strip() for part in left.split("=")]
+        values = [_based_value(part) for part in parts]
+        return None if None in values or values[0] != values[1] else any(in_base(p, right) or p == right for p in parts)
     sides = [_BASE.fullmatch(text.strip()) for text in (left, right)]
     if not any(sides):
         return None
@@ -194,12 +219,30 @@ def in_base(left: str, right: str) -> bool | None:
     return digits[0] == digits[1] and (None in bases or bases[0] == bases[1])
 
 
+def _based_value(text: str) -> int | None:
+    """The value of an integer in a stated base, or in base 10."""
+    based = _BASE.fullmatch(text)
+    name = (based["base"] or based["word"]) if based else "10"
+    base = _NAMES.get(name) or (int(name) if name.isdigit() else 0)
+    try:
+        return int(based["digits"] if based else text, base) if 2 <= base <= 36 else None
+    except ValueError:
+        return None
+
+
 def as_interval(text: str, other: str) -> str:
     """An inequality in one unknown as the interval that it says, where the other side is an interval; else as it is."""
     inside = _SET_OF.fullmatch(text)
     if inside and _RELATION.search(other):
         return inside[1].strip()
-    if not re.match(r"\s?[(\[\]]", other) or "," not in other:
+    both = (
+        any(_JOINT.search(t) or _ABSOLUTE.match(t) for t in (text, other))
+        and _RELATION.search(text)
+        and _RELATION.search(other)
+    )
+    if both and set(_UNKNOWN.findall(_plain_names(text))) != set(_UNKNOWN.findall(_plain_names(other))):
+        return text
+    if not both and (not re.match(r"\s?[(\[\]]", other) or "," not in other):
         return text
     if text in ("\\mathbb{R}", "\\R"):
         return "(-\\infty,\\infty)"
@@ -207,11 +250,37 @@ def as_interval(text: str, other: str) -> str:
     if outward:  # ]0,1[ as in France
         return f"{'(' if outward[1] == ']' else '['}{outward[2]}{')' if outward[3] == '[' else ']'}"
     text = _SIZE.sub(r"-\2\3\1\3\2", inside[1].strip() if inside else text)
+    text = _OUTSIDE.sub(r"\1<-\2\\cup \1>\2", text) if "|" in text else text
+    text = _UNLIKE.sub(r"\1<\2\\cup \1>\2", text)
     if not _RELATION.search(text):
         return text
-    parts = re.split(r"\s?(?:\\text\{\s?or\s?\}|\bor\b|\\cup|\\vee|\\lor)\s?", text)
-    found = [_one_interval(part.strip()) for part in parts]
+    found = [
+        _intersection([_one_interval(p.strip()) for p in _ALL.split(part)], _AND_WORD.search(part) is None)
+        for part in _ANY.split(text)
+    ]
     return "\\cup".join(found) if all(found) else text
+
+
+def _plain_names(text: str) -> str:
+    return _COMMANDS.sub(" ", _TEXT.sub(" ", text))
+
+
+def _intersection(parts: list[str | None], listed: bool) -> str | None:
+    """The interval that all of these share: one, or a half-line to the right and one to the left.
+
+    Two half-lines that are only listed and share nothing ("x<2, x>5") are meant as their union.
+    """
+    if len(parts) == 1 or None in parts:
+        return parts[0] if len(parts) == 1 else None
+    right = [p for p in parts if p.endswith(",\\infty)")]
+    left = [p for p in parts if p.startswith("(-\\infty,")]
+    if len(parts) != 2 or len(right) != 1 or len(left) != 1 or right == left:
+        return None
+    low, high = right[0].removesuffix("\\infty)"), left[0].removeprefix("(-\\infty,")
+    ends = as_number(low[1:-1]), as_number(high[:-1])
+    if None in ends or ends[0] <= ends[1]:
+        return low + high
+    return f"{left[0]}\\cup{right[0]}" if listed else None
 
 
 def _one_interval(text: str) -> str | None:

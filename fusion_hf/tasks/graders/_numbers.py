@@ -1,11 +1,13 @@
 """Numbers as people and LLMs write them, and their exact values."""
 
-import ast
 import re
 import unicodedata
 from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
+
+from ._arithmetic import TEX_FRACTION
+from ._number_words import mixed_numerals, word_value
 
 
 class Number(NamedTuple):
@@ -28,27 +30,32 @@ _DIGITS = (
     r"|\d{1,3}\.\d{3},\d{1,2}(?!\d|,)|\d{1,9},\d{1,2}(?![\d,.]|[ ]?[,)])"  # 1.234,56 and 1,5
     r"|\d{1,60}(?:\.\d{1,40})?|\.\d{1,40}"
 )
-_TEX_FRACTION = r"\\[dt]?frac\{?\s?(-?\d{1,40})\s?\}?\{?\s?(\d{1,40})\s?\}?"
 _MAGNITUDES = {
     "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
     "lakh": 10**5, "crore": 10**7, "k": 1000, "m": 10**6, "bn": 10**9, "mn": 10**6, "b": 10**9,
+    "millionen": 10**6, "millones": 10**6, "millón": 10**6, "milhões": 10**6, "milhão": 10**6, "milioni": 10**6,
+    "mio": 10**6, "milliarde": 10**9, "milliarden": 10**9, "milliard": 10**9, "mrd": 10**9, "tausend": 1000,
+    "тысяч": 1000, "тысячи": 1000, "тыс": 1000, "миллион": 10**6, "миллиона": 10**6, "миллионов": 10**6, "млн": 10**6,
+    "млрд": 10**9,
 }  # fmt: skip
+_LONG_UNITS = "|".join(sorted((word for word in _MAGNITUDES if len(word) > 2), key=len, reverse=True))
 _VALUE = re.compile(
     rf"(?P<sign>(?<![\w.)])(?<![\d)]\s)-\s|(?<![\w.)])-|(?<![\d)]\s)(?<![\w)])\b(?:negative|minus)\s{{1,3}})?[$£€]?"
-    rf"(?:(?P<whole>\d{{1,40}})[ ]?{_TEX_FRACTION}|{_TEX_FRACTION}"
+    rf"(?:(?P<whole>\d{{1,40}})[ ]?{TEX_FRACTION}|{TEX_FRACTION}"
     r"|(?P<mixed>\d{1,40})(?:[ ]|[ ]?(?:and|&)[ ])(?P<up>\d{1,40})/(?P<down>\d{1,40})(?![\d/])"
     r"|(?P<halved>\d{1,15})[ ](?:and[ ])a[ ]half\b"
     rf"|(?P<digits>{_DIGITS})(?P<clock>(?<![\d.,]\d\d):[0-5]\d(?![\d:]))?(?:[ ]?/[ ]?(?P<over>\d{{1,40}})(?![\d/.]))?)"
     r"(?P<power>[eE][+-]?\d{1,3}(?!\w)|[ ]?(?:\*|x|X|\\times|\\cdot)[ ]?10(?:\^|\*\*)\{?\(?[+-]?\d{1,3}\)?\}?"
     r"|(?:\^|\*\*)\{?\(?[+-]?\d{1,3}\)?\}?)?"
-    r"(?:[ ]?(?P<unit>hundred|thousand|million|billion|trillion|dozen|lakh|crore|k|K|M|bn|mn|m|b|B)s?\b(?![-'/]))?"
+    rf"(?:[ ]?(?P<unit>(?i:{_LONG_UNITS})|k|K|M|bn|mn|m|b|B)s?\b(?![-'/]))?"
     r"(?P<percent>\s?\\?%|[ ]per[ ]?cent\b)?"
 )
 _COMMA_DECIMALS = re.compile(r",(?!\d{3}(?!\d))\d{1,40}$")
 _PLAIN = re.compile(r"\s*-?\d{1,15}\s*")
+_BELOW = re.compile(r"\s?(?:°|degrees?)?\s?(?:[CF]\b|celsius|fahrenheit)?\s?below (?:zero|0)\b", re.I)
 _SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
 _VULGAR = re.compile("(?<=[0-9])(?=[¼½¾⅐-⅞])")
-_MINUS = re.compile(r"[−‐‑‒–－﹣➖](?=\s?[\d.$£€½¼¾\\])|—(?=[\d.$£€½¼¾\\])")
+_MINUS = re.compile(r"[−‐‑‒–－﹣➖](?=\s?[\d.$£€½¼¾\\])|—(?=[\d.$£€½¼¾\\])|(?:负|負|マイナス|마이너스\s?)(?=[\d$£€¥])")
 _CLEAN = re.compile(
     r"\\[$!,;: ]|\{,\}|(?<=\d)[~_](?=\d{3})|\\(?:text|mathrm|textbf|mathbf)\s?(?=\{)|[{}](?=\s?[a-zA-Z-])"
     r"|(?<=[a-zA-Z-])\}"
@@ -61,6 +68,7 @@ def ascii_numbers(text: str) -> str:
         return text
     text = _SUPERSCRIPT.sub(lambda m: "^" + unicodedata.normalize("NFKC", m.group()).replace("−", "-"), text)
     text = unicodedata.normalize("NFKC", _VULGAR.sub(" ", _MINUS.sub("-", text)))
+    text = mixed_numerals(text)
     return (
         text.replace("⁄", "/")
         .replace("×", "*")
@@ -79,7 +87,13 @@ def plain_tex(text: str) -> str:
 
 def numbers(text: str) -> list[tuple[int, int, Number]]:
     """(start, end, number) of every number in a text; the text is one of `ascii_numbers`."""
-    return [(m.start(), m.end(), number) for m in _VALUE.finditer(text) if (number := _number(m)) is not None]
+    found = [(m.start(), m.end(), number) for m in _VALUE.finditer(text) if (number := _number(m)) is not None]
+    if "below" not in text:
+        return found
+    return [
+        (start, end, Number(canonical(-number.value), -number.value) if _BELOW.match(text, end) else number)
+        for start, end, number in found
+    ]
 
 
 def _number(match: re.Match) -> Number | None:
@@ -177,108 +191,7 @@ def read_reference(text: str) -> Number | None:
     return found[0][2] if found else spelled(plain)
 
 
-# -- words
-
-_ONES = {
-    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
-    "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
-    "seventeen": 17, "eighteen": 18, "nineteen": 19,
-}  # fmt: skip
-_TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
-_PARTS = {
-    "half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fourth": 4, "fourths": 4, "fifth": 5,
-    "fifths": 5, "sixth": 6, "sixths": 6,
-    "eighth": 8, "eighths": 8, "tenth": 10, "tenths": 10,
-}  # fmt: skip
-_SCALES = {w: _MAGNITUDES[w] for w in ("hundred", "thousand", "million", "billion", "trillion", "dozen")}
-_SCALES |= {f"{w}s": size for w, size in _SCALES.items()}
-_WORD = re.compile(r"[a-z]{1,20}")
-
-
 def spelled(text: str) -> Number | None:
-    """The last number in words of a short text, such as "minus twenty-one" or "two and a half"; None without one."""
-    words = _WORD.findall(text[-2000:].lower())
-    runs: list[list[str]] = []
-    run: list[str] = []
-    known = {*_ONES, *_TENS, *_SCALES, *_PARTS, "and", "a", "an", "minus", "negative"}
-    for word in [*words, ""]:
-        if word in known:
-            run.append(word)
-        else:
-            runs.append(run)
-            run = []
-    for run in reversed(runs):
-        value = _run_value(run)
-        if value is not None:
-            return Number(canonical(value), value)
-    return None
-
-
-def _run_value(run: list[str]) -> Fraction | None:
-    while run and run[-1] in ("and", "a", "an", "minus", "negative"):
-        run = run[:-1]
-    while run and (run[0] == "and" or (run[0] in ("a", "an") and (len(run) == 1 or run[1] not in {*_SCALES, *_PARTS}))):
-        run = run[1:]
-    sign = -1 if run and run[0] in ("minus", "negative") else 1
-    run = run[1:] if sign < 0 else run
-    if len(run) > 2 and run[-1] == "dozen" and "half" in run[-3:-1]:
-        return sign * Fraction(6)
-    if not run or not any(w in _ONES or w in _TENS or w in _SCALES or w in _PARTS for w in run):
-        return None
-    total = part = Fraction(0)
-    for word in run:
-        if word in _ONES or word in _TENS:
-            part += _ONES.get(word, _TENS.get(word, 0))
-        elif word in ("hundred", "hundreds"):
-            part = (part or 1) * 100
-        elif word in _SCALES:
-            total, part = total + (part or 1) * _SCALES[word], Fraction(0)
-        elif word in _PARTS:
-            share = Fraction(1, _PARTS[word])
-            if "and" in run[: run.index(word)]:
-                counted = run[run.index(word) - 1]
-                times = _ONES.get(counted, 1)
-                total, part = total + (part - times if counted in _ONES else part) + times * share, Fraction(0)
-            else:
-                total, part = total + (part or 1) * share, Fraction(0)
-    return sign * (total + part)
-
-
-# -- arithmetic
-
-_FRACTION = re.compile(_TEX_FRACTION)
-_ARITHMETIC = re.compile(r"[\d.\s()+\-*/^,$]{3,100}")
-
-
-def arithmetic(text: str) -> Fraction | None:
-    """The value of plain arithmetic such as ``3 + 4 * (2 - 1)``; None for anything else."""
-    text = text.strip().rstrip(".")
-    if "frac" in text:
-        text = _FRACTION.sub(r"(\1/\2)", text)
-    if not _ARITHMETIC.fullmatch(text) or not re.search(r"[\d)]\s{0,3}[+\-*/]\s{0,3}[\d(]", text):
-        return None
-    code = re.sub(r"(?<=\d),(?=\d{3})", "", text).replace("$", "").replace("^", "**")
-    try:
-        return _evaluate(ast.parse(code.strip(), mode="eval").body)
-    except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, OverflowError):
-        return None
-
-
-def _evaluate(node: ast.expr) -> Fraction:
-    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
-        return Fraction(str(node.value))
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_evaluate(node.operand)
-    if isinstance(node, ast.BinOp):
-        left, right = _evaluate(node.left), _evaluate(node.right)
-        if isinstance(node.op, ast.Add):
-            return left + right
-        if isinstance(node.op, ast.Sub):
-            return left - right
-        if isinstance(node.op, ast.Mult):
-            return left * right
-        if isinstance(node.op, ast.Div):
-            return left / right
-        if isinstance(node.op, ast.Pow) and right.denominator == 1 and abs(right) <= 100 and abs(left) < 10**9:
-            return left ** int(right)
-    raise ValueError
+    """The last number in words of a short text; see `word_value`."""
+    value = word_value(text)
+    return None if value is None else Number(canonical(value), value)

@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import json
 import re
 import sys
 import textwrap
@@ -12,21 +13,23 @@ from functools import lru_cache
 
 from ._fences import fenced_blocks, tagged_blocks
 from ._final import final_text
+from ._needed import CODE_LINE, FUNCTIONS, bound, parsed, with_helpers, without_words
 
 LONGEST = 100_000  # characters of a response that are read: a megabyte is no program that a task asks for
 _CUTS = 40  # lines that do not parse are cut off the end so many times
-_CODE_LINE = re.compile(r"^(?:def|class|import|from|async def|@)\s?\w*", re.M)
 _INDENTED = re.compile(r"^[ \t]+\S", re.M)
 _IMPORTS = re.compile(r"\s*(?:(?:import|from) [^\n]*\n(?:[ \t]*\n)*)+")
-_PROMPTED = re.compile(r"^(?:>>>|\.\.\.) ?", re.M)
+_PROMPTED = re.compile(r"^(?:>>>|\.\.\.|In \[\d{1,4}\]:|[ ]{1,9}\.\.\.:) ?", re.M)
 _AROUND = re.compile(r"\A\s{0,9}(?:python\d?|py)[ \t]*\n|</?(?:pre|s|bos)>", re.I)
 _QUOTED = re.compile(r"\A\s{0,9}>[ ]?(?:def|class|import|from|@)\b")
 _INLINE = re.compile(r"`((?:def|lambda|class)\b[^`\n]{1,1000})`")
 _INDENTED_RUN = re.compile(r"^[ \t]+\S[^\n]*(?:\n(?:[ \t]+[^\n]*|(?=\n)))*", re.M)
 _QUOTES = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "′": "'", "−": "-", "–": "-"})
+_JSON_CODE = re.compile(
+    r"\"(?:code|solution|program|completion|function|implementation|answer|python_code)\"\s{0,3}:\s{0,3}"
+    r"(\"(?:[^\"\\\n\t]|\\[\"\\/bfnrt]){1,10000}\")"
+)
 _ANSI = re.compile(r"\x1b\[[0-9;]{0,20}m")
-_BINDING = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.Try, ast.If)
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def read_program(response: str, reference: dict, query: str = "") -> str | None:
@@ -42,7 +45,7 @@ def read_program(response: str, reference: dict, query: str = "") -> str | None:
         mended = [variant for block in found for variant in _variants(block, reference)]
         whole = _choose(mended, reference)
     if whole is not None:
-        return _without_words(_with_helpers(whole[0], whole[1], found))
+        return without_words(with_helpers(whole[0], whole[1], found))
     first = next((block for block in found if block.strip()), None)
     return None if first is None else (reference["prompt"] or "") + first
 
@@ -58,6 +61,7 @@ def blocks(text: str) -> Iterator[str]:
     inside, around = fenced_blocks(untagged)
     yield from reversed(inside)
     yield from (_trim(part) for part in reversed(around))
+    yield from (json.loads(found) for found in _JSON_CODE.findall(text))
 
 
 def _trim(block: str) -> str:
@@ -93,7 +97,7 @@ def called_names(tests: tuple[str, ...], setup: str = "") -> tuple[str, ...]:
             tree = ast.parse(code)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
-        own |= _bound(tree)
+        own |= bound(tree)
         if code is not setup:
             called |= {n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
     return tuple(sorted(called - own))
@@ -110,10 +114,10 @@ def _variants(block: str, reference: dict) -> Iterator[str]:
         yield inline.group(1)
     if reference["prompt"] and (body := _INDENTED_RUN.search(plain)):
         yield textwrap.dedent(body.group())
-    if ">>>" in plain:
+    if ">>>" in plain or "In [" in plain:
         plain = _PROMPTED.sub("", plain)
     starts = {0}
-    for pattern in (_CODE_LINE, _INDENTED) if reference["prompt"] else (_CODE_LINE,):
+    for pattern in (CODE_LINE, _INDENTED) if reference["prompt"] else (CODE_LINE,):
         start = pattern.search(plain)
         if start:
             starts.add(start.start())
@@ -188,17 +192,7 @@ def _bodies(block: str) -> Iterator[str]:
 
 
 def _parses(code: str) -> bool:
-    return _tree(code) is not None
-
-
-@lru_cache(maxsize=256)
-def _tree(code: str) -> ast.Module | None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
+    return parsed(code) is not None
 
 
 def _defines(program: str, reference: dict, names: tuple[str, ...] = ()) -> bool:
@@ -206,12 +200,12 @@ def _defines(program: str, reference: dict, names: tuple[str, ...] = ()) -> bool
 
     Where the tests name what they call, a block that only assigns other names is an example of use, not the answer.
     """
-    body = _tree(program).body
+    body = parsed(program).body
     name = reference["entry_point"]
-    defined = {node.name for node in body if isinstance(node, (*_FUNCTIONS, ast.ClassDef))}
+    defined = {node.name for node in body if isinstance(node, (*FUNCTIONS, ast.ClassDef))}
     assigned = {t.id for n in body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
     if name:
-        ours = [node for node in body if isinstance(node, _FUNCTIONS) and node.name == name]
+        ours = [node for node in body if isinstance(node, FUNCTIONS) and node.name == name]
         empty = bool(ours) and all(isinstance(n, ast.Expr | ast.Pass) for n in ours[-1].body)
         return (bool(ours) and not empty) or name in assigned
     if names:
@@ -222,89 +216,3 @@ def _defines(program: str, reference: dict, names: tuple[str, ...] = ()) -> bool
         return True
     tests = "\n".join(reference["tests"])
     return any(target in tests and re.search(rf"\b{re.escape(target)}\b", tests) for target in assigned)
-
-
-# -- what an answer needs from other blocks
-
-
-def _with_helpers(program: str, block: str, found: list[str]) -> str:
-    """The program after the imports, constants, functions and classes that it uses and that other blocks define."""
-    if len(found) < 2 or "from __future__" in program:
-        return program
-    others = [tree for other in found if other is not block for tree in _trees(other)]
-    defined: dict[str, ast.stmt] = {}
-    for tree in others:
-        for node in tree.body:
-            if isinstance(node, (*_FUNCTIONS, ast.ClassDef, *_BINDING)):
-                for name in (
-                    _bound(ast.Module([node], []))
-                    if not isinstance(node, (*_FUNCTIONS, ast.ClassDef))
-                    else (node.name,)
-                ):
-                    defined.setdefault(name, node)
-    tree = _tree(program)
-    if not defined or tree is None:
-        return program
-    needed: dict[int, ast.stmt] = {}
-    missing = _free(tree) & defined.keys()
-    while missing and len(needed) < 100:
-        node = defined.pop(missing.pop())
-        if id(node) not in needed:
-            needed[id(node)] = node
-            missing |= _free(ast.Module([node], [])) & defined.keys()
-    missing = _free(tree) - {name for node in needed.values() for name in _bound(ast.Module([node], []))}
-    if missing:  # "from math import *" may be what gives them
-        needed |= {
-            id(n): n for tree in others for n in tree.body if isinstance(n, ast.ImportFrom) and n.names[0].name == "*"
-        }
-    order = [node for tree in reversed(others) for node in tree.body if id(node) in needed]
-    return "\n".join([*map(ast.unparse, order), program]) if order else program
-
-
-def _trees(block: str) -> Iterator[ast.Module]:
-    """What a block holds as Python: the whole, or the paragraphs of definitions and imports among its prose."""
-    whole = _tree(textwrap.dedent(block))
-    if whole is not None:
-        yield whole
-        return
-    for paragraph in re.split(r"\n[ \t]*\n", block)[:50]:
-        start = _CODE_LINE.search(paragraph)
-        if start and (tree := _tree(paragraph[start.start() :])) is not None:
-            yield tree
-
-
-def _without_words(program: str) -> str:
-    """Without lines that hold a single word that nothing binds, such as "python" or "ok": they can only fail."""
-    tree = _tree(program)
-    words = [n for n in tree.body if isinstance(n, ast.Expr) and isinstance(n.value, ast.Name)] if tree else []
-    if not words:
-        return program
-    known = _bound(tree) | set(dir(builtins))
-    lines = program.split("\n")
-    for node in words:
-        if node.value.id not in known and lines[node.lineno - 1].strip() == node.value.id:
-            lines[node.lineno - 1] = ""
-    return "\n".join(lines)
-
-
-def _free(tree: ast.AST) -> set[str]:
-    """Names that code uses and does not bind anywhere."""
-    used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-    return used - _bound(tree) - set(dir(builtins))
-
-
-def _bound(tree: ast.AST) -> set[str]:
-    """Names that code binds: assigned, defined, imported, or arguments."""
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            names.add(node.id)
-        elif isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
-            names.add(node.name)
-        elif isinstance(node, ast.arg):
-            names.add(node.arg)
-        elif isinstance(node, ast.alias):
-            names.add((node.asname or node.name).split(".")[0])
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            names.add(node.name)
-    return names

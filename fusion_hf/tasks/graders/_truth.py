@@ -21,7 +21,7 @@ _ADVERBS = (
 # "no" is a verdict only where no noun follows it ("no doubt", "no evidence").
 _VERDICT = (
     r"(?:(?:true|yes|false|yep|yeah|yup|nope|nah)\b(?![-–]\w)"
-    r"|no\b(?=[\s*\"'`)\]”]{0,4}(?:[.,;:!)–—-]|\n|$)|\s{1,3}(?:it|this|that|they|he|she|there|you|we|because|since|as"
+    r"|no\b(?!-\w)(?=[\s*\"'`)\]”]{0,4}(?:[.,;:!)–—-]|\n|$)|\s{1,3}(?:it|this|that|they|he|she|there|you|we|because|since|as"
     r"|according|based|not|i)\b))"
 )
 _STATED = re.compile(
@@ -57,10 +57,17 @@ _NOT_THE_CASE = re.compile(
     re.I,
 )
 _QUESTION = re.compile(r"[^.!?\n]{0,400}\?")
+# One without its mark is a question where nothing else is said.
+_UNMARKED = re.compile(
+    r"\s{0,9}(?:is|are|was|were|does|do|did|can|has|have)\s"
+    r"(?:it|this|that|the|there)\b[^.!?\n]{0,400}\Z",
+    re.I,
+)
 _HEDGE = re.compile(
     r"\b(?:yes and no|(?:partially|partly|half|sometimes|not always|neither) (?:true|false|correct|right)|unclear"
     r"|uncertain|unknown|undetermined|not clear|not certain|not sure|unsure|(?:whether"
-    r"|if)\s{1,3}(?:or not\s{1,3})?(?:it|this|that|the|he|she|they)\b"
+    r"|if)\s{1,3}(?:or not\s{1,3})?(?:it|this|that|the|he|she|they|true|false)\b"
+    r"|not\s{1,3}(?:saying|claiming|suggesting)"
     r"|(?:cannot|can['’]t|could not|couldn['’]t|impossible to|hard to|difficult to|unable to"
     r"|not possible to)\s{1,3}(?:be\s{1,3})?(?:say|said|tell|told|determine|determined|know|known|answer|answered"
     r"|verify|verified|decide|decided|confirm|confirmed)"
@@ -73,14 +80,17 @@ _TURN = re.compile(r"[,;]\s{0,3}(?:but|then|however|yet|still|so|nevertheless)\b
 _END = re.compile(r"[\s*]{0,3}(?:[.!]|$)")
 # The whole answer, where it is none of the words above.
 _ALONE = re.compile(
-    r"(?P<yes>absolutely|affirmative|definitely|certainly|of course|indeed|y|t|sure|exactly|right|i think so)"
+    r"(?P<yes>absolutely|affirmative|definitely|certainly|of course|indeed|y|t|sure|exactly|right|i think so"
+    r"|是的?|对|對|正确|正確|はい|예|네|oui|sí|si|ja|да|sim|evet|tak|ano|igen|kyllä|نعم|हाँ|हां)"
     r"|(?P<no>never|i (?:think not|(?:do not|don['’]t) think so)|(?:absolutely|definitely|certainly"
     r"|of course|surely|indeed) not|negative|n|f|no way|not at all|by no means|untrue|not true|wrong|not correct"
-    r"|not right)",
+    r"|not right|not (?:really|exactly|quite)|hardly|否|不|不是的?|不对|不對|错误|錯誤|いいえ|아니요|아니오|non|nein"
+    r"|nee|nej|não"
+    r"|нет|hayır|nie|ne|nem|ei|لا|नहीं)",
     re.I,
 )
 _NO_VERDICT = re.compile(r"[\s*\"'(]{0,6}(?:yes,? and no\b|no\.\s?\d)", re.I)
-_WORD = re.compile(r"true|false|yes|yep|yeah|yup|no|nah|correct|right|wrong|accurate|mistaken", re.I)
+_WORDS = ("true", "false", "yes", "yep", "yeah", "yup", "no", "nah", "correct", "right", "wrong", "accurate", "mistaken")
 _SENTENCE = re.compile(r"(?<=[.!?\n])")
 _IDIOM = re.compile(
     r"\b(?:no\.\s?\d|no\s{1,3}(?:doubt|wonder|problem|matter|one|more|less|fewer|need|idea|way|other|such|single|evidence"
@@ -93,6 +103,9 @@ _IDIOM = re.compile(
     r"|the)\s{1,3}(?:yes|no|true|false)\s{1,3}(?!from\b)(?=\w))",
     re.I,
 )
+# One of these stands in every idiom, in single blanks; looking for them first is several times as fast.
+_IDIOM_HINTS = ("no", "true", "false", "say", "if yes", "if so", "a yes", "the yes", "yes-m", "yes m")
+_LONGEST_IDIOM = 40  # characters of one before the word that is its last
 _TAIL = 4000  # the verdict is looked for in the beginning and in this much of the end
 
 
@@ -123,9 +136,11 @@ def read_truth(response: str, query: str = "") -> bool | None:
     lines = list(_LINE.finditer(text)) if len(text) < 13 or "\n" in text else []
     if lines:
         return _verdict(lines[-1])
-    alone = _ALONE.fullmatch(text.strip(" \n\t*\"'`.!()[]")) if len(text) < 40 else None
+    alone = _ALONE.fullmatch(text.strip(" \n\t*\"'`.!()[]。！")) if len(text) < 40 else None
     if alone:
         return alone["yes"] is not None
+    if _UNMARKED.match(text):
+        return None
     if _NO_VERDICT.match(text):
         return _mentioned(text)
     start = _START.match(text)
@@ -138,15 +153,18 @@ def read_truth(response: str, query: str = "") -> bool | None:
 
 def _mentioned(text: str) -> bool | None:
     """The last verdict that a sentence mentions, without idioms and doubt."""
-    first = _WORD.search(text)
+    first = _first(text, _WORDS)
     if first is None:
         return None
-    # Most of a long answer mentions none. One sentence more before the first: an idiom may be broken by a line's end.
-    start = first.start()
-    for _ in range(2):
-        start = max(text.rfind(end, 0, max(0, start - 1)) for end in ".!?\n") + 1
-    for sentence in reversed(_SENTENCE.split(_IDIOM.sub(" ", text[start:]))):
-        if not _WORD.search(sentence):
+    # Most of a long answer mentions none. A little more before its sentence: an idiom may be broken by a line's end.
+    start = max(text.rfind(end, 0, first) for end in ".!?\n") + 1
+    rest = text[max(0, start - _LONGEST_IDIOM) :]
+    flat = " ".join(rest.lower().split())
+    if any(hint in flat for hint in _IDIOM_HINTS):
+        rest = _IDIOM.sub(" ", rest)
+    for sentence in reversed(_SENTENCE.split(rest)):
+        lower = sentence.lower()
+        if not any(word in lower for word in _WORDS):
             continue
         hedge = _HEDGE.search(sentence)
         if hedge:

@@ -18,7 +18,10 @@ _MINUS_WORD = re.compile(r"\b(?:minus|negative) (?=\d)")
 # "C++" and "C#" are not "C"; "rock 'n' roll" and "Tom + Jerry" are joined as by "and".
 _PLUS = re.compile(r"\+\+(?<=[a-z]\+\+)(?<![a-z0-9][a-z]\+\+)(?![\w+#])")
 _SHARP = re.compile(r"#(?<=[a-z]#)(?<![a-z0-9][a-z]#)(?![\w+#])")
-_AND = re.compile(r"['’]n(?<=[a-z ]['’]n)(?:['’] ?| )(?=[a-z])|\+ (?<=[a-z] \+ )(?=[a-z])")
+_AND = re.compile(
+    r"['’]n(?<=[a-z ]['’]n)(?:['’] ?| )(?=[a-z])"
+    r"|n (?<=[a-z] n )(?=[a-z])|n['’] (?<=[a-z] n['’] )(?=[a-z])|\+ (?<=[a-z] \+ )(?=[a-z])"
+)
 _ASCII_MARKS = string.punctuation.encode()
 _ASCII_BLANKS = bytes.maketrans(_ASCII_MARKS, b" " * len(_ASCII_MARKS))
 _UNITS = (
@@ -55,7 +58,7 @@ class Forms(NamedTuple):
 
 def response_forms(text: str) -> Forms:
     """The forms in which reference answers are looked for."""
-    return Forms(text, *_forms(text))
+    return Forms(text, *_forms(text.replace("%", " percent") if "%" in text else text))
 
 
 def reference_stands(reference: str, forms: Forms) -> bool:
@@ -66,9 +69,8 @@ def reference_stands(reference: str, forms: Forms) -> bool:
     """
     wanted = _reference(reference)
     if wanted.letter is not None:
-        return (
-            wanted.letter.search(forms.text if forms.text.isascii() else _folded(forms.text, lower=False)) is not None
-        )
+        text = forms.text if forms.text.isascii() else _folded(forms.text, lower=False)
+        return wanted.letter.search(text.replace("&", " and ")) is not None
     if wanted.joined == "  ":
         return reference.strip().lower() == forms.text.strip().rstrip(".").lower()
     if wanted.joined in forms.joined or (wanted.parted != "  " and wanted.parted in forms.parted):
@@ -109,7 +111,7 @@ def _spelled(text: str) -> str:
 
 def _letter_pattern(reference: str) -> re.Pattern | None:
     """A pattern for a reference answer with the letter "A": alone, at its end, a capital within it, before a key."""
-    words = re.findall(r"\w+", _folded(reference, lower=False))
+    words = re.findall(r"\w+", _folded(reference, lower=False).replace("&", " and "))
     if not words or len(words) > 12 or "+" in reference or "a" not in [w.lower() for w in words]:
         return None
     last = len(words) - 1
@@ -172,7 +174,7 @@ def _signs(text: str) -> str:
         text = _PLUS.sub("plusplus", text)
     if "#" in text:
         text = _SHARP.sub("sharp", text)
-    if "'n" in text or " + " in text:
+    if "'n" in text or " + " in text or " n" in text:
         text = _AND.sub(" and ", text)
     return _MINUS_WORD.sub("-", text) if "minus" in text or "negative" in text else text
 

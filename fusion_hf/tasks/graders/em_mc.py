@@ -2,21 +2,19 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 
 from . import _choice_patterns as patterns
+from ._cues import may_be_other
 from ._final import answer_field, final_text, plain_characters
-from ._grade import Grade, boxes, words_only
+from ._grade import Grade, boxes
+from ._options import LETTERS, Options, label_of, parse_options, text_of
 
-LETTERS = "ABCDEFGHIJ"
 _PAPER = re.compile(r"\(([A-Za-z])\)")
-_LAYOUTS = (re.compile(r"^\(([A-J])\)[ \t]*(.*)$", re.M), re.compile(r"^[ \t]*([A-J])[.):][ \t]+(.*)$", re.M))
-_KEYWORDS = ("answer", "ans:", "ans.", "ans =", "choice", "option", "choose", "pick", "select")
+_KEYWORDS = ("answer", "ans:", "ans.", "ans =", "ans -", "choice", "option", "choose", "pick", "select")
 _LATEX_TEXT = re.compile(r"\\(?:textbf|textrm|textit|text|mathrm|mathbf|mathsf|mbox)\s{0,3}")
 _WRAPPED = str.maketrans("", "", "{}$“”‘’«»『』「」【】<>[]`*_\\\"'")
 _TAGGED = re.compile(r"</?[a-zA-Z_]{2,20}(?:\s[^<>\n]{0,60})?>|\A[a-z]{2,12}>")
 _SENTENCE_END = re.compile(r"[.!?\n]")
-Options = tuple[tuple[str, str], ...]
 _SEVERAL = "several labels, so no choice"
 
 
@@ -42,19 +40,6 @@ def strict(response: str, ground_truth: Sequence[str], query: str) -> Grade:
 def _reference_letter(reference: str) -> str:
     label = reference.strip("() .\n\t").upper()[:1]
     return LETTERS[int(label) - 1] if label.isdigit() and label != "0" else label
-
-
-@lru_cache(maxsize=4096)
-def parse_options(query: str) -> tuple[tuple[str, str], ...]:
-    """(label, text) of the options that a query shows, the last list of them; empty when it shows none."""
-    for layout in _LAYOUTS:
-        found = layout.findall(query)
-        if len(found) >= 2:
-            start = max((i for i, (label, _) in enumerate(found) if label == "A"), default=0)
-            run = found[start:]
-            if [label for label, _ in run] == list(LETTERS[: len(run)]):
-                return tuple((label, text.strip()) for label, text in run)
-    return ()
 
 
 def read_letter(response: str, options: Options, query: str = "") -> tuple[str | None, str]:
@@ -83,21 +68,21 @@ def read_letter(response: str, options: Options, query: str = "") -> tuple[str |
     read = _stated(text, known, options) or _by_place(text, known, options)
     if read is not None:
         return read
-    letter = _by_text(text, options)
+    letter = text_of(text, options)
     return (letter, "text of the option") if letter else (None, "no option could be read")
 
 
 def _short(text: str, known: set[str], options: Options) -> tuple[str | None, str] | None:
     """What a field or a box holds: a label, an option's text, or several labels; None where it is none of these."""
     bare = _LATEX_TEXT.sub("", text).replace("{", "").replace("}", "").strip("() .*$\n\t\"'")
-    letter = _label(bare, known, options) or _by_text(bare, options)
+    letter = label_of(bare, known, options) or text_of(bare, options)
     if letter is not None:
         return letter, "answer field"
     labels = [part for part in re.split(r"\s*(?:,|/|&|\bor\b|\band\b)\s*", bare) if part]
-    if len(labels) > 1 and all(_label(part.strip("() "), known, options) for part in labels):
+    if len(labels) > 1 and all(label_of(part.strip("() "), known, options) for part in labels):
         return None, _SEVERAL
     match = patterns.STATED_LABEL.match(f" {bare}")
-    letter = _label(match.group(1), known, options) if match else None
+    letter = label_of(match.group(1), known, options) if match else None
     if letter is not None and not (match.group(1).islower() and len(bare) > 2):
         return letter, "answer field"
     return None
@@ -126,7 +111,7 @@ def _stated(text: str, known: set[str], options: Options, firmly: bool = False) 
             label = None  # "the answer is a …" is an article
         elif token.islower() and token not in ("a", "i") and patterns.WORD_AFTER.match(text, label.end(1)):
             label = None
-        letter = _label(token, known, options) if label else None
+        letter = label_of(token, known, options) if label else None
         denied = patterns.denied_before(text, match.start())
         if letter is None:
             words = match["link"] and (label is None or token.islower()) and not denied
@@ -142,15 +127,15 @@ def _stated(text: str, known: set[str], options: Options, firmly: bool = False) 
     for match in reversed(list(patterns.RIGHT.finditer(text))) if len(text) > 4 else ():
         place = match.start(match.lastindex)
         token = match.group(match.lastindex)
-        letter = _label(token, known, options) if token not in ("a", "i") else None
+        letter = label_of(token, known, options) if token not in ("a", "i") else None
         denied = patterns.denied_before(text, match.start())
         # "Of B and C, B is better": a comma alone joins nothing here.
         joined = _joined_before(text, place, known) and text[:place].rstrip("(*\"' ")[-1:] != ","
         if letter and not denied and not _asked(text, place) and not joined:
             return letter, "called right"
-    if patterns.OTHER_HINT.search(text):
+    if may_be_other(text):
         for match in patterns.OTHER.finditer(text):
-            letter = _label(match.group(match.lastindex), known, options)
+            letter = label_of(match.group(match.lastindex), known, options)
             if letter:
                 several = _several(text, match.start(match.lastindex), match.end(), known)
                 return (None, _SEVERAL) if several else (letter, "stated answer")
@@ -185,7 +170,7 @@ def _cue_text(text: str, place: int, options: Options) -> str | None:
     if patterns.DENIES.match(said):
         return None
     labels = {label for label in _PAPER.findall(said) if any(label == known for known, _ in options)}
-    return labels.pop() if len(labels) == 1 else _by_text(said, options)
+    return labels.pop() if len(labels) == 1 else text_of(said, options)
 
 
 def _several(text: str, start: int, end: int, known: set[str]) -> bool:
@@ -220,7 +205,7 @@ def _by_place(text: str, known: set[str], options: Options) -> tuple[str | None,
         if (letter := patterns.marked(text)) and letter in known:
             return letter, "marked as right"
     front = patterns.FRONT.match(text)
-    if front and (letter := _label(front.group(1), known, options)) and not _lists(text, front, options):
+    if front and (letter := label_of(front.group(1), known, options)) and not _lists(text, front, options):
         if _several(text, front.start(1), front.end(), known):
             end = _list_end(text, front.end())
             if text[end : end + 2].lstrip(")*")[:1] != "?" and not patterns.denied_after(text, end):
@@ -233,7 +218,7 @@ def _by_place(text: str, known: set[str], options: Options) -> tuple[str | None,
         if 1 < len(line) < 40:
             line = " ".join(_LATEX_TEXT.sub("", line).translate(_WRAPPED).split()).replace("( ", "(").replace(" )", ")")
         match = patterns.ALONE.match(line) if line else None
-        letter = _label(match.group(1), known, options) if match else None
+        letter = label_of(match.group(1), known, options) if match else None
         if letter is not None:
             return letter, how
     if patterns.PAIR.search(text[-400:]) and not patterns.SETTLED.search(text):
@@ -260,7 +245,7 @@ def _lists(text: str, front: re.Match, options: Options) -> bool:
 def _last(pattern: re.Pattern, text: str, known: set[str], options: Options) -> str | None:
     """Label of the last match that is a label of this question and is not denied; "" for several at once."""
     for match in reversed(list(pattern.finditer(text))[-200:]):
-        letter = _label(match.group(match.lastindex), known, options)
+        letter = label_of(match.group(match.lastindex), known, options)
         if (
             not letter
             or patterns.denied_before(text, match.start())
@@ -288,38 +273,3 @@ def _in_denied_list(text: str, place: int) -> bool:
 def _asked_for_one(text: str, match: re.Match) -> bool:
     """Whether labels that are joined are given as the answer, not compared in passing."""
     return len(text) - match.end() < 40 or "oth" in text[max(0, match.start() - 20) : match.start()]
-
-
-def _label(token: str, known: set[str], options: Options) -> str | None:
-    """The label that a token names: a letter, or a number that is no option's text, by its place."""
-    token = token.strip()
-    if len(token) > 1 and token[1] in ").:":
-        token = token[0]
-    if len(token) != 1:
-        return None
-    if token.isdigit():
-        by_text = [label for label, text in options if text == token]
-        if by_text:
-            return by_text[0]
-        token = LETTERS[int(token) - 1] if token != "0" else ""
-    return token.upper() if token.upper() in known else None
-
-
-def _by_text(text: str, options: Options) -> str | None:
-    """The only option whose text stands in the response (whole words); an option inside a longer one does not count.
-
-    An option that is denied, or whose text a refusal or doubt names, does not count either.
-    """
-    if not options or patterns.REFUSAL.search(text[:2000]):
-        return None
-    padded = f" {words_only(text)} "
-    found = [(label, normal) for label, option in options if (normal := words_only(option)) and f" {normal} " in padded]
-    rest = padded
-    best = []
-    for label, normal in sorted(found, key=lambda pair: -len(pair[1])):
-        places = [m.start() for m in re.finditer(re.escape(f" {normal} "), rest)][:50]
-        if any(not patterns.DENIED_WORDS.search(rest[max(0, place - 40) : place + 1]) for place in places):
-            best.append(label)
-        if places:
-            rest = rest.replace(f" {normal} ", " | ")
-    return best[0] if len(best) == 1 else None

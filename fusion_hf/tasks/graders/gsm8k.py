@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 
-from ._cues import OTHER_CUE
+from ._cues import other_cue
 from ._final import answer_field, final_text
 from ._grade import Grade, boxes
-from ._numbers import Number, arithmetic, ascii_numbers, canonical, numbers, plain_tex, read_reference, spelled
+from ._numbers import Number, ascii_numbers, canonical, numbers, plain_tex, read_reference, spelled
+from ._short_number import PREPOSITION, of_line
 
 _PAPER = re.compile(r"-?[0-9.,]+")
 _PAPER_DROP = str.maketrans("", "", ",$.")
@@ -21,7 +21,7 @@ _LABEL = re.compile(
 )
 _STATED = re.compile(
     r"\banswer\b(?:\s{1,3}to\s{1,3}[^.:\n]{1,80}?)?\s{0,3}(?:is\b|=|:|would be|should be"
-    r"|must be)\s{0,3}:?(?=([^\n]{1,300}))",
+    r"|must be|\*{1,2}:?[ \t]{0,3}\n{1,2})\s{0,3}:?(?=([^\n]{1,300}))",
     re.I,
 )
 _REVERSED = re.compile(
@@ -37,14 +37,9 @@ _CONCLUSION = re.compile(
     r"|Therefore)\b,?([^\n.!?]{1,300}(?:\.\d[^\n.!?]{0,100}){0,5})[.!]?\Z"
 )
 _ATTRIBUTE = re.compile(r"-[A-Za-z]")
-_SIMPLE = re.compile(r"\s*\$?\s?(-?\d{1,15})\s*\.?\s*")
 _DENIED = re.compile(r"[\s$*.,)}]{0,8}(?:(?:was|is|would be|seems|looks)\s{1,3}(?:\w{1,12}\s{1,3}){0,2}?(?:wrong"
     r"|incorrect|not)\b"
                      r"|isn['’]t|wasn['’]t|\?)", re.I)  # fmt: skip
-_NOT = re.compile(
-    r"\b(?:not|no longer|rather than|instead of|n['’]t(?: be)?)\s{1,3}[^,.;]{1,40}?(?:\bbut\b|[,;]|$)", re.I
-)
-_ASIDE = re.compile(r"(?<=[A-Za-z] )\([^()]{0,40}\d[^()]{0,40}\)")
 _DENIES_ALL = re.compile(r"\s{0,3}(?:not|no longer)\s{1,3}\$?-?[\d.,]{1,20}[.!]?\s{0,3}$")
 _CORRECTED = re.compile(r"(?:Correction|Sorry|Wait|Oops|Actually)\b[^.!?]{0,60}\d")
 _GIVES = re.compile(r"\n\s{0,9}(?:Input|Task|Context|Prompt)\b[^\n]{0,400}")
@@ -52,28 +47,6 @@ _RECONSIDERS = re.compile(
     r"\b(?:wait|hmm|mistake|correct|wrong|sorry|actually|oops|check|re-?read|re-?consider|verify)", re.I
 )
 _STEP = re.compile(r"\s{0,3}(?:Step|First|Let|We)\b")
-_PREPOSITION = re.compile(
-    r"\b(?:after|in|for|over|within|per|every|each|from|during|since|at|on|with|before|until|between|by|out of|first"
-    r"|last"
-    r"|next|step|day|week|part|question|problem|if|(?:each|every|all|any|some|none|most|half|\d|,) of"
-    r"|(?:after|before|by|from|for) \w{2,15}ing)\s{1,3}"
-    r"(?:the\s{1,3}(?:remaining\s{1,3}|other\s{1,3}|first\s{1,3}|last\s{1,3}|next\s{1,3})?"
-    r"|about\s{1,3}|only\s{1,3})?$", re.I
-)  # fmt: skip
-_AT_LEAST = re.compile(r"\bat\s{1,3}(?:least|most)\s{1,3}$", re.I)
-_OPERATOR = re.compile(
-    r"\s{0,3}(?:[a-z]{1,15}\s{1,3}){0,2}?(?:[+*/x]|-(?=\s)|\\times|\\cdot|plus|minus|times|divided by|multiplied by"
-    r"|(?:less|more) than)\s{0,3}\(?\$?$", re.I
-)  # fmt: skip
-_MENDED = re.compile(
-    r"[,;.(–-]\s{0,3}(?:so|thus|hence|therefore|i\.e\.|that is|namely|meaning)\b,?\s{1,3}(?:it(?:['’]s| is)\s{1,3}"
-    r"|she has\s{1,3}"
-    r"|he has\s{1,3})?(?=\$?-?\d)"
-    r"|\b(?:which|that)\s{1,3}(?:is|equals|makes|gives|comes to)\s{1,3}(?:equal to\s{1,3})?(?=\$?-?\d[^a-zA-Z]*$)"
-    r"|\b(?:no|wait|sorry|correction|I mean|make that|actually)\b[,:.]?\s{1,3}(?:no[,:]?\s{1,3})?(?:it(?:['’]s"
-    r"| is)\s{1,3})?"
-    r"(?=\$?-?\d)", re.I
-)  # fmt: skip
 
 
 def paper(response: str, ground_truth: Sequence[str], query: str) -> Grade:
@@ -117,9 +90,9 @@ def read_number(response: str, query: str = "") -> tuple[str | None, str]:
 def _read(response: str, query: str) -> tuple[Number | None, str]:
     text = ascii_numbers(final_text(response, query))
     field = answer_field(text)
-    if field is not None and _of_answer(field[0]) and (number := _of_line(field[0])):
+    if field is not None and _of_answer(field[0]) and (number := of_line(field[0])):
         after = text[field[1] :]
-        later = (_of_line(_SENTENCE.split(line)[0]) for _, line, _ in _stated(after, False)) if "nswer" in after else ()
+        later = (of_line(_SENTENCE.split(line)[0]) for _, line, _ in _stated(after, False)) if "nswer" in after else ()
         mended = next((n for n in later if n is not None), None)
         return (number, "answer field") if mended is None else (mended, "stated answer")
     found, how, place = None, "", -1
@@ -128,26 +101,26 @@ def _read(response: str, query: str) -> tuple[Number | None, str]:
     hashes = text.rfind("####")
     if hashes >= 0:
         found, how, place = (
-            _of_line(text[hashes + 4 : hashes + 204].lstrip("# \t").partition("\n")[0]),
+            of_line(text[hashes + 4 : hashes + 204].lstrip("# \t").partition("\n")[0]),
             "after ####",
             hashes,
         )
         if found is None:  # "####" alone, or as a heading
             found, how, place = _earlier_hashes(text, hashes), "after ####", hashes
     for start, end, boxed in boxes(text):
-        number = None if _DENIED.match(text, end) or start < place else _of_line(boxed)
+        number = None if _DENIED.match(text, end) or start < place else of_line(boxed)
         if number is not None:
             found, how, place = number, "boxed", start
             break
     rest = text[max(place, 0) :]
     if found is None or "nswer" in rest or "NSWER" in rest:
         for _, line, said in _stated(rest, found is None):
-            number = _of_line(_answering(line))
+            number = of_line(_answering(line))
             if number is None and found is None:
-                number = _of_line(line)
+                number = of_line(line)
             if number is not None:
                 return number, said
-    if found is None and (other := OTHER_CUE.search(text)) and (number := _of_line(text[other.end() :][:200])):
+    if found is None and (other := other_cue(text)) and (number := of_line(text[other.end() :][:200])):
         return number, "stated answer"
     return (found, how) if found is not None else _uncued(text, query)
 
@@ -166,7 +139,7 @@ def _first_solution(text: str) -> str:
             break
         between = text[end:after]
         asks = "?" in between[:2000] or _GIVES.match(between)
-        if asks and _of_line(text[place + 4 : end]) is not None and not _RECONSIDERS.search(between):
+        if asks and of_line(text[place + 4 : end]) is not None and not _RECONSIDERS.search(between):
             return text[:end]
         place = after
     return text
@@ -185,7 +158,7 @@ def _earlier_hashes(text: str, before: int) -> Number | None:
         before = text.rfind("####", 0, before)
         if before < 0:
             return None
-        number = _of_line(text[before + 4 : before + 204].lstrip("# \t").partition("\n")[0])
+        number = of_line(text[before + 4 : before + 204].lstrip("# \t").partition("\n")[0])
         if number is not None:
             return number
     return None
@@ -220,14 +193,14 @@ def _last_label(text: str) -> list[tuple[int, str, str]]:
 
 def _uncued(text: str, query: str) -> tuple[Number | None, str]:
     text = plain_tex(text)
-    if "=" in text and len(text) < 80 and "\n" not in text.strip() and (number := _of_line(text.strip())):
+    if "=" in text and len(text) < 80 and "\n" not in text.strip() and (number := of_line(text.strip())):
         return number, "the one equation"
     leading = _LEADING.match(text)
-    if leading and (number := _of_line(leading.group(0))):
+    if leading and (number := of_line(leading.group(0))):
         return number, "in front"
     lines = text.strip().split("\n")
     for bold in reversed(_BOLD.findall(lines[-1][-2000:])):
-        if number := _of_line(bold):
+        if number := of_line(bold):
             return number, "bold in the last line"
     last = _CONCLUSION.search(text[-600:].rstrip())
     if last and (number := _concluded(last.group(1), query)):
@@ -247,52 +220,9 @@ def _uncued(text: str, query: str) -> tuple[Number | None, str]:
 def _concluded(sentence: str, query: str) -> Number | None:
     """The number that a concluding sentence states: the first that the question does not name."""
     if "=" in sentence:
-        return _of_line(sentence)
+        return of_line(sentence)
     asked = {n.value for _, _, n in numbers(ascii_numbers(query[-4000:]))}
     found = numbers(sentence)
     new = [n for start, end, n in found if n.value not in asked and not _ATTRIBUTE.match(sentence, end)]
-    free = [n for start, end, n in found if n in new and not _PREPOSITION.search(sentence[max(0, start - 40) : start])]
-    return (free or new)[0] if new and asked else _of_line(sentence)
-
-
-def _of_line(line: str) -> Number | None:
-    r"""The number that a short answer comes down to: after its last "=", a conclusion, or the first that counts."""
-    simple = _SIMPLE.fullmatch(line)
-    if simple:
-        return Number(simple.group(1), Fraction(int(simple.group(1))))
-    line = plain_tex(line[:400])
-    if not any(c.isdigit() for c in line):
-        return spelled(line)
-    kept = (
-        _NOT.sub(" ", line)
-        if "not" in line or "no longer" in line or "n't" in line or "than" in line or "instead" in line
-        else line
-    )
-    line = kept if any(c.isdigit() for c in kept) else line
-    if "(" in line and (kept := _ASIDE.sub(" ", line)) != line and any(c.isdigit() for c in kept):
-        line = kept
-    if "=" in line or "≈" in line:
-        line = _after_equals(line.replace("≈", "="))
-    value = arithmetic(line)
-    if value is not None:
-        return Number(canonical(value), value)
-    mended = list(_MENDED.finditer(line))
-    found = numbers(line[mended[-1].end() :] if mended else line)
-    if not found:
-        return spelled(line)
-    if len(found) == 1 or mended:
-        return found[0][2]
-    line = line[mended[-1].end() :] if mended else line
-    if _OPERATOR.match(line[found[0][1] : found[1][0]]):
-        return found[-1][2]  # "3 + 4, which is 7"
-    free = [n for start, _, n in found if not _PREPOSITION.search(line[max(0, start - 40) : start]) or
-            _AT_LEAST.search(line[max(0, start - 20) : start])]  # fmt: skip
-    return free[0] if free else found[-1][2]
-
-
-def _after_equals(line: str) -> str:
-    """The side of an equation that is its result: the right one, or a lone number in front of what it is the sum of."""
-    left, right = line.split("=", 1)[0], line.rsplit("=", 1)[1]
-    if arithmetic(right) is not None and len(numbers(left)) == 1 and arithmetic(left) is None:
-        return left
-    return right if any(c.isdigit() for c in right) else line
+    free = [n for start, end, n in found if n in new and not PREPOSITION.search(sentence[max(0, start - 40) : start])]
+    return (free or new)[0] if new and asked else of_line(sentence)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from . import _math_worker
-from ._cues import OTHER_CUE
+from ._cues import other_cue
 from ._final import answer_field, final_text
 from ._grade import Grade, boxes, last_boxed, without_placeholders
 from ._math_text import as_interval, in_base, normal, share
@@ -19,7 +19,10 @@ _LEAD = re.compile(
     r"(?:(?:so|thus|hence|therefore|then|that|it|we (?:get|have|find|obtain)|this|the|final|correct|required|desired"
     r"|value|number|result"
     r"|sum|total|area|solution|[a-z]|of [^=:$\\\d]{1,30}?)\b[\s,:]{0,3}){0,8}(?:is|are|equals|was"
-    r"|:)\s{1,3}(?:equal to\s{1,3})?", re.I
+    r"|:)\s{1,3}(?:equal to\s{1,3})?"
+    r"|(?:(?:so|thus|hence|therefore|then)\b[\s,:]{1,3}|we (?:get|have|find|obtain)\s"
+    r"|the (?:number|value|integer|sum|total|result)\s){1,3}"
+    r"(?=[-\\$\d(])", re.I
 )  # fmt: skip
 _TAIL = re.compile(
     r"(?:[,;]|\s)\s{0,3}(?:which|because|since|as (?:asked|required|desired|told|shown)|where|so that|I (?:hope|put"
@@ -41,6 +44,7 @@ _TAKEN_BACK = re.compile(
     r"[\s$*.,)}\]\\]{0,8}(?:(?:was|is|seems|looks)\s{1,3}(?:\w{1,12}\s{1,3}){0,2}?(?:wrong|incorrect|not)\b|isn['’]t"
     r"|wasn['’]t|\?)", re.I
 )  # fmt: skip
+_ANNOUNCED = re.compile(r"\A\\text\s?\{[^{}]{0,100}\b(?:is|are|equals|answer)\s?[:=]?\s{0,3}\}[\s:]{0,3}(?=\S)", re.I)
 _MATH_FENCE = re.compile(r"```(?:math|latex|tex)?[ \t]*\n([^`]{1,2000}?)\n?```")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z .'-]*")
 _TEXT = re.compile(r"\\(?:text|mbox|mathrm|textbf|mathbf|textit)\s{0,3}\{([^{}]{0,300})\}")
@@ -84,7 +88,7 @@ def read_answer(response: str, query: str = "") -> tuple[str | None, str]:
         stated = _stated(text[cue.end() : cue.end() + 2500])
         if stated:
             return stated, "stated answer"
-    other = OTHER_CUE.search(text)
+    other = other_cue(text)
     if other and (stated := _stated(text[other.end() : other.end() + 2500])):
         return stated, "stated answer"
     formulas = list(_DISPLAY.finditer(text[-6000:]))
@@ -99,7 +103,7 @@ def _box(text: str) -> str | None:
     taken = False
     for _, end, content in boxes(text) if "box" in text else ():
         if not _TAKEN_BACK.match(text, end):
-            return None if taken and _CUE.search(text, end) else content.strip()
+            return None if taken and _CUE.search(text, end) else _ANNOUNCED.sub("", content.strip())
         taken = True
     return None
 
@@ -171,7 +175,8 @@ def _quick(left: str, right: str) -> bool | None:
     words = [_TEXT.sub(r"\1", text).strip().strip("().").lower() for text in (left, right)]
     if all(len(w) > 1 and _WORDS.fullmatch(w) for w in words):
         return words[0] == words[1]
-    return None
+    # "July 4" with \text and without
+    return True if "\\text" in left + right and words[0] == words[1] and any(map(str.isalpha, words[0])) else None
 
 
 def paper_form(text: str) -> str:
