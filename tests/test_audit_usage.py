@@ -51,6 +51,14 @@ def changed(every=1, llm="a", **columns):
     return rows
 
 
+def test_a_constant_is_told_from_a_few_rows():
+    rows = [row | {"input_tokens": 40, "cost": None} for row in clean_log(12) if row["llm"] == "a"]
+    assert ("token counts", "error", "a", 12) in found(rows)
+    short = [row | {"response": "x" * (i % 12 + 3), "output_tokens": 4, "cost": None} for i, row in enumerate(rows)]
+    short = [row | {"input_tokens": None} for row in short]
+    assert found(short) == []  # so few letters may well be four tokens each
+
+
 def priced(row, times=1.0):
     return times * (row["input_tokens"] + 3 * row["output_tokens"]) / 1e6
 
@@ -63,6 +71,8 @@ def test_a_clean_log_is_clean():
 FAULTS = [
     ({"input_tokens": 40}, "error", 60),  # as in RouteWorks/RouterArena PR #191
     ({"output_tokens": 1024}, "error", 60),
+    ({"input_tokens": lambda row: 40 if int(row["source_id"]) % 4 else row["input_tokens"]}, "error", 45),
+    ({"output_tokens": lambda row: 64 if int(row["source_id"]) % 2 else row["output_tokens"]}, "error", 30),
     ({"input_tokens": 1}, "error", 60),
     ({"input_tokens": 0}, "error", 60),
     ({"output_tokens": 0}, "error", 60),

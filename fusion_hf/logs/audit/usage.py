@@ -11,8 +11,8 @@ from ...tasks.modes import RETRIEVED_MODES
 from ..schema import encode
 from .finding import Finding, candidates, examples
 
-ENOUGH = 30
-"""Rows of a candidate that a constant is told from at least."""
+ENOUGH, SPREAD = 10, 24
+"""Rows with one count that a constant is told from at least, and bytes by which their texts must differ."""
 BYTES_PER_TOKEN = 4  # of English; other scripts have fewer bytes a token, but not a tenth
 OFF, ROOM, LEAST = 8, 100, 20
 """A count is off from `OFF` times the estimate on, if that is `ROOM` tokens more; below, for an estimate of `LEAST`."""
@@ -60,19 +60,25 @@ def _none(table, rows, split, candidate, name, tokens, text) -> list[Finding]:
 
 
 def _constant(table, rows, split, candidate, name, tokens, text) -> list[Finding]:
-    """One count for texts of many lengths."""
+    """One count for texts of many lengths, in all rows or in half of them: what is written where a count is missing."""
     rows = rows[tokens[rows] > 0]
-    if len(rows) < ENOUGH or len(np.unique(tokens[rows])) > 1:
+    if not len(rows):
+        return []
+    values, counts = np.unique(tokens[rows], return_counts=True)
+    value, of = int(values[counts.argmax()]), len(rows)
+    rows = rows[tokens[rows] == value]
+    if len(rows) < max(ENOUGH, of / 2):
         return []
     low, high = np.quantile(text[rows], (0.1, 0.9))
-    if high < 1.5 * low or len(np.unique(text[rows])) < 5:
+    if high < max(1.5 * low, low + SPREAD) or len(np.unique(text[rows])) < 5:
         return []
-    value = int(tokens[rows[0]])
+    part = f"all {of}" if len(rows) == of else f"{len(rows)} of {of}"
     return [
         Finding(
-            "token counts", "error", f"{split}: {name} of {candidate} is {value} in all {len(rows)} rows, though the "
-            f"texts have {int(low)} to {int(high)} bytes", "it is a default, not a count: count them anew, for costs "
-            "and routers rest on it", len(rows), None, candidate, examples(table, rows), {"value": value},
+            "token counts", "error", f"{split}: {name} of {candidate} is {value} in {part} rows, though the "
+            f"texts have {int(low)} to {int(high)} bytes", "it is a default, not a count: count them anew, for "
+            "costs and routers rest on it", len(rows), None, candidate, examples(table, rows),
+            {"value": value, "of": of},
         )
     ]  # fmt: skip
 
