@@ -3,6 +3,7 @@
     python benchmarks/graders.py agreement ../shared/data --json agreement.json
     python benchmarks/graders.py agreement ../shared/data --show 20         # also print disagreements, to be read
     python benchmarks/graders.py speed ../shared/data
+    python benchmarks/graders.py speed ../shared/data --against OTHER --turns 4     # another checkout, in turns
 
 The folder holds the publishers' files (GSM8K's example_model_solutions, RouteLLM's gsm8k_responses, ZeroEval's
 responses, RouterBench's arc_challenge and mbpp, and MBPP itself for its tests).
@@ -16,6 +17,7 @@ import os
 import re
 import resource
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -181,7 +183,7 @@ def _show(pairs: list[tuple[Case, dict]], most: int) -> None:
         print(f"--- {case.source}: publisher {case.verdict}, here {found}, truth {truth!r}\n{case.response[-400:]}\n")
 
 
-def speed(data: Path, repeats: int) -> dict:
+def speed(data: Path, repeats: int, parallel: bool = True) -> dict:
     """Responses a second on one core (multiple choice, QA, GSM8K), and busy cores while math and code are graded."""
     arc = list(routerbench_arc(data))[:2000]
     gsm = list(gsm8k_solutions(data))[:2000]
@@ -194,13 +196,19 @@ def speed(data: Path, repeats: int) -> dict:
         c._replace(metric="em_mc", truth=["(B)"], query=question, response=f"{c.response}\nThe answer is B.")
         for c in gsm
     ]
+    stated, mentioned = (
+        [c._replace(metric="cem", gold=["True"], response=f"{c.response} {words}") for c in gsm]
+        for words in ("So the answer is true.", "Yes, that is right.")
+    )
     sets = {
         "em_mc, letters": arc, "em_mc, argued": argued, "cem, short": short, "cem, solutions": passages,
-        "cem, verdicts": verdicts, "gsm8k": gsm,
+        "cem, verdicts": verdicts, "cem, verdict stated": stated, "cem, verdict mentioned": mentioned, "gsm8k": gsm,
     }  # fmt: skip
     for name, cases in sets.items():
         characters = statistics.mean(len(c.response) for c in cases)
         result[name] = {"characters": characters, **{v: _rate(cases, v, repeats) for v in VERSIONS}}
+    if not parallel:
+        return result
     algebra = [
         Case(
             "math",
@@ -215,6 +223,25 @@ def speed(data: Path, repeats: int) -> dict:
     code = list(routerbench_mbpp(data))[:PARALLEL]
     for name, cases in (("math", algebra), ("code_eval", code)):
         result[name] = _busy(cases)
+    return result
+
+
+def against(data: Path, other: Path, turns: int, repeats: int) -> dict:
+    """Medians of `strict` of this checkout and of another, measured in turns, and how they compare."""
+    here = Path(__file__).resolve().parent.parent
+    rates: dict[str, dict[Path, list[float]]] = {}
+    for _ in range(turns):
+        for tree in (other, here):
+            command = [sys.executable, __file__, "speed", str(data), "--alone", "--repeats", str(repeats)]
+            ran = subprocess.run(
+                command, env=os.environ | {"PYTHONPATH": str(tree)}, stdout=subprocess.PIPE, check=True
+            )
+            for name, found in json.loads(ran.stdout).items():
+                rates.setdefault(name, {}).setdefault(tree, []).append(found["strict"])
+    result = {}
+    for name, by_tree in rates.items():
+        old, new = (statistics.median(by_tree[tree]) for tree in (other, here))
+        result[name] = {"other": round(old), "here": round(new), "times": round(new / old, 2)}
     return result
 
 
@@ -247,9 +274,17 @@ def main() -> None:
     parser.add_argument("--only", help="part of a source's name")
     parser.add_argument("--show", type=int, default=0, metavar="N", help="print N disagreements of each source")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--alone", action="store_true", help="speed: without math and code, which run in processes")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="speed: compare `strict` with another's")
+    parser.add_argument("--turns", type=int, default=4)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    run = agreement(args.data, args.show, args.only) if args.what == "agreement" else speed(args.data, args.repeats)
+    if args.what == "agreement":
+        run = agreement(args.data, args.show, args.only)
+    elif args.against:
+        run = against(args.data, args.against.resolve(), args.turns, args.repeats)
+    else:
+        run = speed(args.data, args.repeats, not args.alone)
     text = json.dumps(run, indent=1)
     print(text)
     if args.json:

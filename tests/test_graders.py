@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from fusion_hf.errors import UserError
 from fusion_hf.logs.grade_table import grade_table
 from fusion_hf.logs.schema import rows_to_table
 from fusion_hf.tasks import TASKS
-from fusion_hf.tasks.graders import GRADERS, VERSIONS, grade, grader_name
+from fusion_hf.tasks.graders import GRADERS, VERSIONS, _math_worker, grade, grader_name
 from fusion_hf.tasks.graders.code_eval import read_program
 
 CASES = json.loads((Path(__file__).parent / "grader_cases.json").read_text(encoding="utf-8"))
@@ -189,3 +192,22 @@ def test_reference_solutions_pass(name, file, wanted):
     table = grade_table(rows_to_table(rows))
     failed = [r["llm"] for r in table.select(["llm", "performance"]).to_pylist() if r["performance"] < 1]
     assert len(rows) == wanted and not failed
+
+
+STUB = """
+import time
+class LatexExtractionConfig: pass
+class ExprExtractionConfig: pass
+def parse(text, *arguments, **options): return [text]
+def verify(left, right, **options):
+    {body}
+"""
+
+
+@pytest.mark.parametrize(("body", "same"), [("time.sleep(6); return True", b"true"), ("while True: pass", b"false")])
+def test_algebra_is_limited_by_cpu_time_so_that_a_busy_machine_makes_no_answer_wrong(tmp_path, body, same):
+    (tmp_path / "math_verify.py").write_text(STUB.format(body=body))
+    worker = [sys.executable, "-P", _math_worker.__file__]
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    ran = subprocess.run(worker, input=b'["x", "x"]\n', env=env, stdout=subprocess.PIPE, timeout=600)
+    assert ran.stdout.strip() == same

@@ -226,8 +226,23 @@ def test_a_text_that_pandas_would_guess_at_stays_what_it_is(tmp_path, column, ce
 
 
 @pytest.mark.parametrize(
-    "name", ["default", "all", "llms", "tasks", "thought_templates", "a[b]", "a/b", "$HOME", "..", "a ", "a\tb", "x" * 101, " "]
-)  # fmt: skip
+    "name",
+    [
+        "default",
+        "all",
+        "llms",
+        "tasks",
+        "thought_templates",
+        "a[b]",
+        "a/b",
+        "$HOME",
+        "..",
+        "a ",
+        "a\tb",
+        "x" * 101,
+        " ",
+    ],
+)
 def test_a_task_name_that_breaks_the_repository_is_refused_before_anything_is_written(tmp_path, name):
     (tmp_path / "log.jsonl").write_text('{"query": "q", "llm": "a", "response": "b"}\n')
     with pytest.raises(UserError, match="cannot be a dataset config") as error:

@@ -1,18 +1,23 @@
-"""Asks the package math-verify in a process of its own: its timeout uses signals, which only a main thread can have.
+"""Asks the package math-verify in a process of its own: its time limit uses signals, which only a main thread can have.
 
-Each thread that grades has one worker, started when first needed (with -P, so that math.py beside it is not taken for
-the standard module). This file is both sides: imported, it starts the
-worker and asks it; run as a script (it imports nothing of fusion_hf), it is the worker.
+CPU time decides, so that a busy machine makes no answer wrong. Each thread that grades has one worker, started when
+first needed (with -P, so that math.py beside it is not taken for the standard module). This file is both sides:
+imported, it starts the worker and asks it; run as a script (it imports nothing of fusion_hf), it is the worker.
 """
 
 import atexit
 import json
+import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
 
-TIMEOUT_S = 5
-_GRACE_S = 60.0  # the first answer waits for sympy to be imported
+TIMEOUT_S = 5  # CPU seconds for reading or comparing; C code that no signal interrupts is killed a little later
+_KILL_S = 20
+_GRACE_S = 900.0  # seconds by the clock until a worker that does not answer at all is given up
 
 _mine = threading.local()
 _all: list[tuple[threading.Thread, subprocess.Popen]] = []
@@ -69,18 +74,43 @@ def _serve() -> None:
     configs = [LatexExtractionConfig(), ExprExtractionConfig()]
 
     def read(text: str) -> list:
-        return parse(f"\\boxed{{{text}}}", configs, parsing_timeout=TIMEOUT_S, fallback_mode="no_fallback")
+        return _limited(parse, f"\\boxed{{{text}}}", configs, parsing_timeout=None, fallback_mode="no_fallback")
 
     for line in sys.stdin.buffer:
         reference, answer = (_tidy(text) for text in json.loads(line))
         same = _shape(reference) == _shape(answer)
         if same:
-            sides = read(reference), read(answer)
-            same = verify(*sides, timeout_seconds=TIMEOUT_S) and _not_apart(
-                *sides, "." not in reference + answer, "%" in reference + answer
-            )
+            try:
+                sides = read(reference), read(answer)
+                same = _limited(verify, *sides, timeout_seconds=None) and _limited(
+                    _not_apart, *sides, "." not in reference + answer, "%" in reference + answer
+                )
+            except TimeoutError:
+                same = False
         sys.stdout.write(json.dumps(bool(same)) + "\n")
         sys.stdout.flush()
+
+
+def _limited(function: Callable, *arguments: Any, **options: Any) -> Any:
+    """What a function returns, within `TIMEOUT_S` of CPU time.
+
+    Raises:
+        TimeoutError: It took longer, unless the function itself deals with that.
+    """
+    import resource  # only in the worker: other systems than Unix lack it
+
+    used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used) + _KILL_S, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+    signal.signal(signal.SIGVTALRM, _stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, TIMEOUT_S)
+    try:
+        return function(*arguments, **options)
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise TimeoutError("no answer in time")
 
 
 def _not_apart(reference: list, answer: list, exact: bool, percent: bool) -> bool:

@@ -47,7 +47,7 @@ _VALUE = re.compile(
     rf"|(?P<digits>{_DIGITS})(?P<clock>(?<![\d.,]\d\d):[0-5]\d(?![\d:]))?(?:[ ]?/[ ]?(?P<over>\d{{1,40}})(?![\d/.]))?)"
     r"(?P<power>[eE][+-]?\d{1,3}(?!\w)|[ ]?(?:\*|x|X|\\times|\\cdot)[ ]?10(?:\^|\*\*)\{?\(?[+-]?\d{1,3}\)?\}?"
     r"|(?:\^|\*\*)\{?\(?[+-]?\d{1,3}\)?\}?)?"
-    rf"(?:[ ]?(?P<unit>(?i:{_LONG_UNITS})|k|K|M|bn|mn|m|b|B)s?\b(?![-'/]))?"
+    rf"(?:[ ]?(?=[HTMBDLCKТМhtmbdlckтм])(?P<unit>(?i:{_LONG_UNITS})|k|K|M|bn|mn|m|b|B)s?\b(?![-'/]))?"
     r"(?P<percent>\s?\\?%|[ ]per[ ]?cent\b)?"
 )
 _COMMA_DECIMALS = re.compile(r",(?!\d{3}(?!\d))\d{1,40}$")

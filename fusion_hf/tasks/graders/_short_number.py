@@ -47,7 +47,7 @@ def of_line(line: str) -> Number | None:
         line = line.replace(", ", "")
     if line.startswith("that ") and ", so " in line:
         line = line.rpartition(", so ")[2]
-    elif (result := _RESULT.search(line)) and any(c.isdigit() for c in line[: result.start()]):
+    elif ": " in line and (result := _RESULT.search(line)) and any(c.isdigit() for c in line[: result.start()]):
         line = result.group(1)
     if not any(c.isdigit() for c in line):
         return spelled(line)

@@ -90,7 +90,8 @@ _ALONE = re.compile(
     re.I,
 )
 _NO_VERDICT = re.compile(r"[\s*\"'(]{0,6}(?:yes,? and no\b|no\.\s?\d)", re.I)
-_WORDS = ("true", "false", "yes", "yep", "yeah", "yup", "no", "nah", "correct", "right", "wrong", "accurate", "mistaken")
+_WORDS = ("true", "false", "yes", "yep", "yeah", "yup", "no", "nah", "correct", "right", "wrong", "accurate",
+          "mistaken")  # fmt: skip
 _SENTENCE = re.compile(r"(?<=[.!?\n])")
 _IDIOM = re.compile(
     r"\b(?:no\.\s?\d|no\s{1,3}(?:doubt|wonder|problem|matter|one|more|less|fewer|need|idea|way|other|such|single|evidence"
