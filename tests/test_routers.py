@@ -1,10 +1,13 @@
 """Routers beyond their contract (see `test_router_contract`): loading, ranking, explaining, wrong input."""
 
+import re
 import sys
 from importlib.util import find_spec
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 from tiny_bert import tiny_bert
 from toy_log import CANDIDATES, GOOD, toy_data
 
@@ -12,7 +15,7 @@ import fusion_hf
 from fusion_hf import plugins
 from fusion_hf.errors import UserError
 from fusion_hf.logs.rewards import SCENARIOS, pick
-from fusion_hf.routers import KINDS, fit_router, load_router
+from fusion_hf.routers import KINDS, Router, RouterConfig, fit_router, load_router
 from fusion_hf.routers.decisions import rank
 
 TEST = toy_data(45, split="test")
@@ -97,3 +100,39 @@ def test_a_kind_that_is_added_later_is_among_the_kinds(tmp_path, monkeypatch):
         assert "late-kind" in KINDS and set(KINDS) == {*before, "late-kind"} and fusion_hf.KINDS is KINDS
     finally:
         sys.modules.pop("late_kind", None)
+
+
+class HalfRouter(Router):
+    """What somebody's first try at a kind may give."""
+
+    config_class = type("HalfConfig", (RouterConfig,), {"model_type": "fusion_hf-half"})
+    learned: ClassVar = ({}, {})
+    given: ClassVar = {}
+
+    @classmethod
+    def learn(cls, x, targets, seed=0):
+        return cls.learned
+
+    def head(self, x):
+        return {name: torch.full((len(x), columns), value) for name, (columns, value) in self.given.items()}
+
+
+SCORES = ("performance", "performance_scaled")
+
+
+@pytest.mark.parametrize(
+    ("learned", "given", "message"),
+    [
+        (None, {}, "expected learn to return options and buffers, two dicts, found None"),
+        (({}, {"a": np.zeros(3)}), {}, "expected a tensor as buffer 'a', found ndarray"),
+        (({"a": object()}, {}), {}, "expected options that JSON can hold"),
+        (({}, {}), {}, "its head fails: KeyError: 'performance'"),
+        (({}, {}), dict.fromkeys(SCORES, (1, 0.5)), "expected a prediction for each candidate, found '(1, 1)'"),
+        (({}, {}), dict.fromkeys(SCORES, (len(CANDIDATES), np.nan)), "found 'NaN for every candidate'"),
+    ],
+)
+def test_a_kind_that_gives_something_else_is_told_in_training(learned, given, message, monkeypatch):
+    monkeypatch.setattr(HalfRouter, "learned", learned)
+    monkeypatch.setattr(HalfRouter, "given", given)
+    with pytest.raises(UserError, match=re.escape(message)):
+        fit_router(HalfRouter, toy_data(), encoder="none")

@@ -1,5 +1,6 @@
 """From a log to a trained router."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -21,6 +22,7 @@ from .examples import MOST, remember
 from .features import fit_features, text_features
 from .fit_encoder import fit_encoder
 from .kind import get_kind, kind_name
+from .sound import check_router
 from .targets import Targets
 
 
@@ -83,13 +85,47 @@ def fit_router(
     data = data.subset(order).select(sorted(data.candidates))
     scaling = Scaling.fit(data if task_labels else _one_task(data))
     targets = _targets(data, scaling, task_labels, text_encoder, llms, answers)
-    learned, buffers = cls.learn(x.double().numpy(), targets, seed=seed, **options)
+    learned, buffers = _checked(cls, cls.learn(x.double().numpy(), targets, seed=seed, **options))
     if targets.tuned is not None:
         text_encoder, vectors = targets.tuned
         x = torch.cat([torch.from_numpy(vectors), x[:, targets.embedding :]], 1)
     buffers = state | buffers | remember(x.numpy(), targets.texts, data.performance, targets.embedding, examples)
     known = {"encoder_name": _encoder_name(encoder), "training": training, "options": learned}
-    return _assembled(cls, data, scaling, text_encoder, buffers, task_labels, known)
+    router = _assembled(cls, data, scaling, text_encoder, buffers, task_labels, known)
+    if not _ours(cls):
+        _check_head(router)
+    return router
+
+
+def _ours(cls: type[Router]) -> bool:
+    return cls.__module__.startswith("fusion_hf.")
+
+
+def _checked(cls: type[Router], found: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """What `learn` of a kind gave; a `UserError` where a kind of somebody else gave something else."""
+    if _ours(cls):
+        return found
+    kind = f"router kind {kind_name(cls)!r}"
+    if not (isinstance(found, tuple) and len(found) == 2 and all(isinstance(part, dict) for part in found)):
+        raise UserError(f"{kind}: expected learn to return options and buffers, two dicts, found {found!r:.60}")
+    for name, buffer in found[1].items():
+        if not isinstance(buffer, torch.Tensor):
+            raise UserError(f"{kind}: expected a tensor as buffer {name!r}, found {type(buffer).__name__}")
+    try:
+        json.dumps(found[0])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{kind}: expected options that JSON can hold: {error}") from error
+    return found
+
+
+def _check_head(router: Router) -> None:
+    kind = f"router kind {kind_name(type(router))!r}"
+    try:
+        check_router(router)
+    except UserError as error:
+        raise UserError(f"{kind}, what its head gives: {error}") from error
+    except Exception as error:
+        raise UserError(f"{kind}: its head fails: {type(error).__name__}: {error}") from error
 
 
 def _assembled(
