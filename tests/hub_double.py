@@ -11,11 +11,14 @@ import re
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
 REPOS: dict[tuple[str, str], dict] = {}
 BLOBS: dict[str, bytes] = {}
+MEANWHILE: list[tuple[str, Callable[[], None]]] = []
+"""What others do at the first request ``METHOD path`` that fits a pattern, just before it is answered."""
 TROUBLE: list[dict] = []
 REQUESTS: list[str] = []
 """Every request as ``METHOD path``, the oldest first."""
@@ -106,6 +109,9 @@ class Handler(BaseHTTPRequestHandler):
         return False
 
     def in_trouble(self, path: str) -> bool:
+        for each in [each for each in MEANWHILE if re.search(each[0], f"{self.command} {path}")]:
+            MEANWHILE.remove(each)
+            each[1]()
         for each in TROUBLE:
             if each["times"] and each["drop"] is None and re.search(each["match"], f"{self.command} {path}"):
                 each["times"] -= 1

@@ -21,6 +21,7 @@ def peace():
     hub_double.TROUBLE.clear()
     yield
     hub_double.TROUBLE.clear()
+    hub_double.MEANWHILE.clear()
 
 
 @pytest.fixture
@@ -192,6 +193,14 @@ def test_private_means_private(push):
     assert push("user/private", "--private")[0] == 0  # again
     assert push("user/public", "--no-private")[0] == 0
     refused(push("user/public", "--private"), "it exists and is public")
+
+
+def test_what_was_made_public_while_it_was_pushed_is_told(push):
+    def opened():
+        hub_double.REPOS["models", "user/opened"]["private"] = False
+
+    hub_double.MEANWHILE.append(("POST .*/commit/", opened))
+    refused(push("user/opened", "--private"), "made the repository public meanwhile", "make it private on the Hub")
 
 
 def test_reading_what_is_private_needs_the_token(writer, bench, templates):  # noqa: F811

@@ -22,6 +22,11 @@ T = TypeVar("T")
 WAITS = (1.0, 2.0, 4.0)
 LONGEST_WAIT = 300.0  # seconds that a Retry-After may ask for
 PASSING = (408, 429, 500, 502, 503, 504)
+EXISTS_PUBLIC = "it exists and is public: make it private on the Hub, or push without private"
+WHILE_PUSHING = (
+    "all of it was pushed, but somebody made the repository public meanwhile: whoever saw it may have a copy; make it "
+    "private on the Hub, or remove it there"
+)
 # Files of a kind that the folder no longer holds, and that would still be read: they go from the repository too.
 STALE = {
     "dataset": ["data/*.parquet", "llms/*.parquet", "tasks/*.parquet"],
@@ -76,7 +81,10 @@ def push(
         commit = _asked(
             lambda: _upload(api, folder, repo_id, repo_type, kind, message, revision, pull_request), repo_id, again
         )
-        _asked(lambda: _verify(api, Path(folder), repo_id, repo_type, commit), repo_id, "pushed, but not verified")
+        unsure = "pushed, but not verified"
+        _asked(lambda: _verify(api, Path(folder), repo_id, repo_type, commit), repo_id, unsure)
+        if private:
+            _asked(lambda: _see_that_it_is_private(api, repo_id, repo_type, WHILE_PUSHING), repo_id, unsure)
     return str(commit.pr_url or commit.commit_url)
 
 
@@ -126,10 +134,16 @@ def _make(api: "HfApi", repo_id: str, repo_type: str, private: bool | None, revi
     sdk = "gradio" if repo_type == "space" else None
     create = partial(api.create_repo, repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=sdk)
     patiently(create, _always)
-    if private and not api.repo_info(repo_id, repo_type=repo_type).private:
-        raise UserError(f"{repo_id}: it exists and is public: make it private on the Hub, or push without private")
+    if private:
+        _see_that_it_is_private(api, repo_id, repo_type, EXISTS_PUBLIC)
     if revision not in (None, "main") and not revision.startswith("refs/"):
         patiently(lambda: api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True), _always)
+
+
+def _see_that_it_is_private(api: "HfApi", repo_id: str, repo_type: str, otherwise: str) -> None:
+    """Raise a `UserError` that says what is the case `otherwise`."""
+    if not api.repo_info(repo_id, repo_type=repo_type).private:
+        raise UserError(f"{repo_id}: {otherwise}")
 
 
 def _upload(
