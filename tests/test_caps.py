@@ -1,5 +1,6 @@
 """Nothing paid twice, nothing paid beyond the cap: options, one collector a folder, what is held, and exit codes."""
 
+import itertools
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ from fusion_hf.llms.collect import collect
 from fusion_hf.llms.folder_lock import NAME, locked
 from fusion_hf.llms.pool import LLM, Pool, load_pool
 from fusion_hf.llms.prepare import check_paid
-from fusion_hf.llms.requests import answer_limit, make_requests, worst_case
+from fusion_hf.llms.requests import answer_limit, make_requests, overcharge, worst_case
 
 NAN, INF = float("nan"), float("inf")
 
@@ -77,6 +78,7 @@ def test_options_that_switch_a_cap_off_or_cannot_be_sent_are_refused(options, me
     [
         {"max_tokens": 20, "temperature": 0, "top_p": 1, "seed": -1, "stop": ["\n"], "concurrency": 10_000},
         {"extra_body": {"n": 1, "best_of": None, "stream": False, "mirostat": 2, "n_probs": 5}, "max_tokens": None},
+        {"extra_body": {"service_tier": "flex", "modalities": ["text"], "reasoning_effort": "high"}},
         {"reasoning": {"effort": "high"}, "response_format": {"type": "json_object"}, "timeout": 0.5},
     ],
 )
@@ -141,6 +143,8 @@ def test_the_worst_case_has_everything_that_is_sent():
         {"extra_body": {"web_search_options": {}}},
         {"extra_body": {"tools": [{"type": "web_search"}]}},
         {"extra_body": {"route": "fallback"}},
+        {"extra_body": {"service_tier": "priority"}},
+        {"extra_body": {"modalities": ["text", "audio"]}},
     ],
 )
 def test_a_cap_is_refused_where_a_server_charges_by_other_prices(tmp_path, options):
@@ -199,6 +203,62 @@ def test_servers_that_charge_too_much_pass_the_cap_by_one_answer_at_most_however
         cap = 0.5 * bill
         summary = run(pool, 20, tmp_path, max_usd=cap, concurrency=32)
         assert len(server.seen) == 1 and summary.usd == pytest.approx(bill) and summary.dropped["budget"] == 159
+
+
+def dishonest_after(honest, usage):
+    """A server that charges so after so many honest answers."""
+    counter = itertools.count()
+    return lambda *_: Act(usage=usage if next(counter) >= honest else HONEST, delay=0.02)
+
+
+HONEST = {"prompt_tokens": 10, "completion_tokens": 20}  # 50e-6 USD; the worst case is 105e-6
+
+
+@pytest.mark.parametrize("honest", [1, 2, 20, 150])
+@pytest.mark.parametrize(
+    "usage", [{"prompt_tokens": 1000, "completion_tokens": 2000}, {**HONEST, "cost": 0.005}, {**HONEST, "cost": 0.01}]
+)
+def test_a_server_that_charges_too_much_later_on_passes_the_cap_no_more(tmp_path, honest, usage):
+    with LoopbackLLM(dishonest_after(honest, usage)) as server:
+        summary = run(pool_at(server.url), 300, tmp_path, max_usd=0.03, concurrency=32)
+        bills = [max(row["cost"], row.get("reported_cost") or 0) for row in rows_of(tmp_path).values()]
+        assert honest < len(server.seen) == summary.kept < 300 and sum(bills) <= 0.03
+        # A run that goes on knows it less exactly, because a row may be shorter than the chat that was sent.
+        run(pool_at(server.url), 300, tmp_path, max_usd=0.03, concurrency=32)
+        bills = [max(row["cost"], row.get("reported_cost") or 0) for row in rows_of(tmp_path).values()]
+        assert len(server.seen) == len(bills) and sum(bills) <= 0.03 + max(bills)
+
+
+def test_where_the_cap_has_no_room_for_a_dear_answer_it_is_passed_by_one(tmp_path):
+    with LoopbackLLM(dishonest_after(10, {"prompt_tokens": 1000, "completion_tokens": 2000})) as server:
+        summary = run(pool_at(server.url), 300, tmp_path, max_usd=0.002, concurrency=32)
+        assert summary.kept == len(server.seen) == 11 and summary.usd == pytest.approx(10 * 50e-6 + 5000e-6)
+
+
+def test_as_many_are_in_flight_as_the_cap_has_room_for(tmp_path, caplog):
+    for cap, least, most, told in ((10.0, 16, 16, 0), (0.1, 3, 9, 1)):
+        caplog.clear()
+        with LoopbackLLM(lambda *_: Act(usage=HONEST, delay=0.4)) as server:
+            assert run(pool_at(server.url), 33, tmp_path / str(cap), max_usd=cap, concurrency=16).kept == 33
+        assert least <= server.peak <= most
+        assert caplog.text.count("fewer requests at once from here on") == told
+
+
+def test_who_waits_for_the_budget_is_not_asked_after_a_stop(tmp_path):
+    def stopping(prompt, times):
+        if len(server.seen) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return Act(usage=HONEST, delay=0.3)
+
+    with LoopbackLLM(stopping) as server:
+        summary = run(pool_at(server.url), 50, tmp_path, max_usd=0.01, concurrency=16)
+    assert summary.interrupted and summary.kept == len(server.seen) == 2
+
+
+def test_no_answer_is_longer_than_a_context(tmp_path):
+    (llm,) = pool_at("http://x/v1", options={"max_tokens": 100_000}).values()
+    most = worst_case(llm, [{"role": "user", "content": "x"}], limit=100_000)
+    assert overcharge(llm, most) == pytest.approx(131_072 * 2 / 1e6) and overcharge(llm, 1e-6) == pytest.approx(99e-6)
 
 
 def test_servers_that_keep_to_their_limits_are_asked_at_the_same_time_at_once(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 from loopback_llm import Act, LoopbackLLM
-from test_collect import pool_at, rows_of
+from test_collect import pool_at, rows_of, run
 
+from fusion_hf.errors import UserError
 from fusion_hf.llms.pool import save_pool
 from fusion_hf.llms.requests import worst_case
 from fusion_hf.logs.shards import read_rows, row_key, shard_files
@@ -179,3 +181,37 @@ def test_a_signal_waits_for_what_is_in_flight(tmp_path, launcher, number):
     assert summary["interrupted"] and 12 <= summary["kept"] <= 40
     assert summary["kept"] == len(server.seen) == len(rows_of(tmp_path / "out"))
     assert set(summary["dropped"]) <= {"interrupted"}
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 3 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("may not mount")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_keeps_what_was_in_flight(small_disk):
+    with LoopbackLLM(lambda *_: Act(text="x" * 10_000, delay=0.05)) as server:
+        pool = pool_at(server.url)
+        with pytest.raises(UserError, match="expected to write a row, found No space left on device"):
+            run(pool, 500, small_disk / "out", max_usd=1.0, concurrency=16)
+        asked = len(server.seen)
+        assert 50 < asked < 300 and len(rows_of(small_disk / "out")) == asked == sum(server.answered.values())
+        assert not list((small_disk / "out").glob("held-*")) and not (small_disk / "out" / "reserve.tmp").exists()
+        subprocess.run(["mount", "-o", "remount,size=30m", str(small_disk)], check=True)
+        assert run(pool, 500, small_disk / "out", max_usd=1.0, concurrency=16).kept == 500 == len(server.seen)
+
+
+def test_nothing_is_asked_where_no_answer_could_be_kept(small_disk):
+    (small_disk / "full").write_bytes(bytes(2_000_000))
+    with LoopbackLLM() as server:
+        with pytest.raises(UserError, match="expected 2 MB of free disk for answers, found less"):
+            run(pool_at(server.url), 5, small_disk / "out", max_usd=1.0)
+        assert not server.seen and not list((small_disk / "out").glob("*.tmp"))
+        (small_disk / "full").unlink()
+        assert run(pool_at(server.url), 5, small_disk / "out", max_usd=1.0).kept == 5

@@ -1,7 +1,9 @@
 """The traffic as a log: rows that are there when the answer is, through kills and stops; feedback; what is served."""
 
 import asyncio
+import contextlib
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from fusion_hf.logs.feedback import add_feedback, read_feedback
 from fusion_hf.logs.schema import rows_to_table, validate
 from fusion_hf.logs.shards import latest_rows, repair
 from fusion_hf.routers import fit_router
+from fusion_hf.serving.clients import Client, Ledger, digest
 from fusion_hf.serving.systems import Reload
 
 
@@ -61,6 +64,45 @@ def test_feedback_is_the_performance_of_the_answer_that_the_client_got(tmp_path)
     assert scores == {(first, "bee"): 0.5, (second, "bee"): None, (second, "dog"): 0.0}
     with LoopbackLLM() as bee, LoopbackLLM() as dog, two(bee, dog) as server:
         assert server.call("/v1/feedback", {"request_id": first, "score": 1}).json["error"]["code"] == "no_log"
+
+
+@contextlib.contextmanager
+def full_disk():
+    """No file may grow; who writes gets an error, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("warm", [True, False])  # whether there was room for the first row
+def test_a_full_disk_refuses_nobody_and_loses_no_row(tmp_path, warm, caplog):
+    token, clients = "a" * 20, {digest("a" * 20): Client("anna", 100e-6)}
+    key = {"Authorization": f"Bearer {token}"}
+    with LoopbackLLM() as bee, LoopbackLLM() as dog:
+        with two(bee, dog, tmp_path, level="full", clients=clients) as server:
+            asked = [server.chat(token=token) for _ in range(warm)]
+            with full_disk():
+                asked += [server.chat(token=token, stream=s) for s in (False, True)]
+                vote = {"request_id": asked[-1].headers["x-request-id"], "thumbs": "up"}
+                refused = server.call("/v1/feedback", vote, **key)
+                assert refused.status == 507 and "send it again later" in refused.json["error"]["message"]
+                assert len(rows(tmp_path)) == warm
+            asked.append(server.chat(token=token))
+            assert server.call("/v1/feedback", vote, **key).status == 200
+            assert {reply.status for reply in asked} == {200}
+            found = [row["request_id"] for row in rows(tmp_path)]
+            assert found == [reply.headers["x-request-id"] for reply in asked]
+            assert caplog.text.count("the log cannot be written: requests are answered all the same") == 1
+            with full_disk():
+                while (reply := server.chat(token=token)).status == 200:
+                    asked.append(reply)
+            assert reply.status == 429 and len(asked) == 5  # 20e-6 USD each: the budget is kept without a disk
+        assert len(rows(tmp_path)) == 5, "what waits is written at the end"
+    assert read_feedback(tmp_path)
+    assert asyncio.run(Ledger(tmp_path).spent("anna")) == pytest.approx(100e-6)
 
 
 def start(folder, *options):

@@ -1,7 +1,11 @@
 """What a run may spend: what it has spent, what requests in flight may still cost, and what counts against a cap."""
 
 import asyncio
+import logging
 from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+TOLERATED = 1.1  # times its worst case that an answer may cost before the next ones are reserved that much too
 
 
 class Budget:
@@ -20,6 +24,7 @@ class Budget:
         self._room = 0.0
         self._note = note
         self._in_flight = 0
+        self._told = False
         self._changed = asyncio.Condition()
 
     async def reserve(self, usd: float, room: float = 0.0) -> bool:
@@ -35,12 +40,22 @@ class Budget:
                     if not self.spent + usd <= self.cap:
                         return False
                     break
+                self._tell(usd)
                 await self._changed.wait()
             self.reserved += usd
             self._room += room
             self._in_flight += 1
             self._note(self.lost + self.reserved)
             return True
+
+    def _tell(self, usd: float) -> None:
+        """Say once why fewer requests are in flight than could be."""
+        if not self._told and self.cap is not None and self.spent + self.reserved + usd <= self.cap:
+            self._told = True
+            logger.warning(
+                "%.3g of %.3g USD are left: fewer requests at once from here on, so that answers which cost many times "
+                "what they may do not pass the cap together", self.cap - self.spent, self.cap,
+            )  # fmt: skip
 
     async def settle(self, reserved: float, spent: float, lost: bool = False, room: float = 0.0) -> None:
         """Turn a reservation into what was spent; `lost`: for nothing."""
@@ -65,3 +80,8 @@ def charged(usd: float | None, usage_source: str | None, reported: float | None,
     A server that does not count its tokens may charge for any number of them: then it is `most`, the worst case.
     """
     return max(usd if usd is not None and counted(usd, usage_source) else most, reported or 0.0)
+
+
+def dearer_than(most: float, real: float) -> float:
+    """How many times as much as `most` is set aside for the next answers after one that cost `real`; at least 1."""
+    return TOLERATED * real / most if most and real > TOLERATED * most else 1.0

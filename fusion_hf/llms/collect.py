@@ -76,7 +76,9 @@ async def collect_async(
     check_limits(limits, pool)
     with locked(out), Progress(requests, total, progress) as bar:
         summary, new, limits, spent = prepare(pool, requests, out, limits, bar.update)
-        writer, held = ShardWriter(out), None if max_usd is None else ReservedSpend(out)
+        # Where the disk is full, what is in flight is paid for and kept, and nothing more is asked.
+        writer = ShardWriter(out, on_full=lambda: runner.stop.set())
+        held = None if max_usd is None else ReservedSpend(out)
         recorder = Recorder(writer, summary, bar.update)
         budget = Budget(max_usd, spent, held.write) if held else None
         runner = Runner(pool, limits, recorder.answer, recorder.error, recorder.drop, budget, backends)
@@ -88,6 +90,8 @@ async def collect_async(
             await runner.close()
         if held:
             held.close()
+        if writer.full is not None:
+            raise writer.full
     recorder.finish(runner)
     summary.seconds = time.perf_counter() - began
     for name, reason in summary.stopped.items():

@@ -16,6 +16,8 @@ SEVERAL = ("n", "bestof", "numreturnsequences", "numcompletions", "numgeneration
 OURS = ("messages", "prompt", "input", "inputs", "model", "stream", "streamoptions", "extrabody")
 # What lets a server charge for more than the tokens of one answer of this LLM; no cap could hold then.
 UNPRICED = ("models", "fallbacks", "route", "plugins", "websearch", "websearchoptions", "enablesearch")
+# What these are by the prices of the pool, or below; other values cost more.
+PRICED = {"servicetier": ("auto", "default", "flex", "standard_only"), "modalities": (["text"],)}
 TIMES = ("timeout", "first_token_timeout", "next_token_timeout")  # seconds
 MOST_CONCURRENCY, MOST_NODES, MOST_DEPTH = 10_000, 10_000, 20
 
@@ -60,7 +62,9 @@ def check_capped(name: str, options: Mapping[str, Any]) -> None:
     """Refuse, under a cap in USD, options whose price nobody knows beforehand."""
     for path, key, value in _walk(options):
         tool = key == "type" and path.startswith(("tools", "extra_body.tools")) and path.count("[") == 1
-        if (plain_name(key) in UNPRICED and value not in (None, False)) or (tool and value != "function"):
+        plain = plain_name(key)
+        dearer = plain in PRICED and value is not None and value not in PRICED[plain]
+        if (plain in UNPRICED and value not in (None, False)) or dearer or (tool and value != "function"):
             raise UserError(
                 f"max_usd cannot hold with options.{path} of {name}, which servers charge for by prices that are not "
                 "in the pool: take it out, or ask without max_usd"

@@ -11,14 +11,13 @@ from ..errors import UserError
 from ..logs.key_set import KeySet
 from ..logs.shards import read_rows, repair, row_key
 from .backends.vllm import ENGINE_OPTIONS
-from .budget import charged
+from .budget import charged, dearer_than
 from .limits import Limits
 from .options import check_capped
 from .pool import LLM, Pool, load_pool, save_pool
 from .record import Summary
 from .requests import Request, messages_of, worst_case
 from .reserved_spend import reserved_usd
-from .runner import TOLERATED
 from .token_limits import answer_limit
 
 # Options that do not change an answer.
@@ -97,8 +96,8 @@ def already(
                 most = worst_case(llm, chat, row.get("input_tokens"), answer_limit(llm, row["task"], row["mode"]))
             real = charged(cost, row.get("usage_source"), reported, most)
             reserved += max(0.0, real - (cost or 0.0))
-            if most and real > TOLERATED * most:
-                dearer[row["llm"]] = max(dearer.get(row["llm"], 1.0), real / most)
+            if (times := dearer_than(most, real)) > 1.0:
+                dearer[row["llm"]] = max(dearer.get(row["llm"], 1.0), times)
     return done, spent, reserved, dearer
 
 

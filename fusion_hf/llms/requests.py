@@ -18,6 +18,8 @@ from .token_limits import answer_limit
 
 CHARACTERS_PER_TOKEN = 4  # the usual rule of thumb for English; only the estimate of a dry run uses it
 TEXT_PARTS = ("text", "input_text", "output_text")  # types of the parts of a content that are text
+OVERCHARGE = 100  # times its worst case that an answer may cost without passing a cap
+LONGEST_ANSWER = 131_072  # tokens; an LLM that goes on without regard to its limit ends where its context does
 TOKENS_PER_PART = 20_000  # of an input token's price set aside for a picture or a file in a chat: their sizes vary
 Messages = list[dict[str, Any]]
 Prompts = Callable[[list[str], list[str]], list[str]]
@@ -125,6 +127,14 @@ def worst_case(llm: LLM, messages: Messages, estimate: int | None = None, limit:
     tokens = max(tokens, (estimate or 0) * CHARACTERS_PER_TOKEN) + 16 * len(messages) + 32
     sent, cached, got, reasoning = (price or 0 for price in llm.prices)
     return (tokens * max(sent, cached) + (limit or answer_limit(llm) or 0) * max(got, reasoning)) / 1e6
+
+
+def overcharge(llm: LLM, most: float) -> float:
+    """USD that an answer may cost beyond its worst case, `most`, without passing a cap.
+
+    A server may be honest for a thousand answers, and charge the next one for more tokens than it was asked for.
+    """
+    return min((OVERCHARGE - 1) * most, LONGEST_ANSWER * max(price or 0 for price in llm.prices) / 1e6)
 
 
 def _bytes(message: Mapping[str, Any]) -> int:

@@ -14,18 +14,16 @@ from pathlib import Path
 
 from ..errors import UserError
 from .backends import BackendError, Reply
-from .budget import Budget, charged
+from .budget import Budget, charged, dearer_than
 from .limits import AdaptiveLimit, Limits
 from .opened import OpenBackends
 from .pool import LLM, Pool
-from .requests import Request, worst_case
+from .requests import Request, overcharge, worst_case
 from .token_limits import limit_option
 
 logger = logging.getLogger(__name__)
 DEFAULT_CONCURRENCY = 32
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 300.0
-TOLERATED = 1.1  # times its worst case that an answer may cost before the next ones are reserved that much too
-UNTRIED = 30  # times what it reserves that the answer of a server not known to keep to its limits may cost
 ENDPOINT_KINDS = ("connection", "auth", "server")  # failures that are the endpoint's rather than the request's
 
 
@@ -142,12 +140,15 @@ class Runner:
     async def _answer(self, endpoint: Endpoint, request: Request) -> None:
         """One request to its end: an answer, an error, or dropped."""
         llm, attempt = self.pool[request.llm], 0
-        most, room = self._reserves(llm, request)
         while True:
             if not await self._may_ask(endpoint):
                 return self.on_drop(request, "interrupted" if self.stop.is_set() else "endpoint_down")
-            if not await self.budget.reserve(most, room):
+            most, room = await self._reserve(llm, request)
+            if most is None:
                 return self.on_drop(request, "budget")
+            if self.stop.is_set():  # while it waited for others to leave room in the budget
+                await self.budget.settle(most, 0.0, False, room)
+                return self.on_drop(request, "interrupted")
             entered, refused = await endpoint.limit.enter(), None
             try:
                 reply = await self._chat(llm, request)
@@ -182,13 +183,19 @@ class Runner:
                 if entered is not None:
                     endpoint.limit.leave(entered, refused)
 
-    def _reserves(self, llm: LLM, request: Request) -> tuple[float, float]:
-        """USD to reserve for one answer, and the room that has to be left beside it; 0, 0 without a cap."""
+    async def _reserve(self, llm: LLM, request: Request) -> tuple[float | None, float]:
+        """Set aside what an answer may cost; that, and what it may cost beyond that; None where the cap forbids it."""
         if self.budget.cap is None:
             return 0.0, 0.0
-        dearer = self._dearer.get(llm.name)
-        most = worst_case(llm, request.messages, limit=request.max_tokens) * (dearer or 1.0)
-        return most, 0.0 if dearer == 1.0 else (UNTRIED - 1) * most
+        fair = worst_case(llm, request.messages, limit=request.max_tokens)
+        while True:
+            dearer = self._dearer.get(llm.name, 1.0)
+            most, room = dearer * fair, dearer * overcharge(llm, fair)
+            if not await self.budget.reserve(most, room):
+                return None, 0.0
+            if dearer >= self._dearer.get(llm.name, 1.0):
+                return most, room
+            await self.budget.settle(most, 0.0, False, room)  # an answer meanwhile showed that its LLM charges more
 
     def _keep(self, llm: LLM, request: Request, reply: Reply, most: float) -> float:
         """Hand an answer over; the USD that count against the cap, in the light of which the next ones are reserved."""
@@ -196,8 +203,9 @@ class Runner:
         usd = self.pool.cost(llm.name, *counts)
         self.on_answer(request, reply, usd)
         real = charged(usd, reply.usage_source, reply.reported_cost, most)
-        if most and real > TOLERATED * most:
-            self._dearer[llm.name] = self._dearer.get(llm.name, 1.0) * real / most
+        if self.budget.cap is not None:
+            fair = worst_case(llm, request.messages, limit=request.max_tokens)
+            self._dearer[llm.name] = max(self._dearer.get(llm.name, 1.0), dearer_than(fair, real))
         return real
 
     async def _chat(self, llm: LLM, request: Request) -> Reply:

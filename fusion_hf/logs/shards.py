@@ -4,6 +4,7 @@ A process that is killed in the middle of a write leaves a torn last line. It is
 off. A lock that lives as long as its process tells a torn file from one that another process is writing.
 """
 
+import errno
 import json
 import logging
 import os
@@ -11,7 +12,7 @@ import secrets
 import sys
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ except ImportError:  # Windows: shards are read as well, but a torn line is skip
 
 logger = logging.getLogger(__name__)
 Row = dict[str, Any]
+RESERVE = 2_000_000  # bytes: of the answers in flight when a disk is full
 
 
 def row_key(row: Row) -> Key:
@@ -38,13 +40,24 @@ def row_key(row: Row) -> Key:
 class ShardWriter:
     """Appends rows to a new shard in `folder`. Each row is on its way to the disk when `write` returns.
 
-    A row survives the death of the process; `close` also makes the rows survive the loss of power. `tag` becomes part
-    of the shard's name.
+    A row survives the death of the process; `close` also makes the rows survive the loss of power.
+
+    Args:
+        tag: Becomes part of the shard's name.
+        on_full: Called when the disk is full; `RESERVE` bytes that were kept back then take the rows that are still to
+            come. Without it, `write` raises `UserError` at once.
+
+    Attributes:
+        full: The error, once the disk was full; None before.
     """
 
-    def __init__(self, folder: str | PathLike[str], tag: str = ""):
+    def __init__(self, folder: str | PathLike[str], tag: str = "", on_full: Callable[[], None] | None = None):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        self.full: UserError | None = None
+        self._on_full, self._reserve = on_full, folder / "reserve.tmp"
+        if on_full is not None:
+            _keep_back(self._reserve)
         while True:
             stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + f"{time.time_ns() % 10**9:09d}"
             self.path = folder / f"shard-{stamp}-{tag or 0}-{os.getpid()}-{secrets.token_hex(2)}.jsonl"
@@ -58,16 +71,19 @@ class ShardWriter:
     def write(self, row: Row) -> None:
         """Append one row."""
         line = json.dumps(row, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode() + b"\n"
-        start = os.fstat(self._file).st_size
         try:
-            while line:
-                line = line[os.write(self._file, line) :]
+            append(self._file, line)
         except OSError as error:
-            os.ftruncate(self._file, start)  # half a line would spoil the next one
-            raise UserError(
+            full = UserError(
                 f"{self.path}: expected to write a row, found {error.strerror}: what was answered before is kept, and "
                 "the same command goes on"
-            ) from None
+            )
+            if self.full is not None or self._on_full is None:
+                raise full from None
+            self.full = full
+            self._reserve.unlink(missing_ok=True)
+            self._on_full()
+            self.write(row)
 
     def close(self) -> None:
         """Flush to the disk; a shard without rows is removed."""
@@ -76,6 +92,37 @@ class ShardWriter:
         else:
             self.path.unlink()
         os.close(self._file)
+        if self._on_full is not None:
+            self._reserve.unlink(missing_ok=True)
+
+
+def _keep_back(path: Path) -> None:
+    """Take `RESERVE` bytes of the disk; a disk that has not so many could not keep what is about to be paid for."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+    try:
+        os.posix_fallocate(file, 0, RESERVE)
+    except AttributeError:  # not on this system
+        pass
+    except OSError as error:
+        path.unlink()
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise UserError(
+                f"{path.parent}: expected {RESERVE // 1_000_000} MB of free disk for answers, found less "
+                f"({error.strerror}): nothing was asked"
+            ) from None
+    finally:
+        os.close(file)
+
+
+def append(file: int, line: bytes) -> None:
+    """Append a line whole, or not at all: half a one would spoil the next. Raises `OSError`, on a full disk say."""
+    start = os.fstat(file).st_size
+    try:
+        while line:
+            line = line[os.write(file, line) :]
+    except OSError:
+        os.ftruncate(file, start)
+        raise
 
 
 def shard_files(folder: str | PathLike[str], tag: str = "") -> list[Path]:

@@ -1,6 +1,7 @@
 """Who may ask, and for how many USD a day: bearer tokens, and a ledger that outlives the process."""
 
 import hashlib
+import logging
 import math
 import os
 import re
@@ -14,6 +15,7 @@ import yaml
 from ..errors import UserError
 from .errors import ServeError
 
+logger = logging.getLogger(__name__)
 ENVIRONMENT = "FUSION_HF_SERVE_KEYS"
 ANYBODY = "anybody"
 SHORTEST = 16
@@ -118,6 +120,8 @@ class Ledger:
         self._spent: dict[str, float] = {}
         self._place: dict[str, int] = {}
         self._held: dict[str, float] = {}
+        self._unwritten: set[str] = set()
+        self._told = False
 
     async def admit(self, client: Client, expected: float) -> float:
         """Set aside what a request is expected to cost; returns it for `settle`. `ServeError` 429 if none is left."""
@@ -149,7 +153,9 @@ class Ledger:
         return self._spent.get(client, 0.0)
 
     def close(self) -> None:
-        """Close the file."""
+        """Keep what could not be kept before, and close the file."""
+        for name in sorted(self._unwritten)[:1]:
+            self._write(name)
         if self._file >= 0:
             os.close(self._file)
             self._file, self._day = -1, ""
@@ -160,11 +166,17 @@ class Ledger:
         if day == self._day:
             return
         self.close()
-        self._day, self._spent, self._place = day, {}, {}
+        self._day, self._spent, self._place, self._unwritten = day, {}, {}, set()
         if self._folder is None:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(self._folder / f"spent-{day}.txt", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self._open()
+        except OSError as error:
+            if self._path.exists():  # what was spent before a restart is not known
+                self._day = ""
+                told = f"what clients have spent today cannot be read ({error.strerror})"
+                raise ServeError(503, told, "server_error", "no_ledger", 60.0) from None
+            return self._tell(error)
         content = os.pread(self._file, os.fstat(self._file).st_size, 0)
         for number, line in enumerate(content.decode("ascii", "replace").splitlines()):
             name, _, usd = line.partition(" ")
@@ -173,9 +185,35 @@ class Ledger:
             except ValueError:  # torn by a loss of power
                 continue
 
+    @property
+    def _path(self) -> Path:
+        assert self._folder is not None
+        return self._folder / f"spent-{self._day}.txt"
+
+    def _open(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+
     def _write(self, name: str) -> None:
-        if self._file < 0:
+        """Keep what a client has spent, and what others have that could not be kept before."""
+        if self._folder is None:
             return
-        place = self._place.setdefault(name, len(self._place))
-        record = f"{name} {self._spent[name]!r}".ljust(_RECORD - 1) + "\n"
-        os.pwrite(self._file, record.encode("ascii"), place * _RECORD)
+        self._unwritten.add(name)
+        try:
+            if self._file < 0:
+                self._open()
+            for each in sorted(self._unwritten):
+                place = self._place.setdefault(each, len(self._place))
+                record = f"{each} {self._spent[each]!r}".ljust(_RECORD - 1) + "\n"
+                os.pwrite(self._file, record.encode("ascii"), place * _RECORD)
+                self._unwritten.discard(each)
+        except OSError as error:
+            self._tell(error)
+        else:
+            self._told = False
+
+    def _tell(self, error: OSError) -> None:
+        """A full disk refuses nobody: what was spent is counted in memory until there is room."""
+        if not self._told:
+            self._told = True
+            logger.error("%s: what clients spend cannot be kept (%s): a restart forgets it", self._path, error.strerror)

@@ -2,16 +2,18 @@
 
 import datetime
 import json
+import logging
 import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..logs.shards import shard_files
+from ..logs.shards import append, shard_files
 from .errors import ServeError
 from .traffic import TrafficLog
 
+logger = logging.getLogger(__name__)
 THUMBS = {"up": 1.0, "down": 0.0}
 LONGEST_COMMENT = 2000
 
@@ -47,11 +49,16 @@ class Feedback:
         return found == client
 
     def write(self, line: dict[str, Any]) -> None:
-        """Append a line of `read`."""
-        if self._file < 0:
-            path = Path(self.log.folder) / f"feedback-{os.getpid()}-{datetime.date.today():%Y%m%d}.jsonl"
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        os.write(self._file, json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+        """Append a line of `read`; `ServeError` 507 where it cannot be kept."""
+        try:
+            if self._file < 0:
+                path = Path(self.log.folder) / f"feedback-{os.getpid()}-{datetime.date.today():%Y%m%d}.jsonl"
+                self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            append(self._file, json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+        except OSError as error:
+            logger.error("%s: feedback cannot be kept: %s", self.log.folder, error.strerror)
+            told = f"the feedback was not kept ({error.strerror}): send it again later"
+            raise ServeError(507, told, "server_error", "not_kept") from None
 
     def close(self) -> None:
         """Close the file."""

@@ -5,7 +5,8 @@ its id; the last of them is the answer that the client got. Feedback comes later
 """
 
 import datetime
-from collections import OrderedDict
+import logging
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ..logs.schema import query_id, split_candidate
 from ..logs.shards import ShardWriter, repair
 from .request import ChatRequest
 
+logger = logging.getLogger(__name__)
 LEVELS = ("full", "metadata", "none")
 """``full``: with the query and the response; ``metadata``: everything else; ``none``: no rows."""
 SHARD_ROWS = 50_000
@@ -48,6 +50,9 @@ class Call:
 class TrafficLog:
     """Writes rows to shards in a folder.
 
+    Rows for which the disk has no room wait, the latest `REMEMBERED` of them, and are written before the next ones:
+    who asks gets an answer all the same.
+
     Args:
         folder: Where; None writes nothing.
         level: See `LEVELS`.
@@ -63,6 +68,9 @@ class TrafficLog:
         self.rows = 0
         self.recent: OrderedDict[str, str] = OrderedDict()
         self._writer: ShardWriter | None = None
+        self._waiting: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
+        self._lost = 0
+        self._told = False
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
             repair(self.folder)
@@ -70,21 +78,44 @@ class TrafficLog:
     def write(
         self, call: Call, request: ChatRequest, reply: Reply | None, usd: float | None, error: str | None = None
     ) -> None:
-        """Append the row of a call; when it returns, the row survives the death of the process."""
+        """Append the row of a call; when it returns, the row survives the death of the process (a full disk apart)."""
         if self.folder is None:
             return
-        if self._writer is None:
-            self._writer = ShardWriter(self.folder, "served")
-        self._writer.write(self._row(call, request, reply, usd, error))
+        self._lost += len(self._waiting) == REMEMBERED
+        self._waiting.append(self._row(call, request, reply, usd, error))
         self.recent[call.request_id] = call.client
         if len(self.recent) > REMEMBERED:
             self.recent.popitem(last=False)
-        self.rows += 1
-        if self.rows % SHARD_ROWS == 0:
-            self.close()
+        self._write_waiting()
 
     def close(self) -> None:
-        """End the shard; the next row begins a new one."""
+        """Write what waits, and end the shard; the next row begins a new one."""
+        self._write_waiting()
+        if self._lost or self._waiting:
+            logger.error("%s: %d rows of the log are lost", self.folder, self._lost + len(self._waiting))
+        self._end_shard()
+
+    def _write_waiting(self) -> None:
+        try:
+            while self._waiting:
+                if self._writer is None:
+                    self._writer = ShardWriter(self.folder, "served")
+                self._writer.write(self._waiting[0])
+                self._waiting.popleft()
+                self.rows += 1
+                if self.rows % SHARD_ROWS == 0:
+                    self._end_shard()
+        except (OSError, UserError) as error:
+            if not self._told:
+                self._told = True
+                logger.error(
+                    "the log cannot be written: requests are answered all the same, and up to %d rows wait until it "
+                    "can; %s", REMEMBERED, error,
+                )  # fmt: skip
+        else:
+            self._told = False
+
+    def _end_shard(self) -> None:
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.close()
