@@ -1,10 +1,18 @@
 """What is never pushed: tokens, keys and passwords in any file, and the values of the key variables in use."""
 
+import base64
+import bz2
 import gzip
+import io
 import json
+import lzma
+import os
+import tarfile
 import time
 import zipfile
+import zlib
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -173,7 +181,6 @@ def test_columns_of_tables(folder, secret):
 
 
 def test_packed_files_and_weights(folder):
-    import numpy as np
     from safetensors.numpy import save_file
 
     with gzip.open(folder / "a.jsonl.gz", "wt") as file:
@@ -191,6 +198,72 @@ def test_packed_files_and_weights(folder):
     assert "the value of EXAMPLE_API_KEY" in look(folder / "w.safetensors")
     save_file(weights, folder / "w.safetensors")
     assert look(folder / "w.safetensors") is None
+
+
+def in_tar(mode):
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode=mode) as archive:
+        member = tarfile.TarInfo("in/notes.txt")
+        member.size = len(HF)
+        archive.addfile(member, io.BytesIO(HF.encode()))
+    return made.getvalue()
+
+
+def in_zip(name, data):
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, data)
+    return made.getvalue()
+
+
+def in_png(kind, data, before=b""):
+    def chunk(kind, data):
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    size = (1).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
+    parts = [chunk(b"IHDR", size), before and chunk(b"IDAT", before), chunk(kind, data), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+HIDDEN = {
+    "a.bz2": bz2.compress(HF.encode()), "a.xz": lzma.compress(HF.encode()),
+    "a.zst": pa.compress(HF.encode(), "zstd", asbytes=True),
+    "a.tar": in_tar("w"), "a.tar.gz": in_tar("w:gz"), "a.tar.bz2": in_tar("w:bz2"), "a.tar.xz": in_tar("w:xz"),
+    "nested.zip": in_zip("b.zip", in_zip("c.jsonl.gz", gzip.compress(HF.encode()))), "name.zip": in_zip(HF, "x"),
+    "text.png": in_png(b"tEXt", b"Comment\0" + HF.encode(), os.urandom(300_000)),
+    "packed.png": in_png(b"zTXt", b"Comment\0\0" + zlib.compress(HF.encode())),
+    "other.png": in_png(b"iTXt", b"Comment\0\1\0en\0x\0" + zlib.compress(HF.encode())),
+    "exif.jpg": b"\xff\xd8\xff\xe1\0\x60Exif\0\0II*\0" + HF.encode() + b"\xff\xd9",
+    "data.db": b"SQLite format 3\0" + bytes(5000) + HF.encode() + bytes(5000),
+    "secret.yaml": b"data: " + base64.b64encode(HF.encode()),
+    "_netrc": b"machine api.corp.com\n  login me\n  password Zx9kLm2Qp8rT4\n",
+    "own64.yaml": b"data: " + base64.b64encode(b"me:" + OWN.encode()),
+    "own.json": "".join(f"\\u{ord(c):04x}" for c in OWN).encode(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_a_secret_within_something_else_is_found(folder, name):
+    (folder / name).write_bytes(HIDDEN[name])
+    said = look(folder / name)
+    assert said and HF not in said and OWN not in said
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in HIDDEN if n.rsplit(".", 1)[-1] in ("bz2", "xz", "zst", "tar", "zip", "png")]
+)
+def test_what_cannot_be_unpacked_stops_nothing(folder, name):
+    for cut in (10, len(HIDDEN[name]) // 2, len(HIDDEN[name]) - 3):
+        (folder / name).write_bytes(HIDDEN[name][:cut])
+        look(folder / name)
+    (folder / name).write_bytes(HIDDEN[name].replace(HF.encode(), b"x" * len(HF))[:600] + bytes(1000))
+    look(folder / name)
+
+
+def test_noise_is_no_secret(folder):
+    (folder / "weights.bin").write_bytes(np.random.default_rng(0).bytes(30_000_000))
+    began = time.perf_counter()
+    assert look(folder / "weights.bin") is None and time.perf_counter() - began < 10
 
 
 def test_large_texts_do_not_take_long(folder):

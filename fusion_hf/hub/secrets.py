@@ -1,19 +1,20 @@
 """What must not leave this machine: access tokens, private keys and passwords in the files of a push."""
 
-import gzip
+import base64
+import json
 import os
 import re
-import zipfile
-import zlib
+import urllib.parse
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..errors import UserError
+from .packed import BROKEN, MOST_UNPACKED, contents
 
 # What it is -> how it looks: written for Python and for RE2, which searches the columns of tables.
 LOOKS = {
@@ -27,6 +28,10 @@ LOOKS = {
     r"|(?i:aws_?secret_?access_?key)[\"']?\s{0,5}[:=]\s{0,5}[\"']?[A-Za-z0-9/+]{40}",
     "a Slack, npm or PyPI token": r"\bxox[abeprs]-[A-Za-z0-9-]{20}|\bnpm_[A-Za-z0-9]{36}|\bpypi-AgE[A-Za-z0-9_-]{30}",
     "a bearer token": r"(?i:authorization[\"']?\s{0,5}[:=]\s{0,5}[\"']?bearer\s{1,5})[A-Za-z0-9._~+/-]{20,}",
+    "a token in base64": r"\baGZf[A-Za-z0-9+/]{40}",
+    "an Azure or Weights & Biases key": r"AccountKey=[A-Za-z0-9+/]{86}=="
+    r"|(?i:wandb_api_key)[\"']?\s{0,5}[:=]\s{0,5}[\"']?[0-9a-f]{40}",
+    "a password of a netrc file": r"\bmachine\s+\S+\s+login\s+\S+\s+password\s+\S{6}",
     "a private key": r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----",
     "a password in a URL": r"\b[a-z][a-z0-9+.-]{1,20}://[^/\s:@\"'<>{}$]{1,100}:[^/\s:@\"'<>{}$]{3,100}@[A-Za-z0-9\[][A-Za-z0-9.:\]-]{0,100}",
 }
@@ -41,9 +46,12 @@ _EXAMPLE = re.compile(
 )
 _VARIABLE = re.compile(r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|PAT)(?:_|$)", re.IGNORECASE)
 _NAMED = re.compile(rb"api_key_env[\"']?\s{0,5}:\s{0,5}[\"']?(\w{1,200})")
+# How those begin that are looked for in binary files, too.
+_BEGINS = (b"hf_", b"api_org_", b"sk-", b"k_live_", b"k_test_", b"gsk_", b"xai-", b"nvapi-", b"r8_", b"pplx-",
+           b"tgp_v1_", b"AIza", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_", b"glpat-", b"AKIA",
+           b"ASIA", b"xox", b"npm_", b"pypi-AgE", b"PRIVATE KEY-----", b"aGZf")  # fmt: skip
 _PART, _OVERLAP = 8 << 20, 1 << 14
 _PIECE, _LONGEST = 2000, 400  # characters of a text at a time, and of the longest lookalike
-MOST_UNPACKED = 1 << 30  # bytes of a packed file that are looked at
 SHORTEST = 8  # characters of a key; what is shorter stands in texts by chance
 
 
@@ -62,7 +70,7 @@ def refuse_secrets(files: Iterable[Path], own: str | None = None, lookalikes: bo
         UserError: It names the file, the place and what it looks like, never the secret.
     """
     files = list(files)
-    values = own_values(files, own)
+    values = _spellings(own_values(files, own))
     for path in files:
         found = _look(path, values, lookalikes)
         if found:
@@ -86,6 +94,21 @@ def own_values(files: Iterable[Path], own: str | None = None) -> dict[str, str]:
     }  # fmt: skip
 
 
+def _spellings(values: dict[str, str]) -> dict[str, str]:
+    """The values, and how JSON, URLs and base64 write them."""
+    found = dict(values)
+    for name, value in values.items():
+        found[f"{name} in a URL"] = urllib.parse.quote(value, safe="")
+        found[f"{name} in JSON"] = json.dumps(value)[1:-1]
+        found[f"{name} in JSON, escaped"] = "".join(f"\\u{ord(c):04x}" for c in value)
+        for before in range(3):  # the same wherever the value begins in what was encoded
+            data = bytes(before) + value.encode()
+            found[f"{name} in base64 {before}"] = base64.b64encode(data).decode()[
+                -(-before * 4 // 3) : len(data) // 3 * 4
+            ]
+    return {name: value for name, value in found.items() if len(value) >= SHORTEST}
+
+
 def _look(path: Path, values: dict[str, str], lookalikes: bool) -> str | None:
     """What a file holds that it must not, and where."""
     try:
@@ -95,33 +118,13 @@ def _look(path: Path, values: dict[str, str], lookalikes: bool) -> str | None:
             return _in_batches(_record_batches(path), values, lookalikes)
     except (pa.ArrowException, OSError):
         pass  # it is something else than its name says
-    with open(path, "rb") as file:
-        start = file.read(4)
-        file.seek(0)
-        if start[:2] == b"\x1f\x8b":
-            with gzip.open(file) as inside:
-                return _in_packed(cast(IO[bytes], inside), values, lookalikes)
-        if start[:2] == b"PK" and zipfile.is_zipfile(file):
-            return _in_zip(file, values, lookalikes)
-        return _in_stream(file, values, lookalikes)
-
-
-def _in_packed(file: IO[bytes], values: dict[str, str], lookalikes: bool) -> str | None:
     try:
-        return _in_stream(file, values, lookalikes, MOST_UNPACKED)
-    except (OSError, EOFError, zlib.error, RuntimeError, NotImplementedError):
-        return None  # nobody else can read it either
-
-
-def _in_zip(file: IO[bytes], values: dict[str, str], lookalikes: bool) -> str | None:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            for name in archive.namelist():
-                with archive.open(name) as inside:
-                    if found := _in_packed(inside, values, lookalikes):
-                        return f"{name}, {found}"
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError):
-        return None
+        with open(path, "rb") as file:
+            for where, part in contents(file):
+                if found := _in_stream(part, values, lookalikes, None if part is file else MOST_UNPACKED):
+                    return f"{where}, {found}" if where else found
+    except BROKEN:
+        pass  # nobody else can read it either
     return None
 
 
@@ -138,7 +141,7 @@ def _in_stream(file: IO[bytes], values: dict[str, str], lookalikes: bool, most: 
         if encoding is None:  # binary: weights, pictures
             held = next((f"the value of {name}" for name, value in values.items() if value.encode() in data), None)
             held = held or (_in_text(_header(data), {}, True) if lookalikes and read == len(part) else None)
-            if held:
+            if held := held or (_in_bytes(data) if lookalikes else None):
                 return held
         elif found := _first(text, values, lookalikes):
             return f"line {line + text[: found[0]].count(chr(10))}, {found[1]}"
@@ -164,6 +167,16 @@ def _header(data: bytes) -> str:
     """The JSON at the head of a safetensors file, which holds what a training wrote there; else nothing."""
     size = int.from_bytes(data[:8], "little")
     return data[8 : 8 + size].decode("utf-8", "replace") if data[8:9] == b"{" and size < len(data) else ""
+
+
+def _in_bytes(data: bytes) -> str | None:
+    """What a binary file holds between other things: only what begins like a token is looked at closer."""
+    for begins in _BEGINS:
+        place = -1
+        while (place := data.find(begins, place + 1)) >= 0:
+            if found := _in_text(data[max(0, place - 80) : place + _LONGEST].decode("latin-1"), {}, True):
+                return found
+    return None
 
 
 def _in_text(text: str, values: dict[str, str], lookalikes: bool) -> str | None:
