@@ -334,6 +334,8 @@ def test_a_lock_is_given_back_whatever_happens_and_is_never_in_the_way(tmp_path)
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="expected a folder to write to"), locked(tmp_path / "file"):
         pass
+    with pytest.raises(UserError, match="found empty text"), locked(""):  # not the folder that one stands in
+        pass
 
 
 # ---------------------------------------------------------------- exit codes

@@ -53,6 +53,8 @@ def test_a_merged_model_is_the_adapter_on_its_base_in_one_folder(adapter, tmp_pa
         merge(tmp_path / "merged", tmp_path / "again")
     with pytest.raises(UserError, match="is the adapter itself"):
         merge(adapter, adapter)
+    with pytest.raises(UserError, match="found empty text"):
+        merge(adapter, "")
 
 
 def test_a_student_joins_the_log_as_one_more_candidate(adapter, tmp_path, capsys):

@@ -22,13 +22,13 @@ def merge(
         UserError: There is no adapter, or it or its base cannot be loaded.
     """
     peft = require("peft", extra="train")
-    adapter, out = Path(adapter), Path(out)
+    adapter = Path(adapter)
     config = adapter / "adapter_config.json"
     if not config.is_file():
         raise UserError(f"{adapter}: expected a LoRA adapter (adapter_config.json), found none")
-    if adapter.resolve() == out.resolve():
+    if adapter.resolve() == Path(out).resolve():
         raise UserError(f"{out} is the adapter itself: give another folder")
-    check_folder(out, "model", overwrite)
+    out = check_folder(out, "model", overwrite)
     base = base or read_base(adapter)
     try:
         model = load_causal_lm(base, dtype=dtype)

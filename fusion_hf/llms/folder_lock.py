@@ -22,6 +22,8 @@ def locked(folder: str | Path) -> Iterator[None]:
 
     Raises `UserError` that says who is at work there.
     """
+    if not os.fspath(folder).strip():
+        raise UserError("out: expected a path, found empty text")
     if fcntl is None:
         yield
         return
