@@ -1,6 +1,7 @@
 """Append-only files of rows that survive a kill at any byte."""
 
 import os
+import time
 
 import pytest
 
@@ -30,6 +31,26 @@ def test_a_shard_that_another_process_repairs_as_it_is_made_is_made_anew(tmp_pat
     writer.write(row(1))
     writer.close()
     assert removed != [writer.path] and list(read_rows(tmp_path)) == [row(1)]
+
+
+def test_shards_are_in_order_over_the_end_of_a_second(tmp_path, monkeypatch):
+    """A clock that goes on by 0.4 s with every reading."""
+    from fusion_hf.logs import shards
+
+    now = [10**18]
+
+    def tick():
+        now[0] += 4 * 10**8
+        return now[0]
+
+    monkeypatch.setattr(shards.time, "time_ns", tick)
+    gmtime = time.gmtime
+    monkeypatch.setattr(shards.time, "gmtime", lambda at=None: gmtime(tick() // 10**9 if at is None else at))
+    for i in range(1, 8):
+        writer = ShardWriter(tmp_path)
+        writer.write(row(i))
+        writer.close()
+    assert list(read_rows(tmp_path)) == [row(i) for i in range(1, 8)]
 
 
 def test_a_shard_cut_at_any_byte_gives_its_whole_rows(tmp_path):

@@ -210,12 +210,18 @@ def test_json_is_checked_before_anything_is_done(file, tmp_path, capsys):
     assert not (tmp_path / "out").exists() and (tmp_path / "thesis.md").read_text() == "# Thesis\n"
 
 
-def test_wrong_words_are_one_line(capsys):
+@pytest.mark.parametrize("words, found", [
+    (["static-encoder", "x", "--out", "y", "--sise", "3"], "--sise 3; did you mean --size?"),
+    (["static-encoder", "x", "--out", "y", "--sise=3"], "--sise=3; did you mean --size?"),
+    (["-q", "static-encoder", "x", "--out", "y"], "-q; -q stands after the command"),
+    (["static-encoder", "x", "--out", "y", "--xyzzy"], "--xyzzy"), (["static-encoder", "x", "--out", "y", "z"], "z"),
+])  # fmt: skip
+def test_wrong_words_are_one_line(words, found, capsys):
     with pytest.raises(SystemExit) as stop:
-        main(["static-encoder", "x", "--out", "y", "--sise", "3"])
+        main(words)
     assert stop.value.code == 2
     err = capsys.readouterr().err
-    assert err == "fusion-hf static-encoder: unrecognized arguments: --sise 3  (see fusion-hf static-encoder --help)\n"
+    assert err == f"fusion-hf static-encoder: unrecognized arguments: {found}  (see fusion-hf static-encoder --help)\n"
 
 
 def test_a_result_is_printed_and_written(tmp_path, capsys, saved):

@@ -8,6 +8,7 @@ not what is typed it also has `run(args)`, which calls the function and returns 
 
 import argparse
 import contextlib
+import difflib
 import errno
 import inspect
 import json
@@ -124,10 +125,21 @@ def parse(argv: list[str]) -> argparse.Namespace:
     args, rest = parser.parse_known_args(argv)
     # argparse takes no more positional arguments after an option: queries may stand there too.
     if rest and (not hasattr(args, "query") or any(word.startswith("-") for word in rest)):
-        args.parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        args.parser.error(f"unrecognized arguments: {' '.join(rest)}{_meant(rest, args.parser)}")
     if rest:
         args.query = [*args.query, *rest]
     return args
+
+
+def _meant(rest: list[str], parser: argparse.ArgumentParser) -> str:
+    """What was perhaps meant by options that a command does not have."""
+    known = list(parser._option_string_actions)
+    for word in (word.split("=")[0] for word in rest if word.startswith("-")):
+        if word in known:
+            return f"; {word} stands after the command"
+        if close := difflib.get_close_matches(word, known, 1):
+            return f"; did you mean {close[0]}?"
+    return ""
 
 
 def _with_config(argv: list[str], parsers: dict[str, argparse.ArgumentParser]) -> list[str]:

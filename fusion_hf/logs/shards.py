@@ -59,7 +59,8 @@ class ShardWriter:
         if on_full is not None:
             _keep_back(self._reserve)
         while True:
-            stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + f"{time.time_ns() % 10**9:09d}"
+            seconds, rest = divmod(time.time_ns(), 10**9)  # one reading, or a second that begins between two misleads
+            stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds)) + f"{rest:09d}"
             self.path = folder / f"shard-{stamp}-{tag or 0}-{os.getpid()}-{secrets.token_hex(2)}.jsonl"
             self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
             if fcntl:
