@@ -7,7 +7,7 @@ import lzma
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any, cast
 
 import pyarrow as pa
@@ -18,7 +18,9 @@ MOST_TEXT = 1 << 24  # bytes of a text in a picture
 # What Python raises for files that nobody can read to their end.
 BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, RuntimeError, NotImplementedError, pa.ArrowException,
           zipfile.BadZipFile, tarfile.TarError, ValueError)  # fmt: skip
-OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+OPENERS: dict[bytes, Callable[[IO[bytes]], Any]] = {
+    b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open,
+}  # fmt: skip
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -55,16 +57,17 @@ def _unpacked(file: Any, depth: int) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 def _members(archive: zipfile.ZipFile | tarfile.TarFile, depth: int) -> Iterator[tuple[str, IO[bytes]]]:
+    opened: Callable[[str], Any]
     with archive:
         if isinstance(archive, zipfile.ZipFile):
-            names, opened = archive.namelist(), archive.open
+            names, opened = archive.namelist(), cast(Any, archive.open)
         else:
-            names, opened = [m.name for m in archive.getmembers() if m.isfile()], archive.extractfile  # type: ignore
+            names, opened = [m.name for m in archive.getmembers() if m.isfile()], cast(Any, archive.extractfile)
         yield "its list of members", io.BytesIO("\n".join(names).encode("utf-8", "replace"))
         for name in names:
             try:
-                with opened(name) as inside:  # type: ignore[union-attr]
-                    for where, part in contents(cast(IO[bytes], inside), depth + 1):
+                with opened(name) as inside:
+                    for where, part in contents(inside, depth + 1):
                         yield f"{name}/{where}" if where else name, part
             except BROKEN:
                 continue
