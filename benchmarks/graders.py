@@ -197,7 +197,7 @@ def speed(data: Path, repeats: int, parallel: bool = True) -> dict:
         for c in gsm
     ]
     stated, mentioned = (
-        [c._replace(metric="cem", gold=["True"], response=f"{c.response} {words}") for c in gsm]
+        [c._replace(metric="cem", truth=["True"], response=f"{c.response} {words}") for c in gsm]
         for words in ("So the answer is true.", "Yes, that is right.")
     )
     sets = {
