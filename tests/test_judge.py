@@ -113,6 +113,12 @@ def test_a_judge_that_repeats_an_answer_gives_no_score_by_that(planted):
         ("<answer>8/10</answer>", 0.8, None),
         ("<answer>4 out of 5</answer>", 0.8, None),
         ("<answer>0,8</answer>", 0.8, None),
+        ("<answer>≈0.8</answer>", 0.8, None),
+        ("<answer>{0.8}</answer>", 0.8, None),
+        ("<answer>~ 80 %</answer>", 0.8, None),
+        ("<answer >0.8</answer >", 0.8, None),
+        ("<answer>$\\boxed{0.8}$</answer>", 0.8, None),
+        ("&lt;answer&gt;0.8&lt;/answer&gt;", None, "no_answer_tag"),  # an answer that is repeated may have these
         ("<answer>**0.8**</answer>", 0.8, None),
         ("<answer>`0.8`</answer>", 0.8, None),
         ("<answer>$0.8$</answer>", 0.8, None),

@@ -45,13 +45,13 @@ Write the score, a number between 0 and 1, in this form:
 <answer>SCORE</answer>"""
 
 _LEVELS = "\n".join(f"- {score:g}: {meaning}" for score, meaning in LEVELS)
-_TAG = re.compile(r"<answer>((?:(?!<answer>).){0,1000}?)</answer>", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"<\s?answer\s?>((?:(?!<\s?answer\s?>).){0,1000}?)<\s?/\s?answer\s?>", re.DOTALL | re.IGNORECASE)
 _REMARK = re.compile(r"\([^()]{0,200}\)\s*$")
 _ANY_TAG = re.compile(r"<(\s*/?\s*answer\b[^<>]{0,100})>", re.IGNORECASE)
-_MARKS = re.compile(r"[*_`$\"'“”\[\]\s]+")
+_MARKS = re.compile(r"[*_`$\"'“”\[\]{}≈~\s]+")
 _NUMBER = r"[-+]?(?:\d{1,9}(?:[.,]\d{1,20})?|[.,]\d{1,20})"
 _SCORE = re.compile(
-    rf"(?:(?:score|rating|grade)[:=]?)?(?:\\boxed\{{)?({_NUMBER})\}}?(?:(?:/|outof|of)({_NUMBER})|(%))?\.?",
+    rf"(?:(?:score|rating|grade)[:=]?)?(?:\\boxed)?({_NUMBER})(?:(?:/|outof|of)({_NUMBER})|(%))?\.?",
     re.IGNORECASE,
 )
 
@@ -85,7 +85,7 @@ def parse_score(text: str) -> Judgement:
 
     Tags in reasoning (see `fusion_hf.reasoning`) and in quotes do not count: judges repeat the form, or the answer that
     they grade, and correct themselves. Beside a bare number these are read: ``0,8``, ``**0.8**``, ``Score: 0.8``,
-    ``0.8/1`` and ``4/5``, ``80%``, ``[[0.8]]``, ``0.8 (good)``.
+    ``0.8/1`` and ``4/5``, ``80%``, ``[[0.8]]``, ``≈0.8``, ``0.8 (good)``.
     """
     said = [m for m in _TAG.finditer(split_reasoning(text)[0]) if m.string[: m.start()][-1:] not in _QUOTES]
     for tag in reversed(said):
