@@ -26,9 +26,8 @@ from fusion_hf.routers.decisions import TIE
 from fusion_hf.routers.measuring.cross_validation import fold_of
 
 
-def got(router, test, scaling, embeddings, scenario):
-    """Reward of the router's pick on every query: [n]."""
-    predictions = router.predict(test.queries, embeddings)
+def got(predictions, test, scaling, scenario):
+    """Reward of what a router that predicts this picks, on every query: [n]."""
     data = test.select(predictions.candidates)
     picks = pick(
         predictions.reward(scenario.alpha, scenario.beta, scenario.score), predictions.cost, data.candidates, TIE
@@ -72,9 +71,10 @@ def main():
                 router = deepcopy(without)
                 router.tokenizer = without.tokenizer
                 routers["added"].append(add_to_router(router, train.subset(rows), llm, pool))
-            for scenario in scenarios:
-                for how, made in routers.items():
-                    mean = np.mean([got(r, test, scaling, there, SCENARIOS[scenario]) for r in made], 0)
+            for how, made in routers.items():
+                expected = [r.predict(test.queries, there) for r in made]
+                for scenario in scenarios:
+                    mean = np.mean([got(p, test, scaling, SCENARIOS[scenario]) for p in expected], 0)
                     rewards.setdefault((scenario, llm, how), []).append(mean)
     result = {}
     for scenario in scenarios:

@@ -14,7 +14,7 @@ from fusion_hf.errors import UserError
 from fusion_hf.logs.arrays import RoutingData
 from fusion_hf.logs.log import write_bench
 from fusion_hf.logs.schema import rows_to_table, validate
-from fusion_hf.routers import KINDS, fit_router, load_router
+from fusion_hf.routers import KINDS, add_llm, fit_router, load_router
 from fusion_hf.routers.add_llm import add_to_router, remove_from_router
 
 TRAIN, TEST = toy_data(240), toy_data(90, split="test")
@@ -133,7 +133,7 @@ def test_a_router_from_before_scores_had_a_spread_takes_one_more():
     assert np.isfinite(after).all()
 
 
-def test_the_pool_says_which_candidates_are_like_it():
+def test_the_pool_says_which_candidates_cost_alike_and_nothing_of_scores():
     data = renamed(toy_data(8, seed=3).select(["bee"]), bee="new")
 
     def pool(like: str) -> list[dict]:
@@ -141,12 +141,14 @@ def test_the_pool_says_which_candidates_are_like_it():
         prices = {n: 1.0 if n in twins else 50.0 for n in ("bee", "cat", "dog", "new")}
         return [{"name": n, "size": "s" if n in twins else "l", "output_price": p} for n, p in prices.items()]
 
-    capitals = TASKS == "capitals"
-    guessed = {}
+    router, guessed = fit_router("fusion", TRAIN, "none"), []
+    output = add_llm._heads(router, data.queries)
     for like in ("bee", "dog"):
-        router = add_to_router(fit_router("fusion", TRAIN, "none"), data, "new", pool(like))
-        guessed[like] = router.predict(TEST.queries).performance[capitals, 3].mean()
-    assert guessed["dog"] > guessed["bee"]  # `dog` is the one that knows capitals
+        likeness = add_llm._likeness(router, "new", data, output, pool(like))
+        assert likeness.argmax() == router.candidates.index(like) and likeness.max() > 0.9
+        joined = add_to_router(deepcopy(router), data, "new", pool(like))
+        guessed.append(joined.predict(TEST.queries).performance[:, 3])
+    np.testing.assert_array_equal(*guessed)
 
 
 def test_both_modes_join_and_leave_together():

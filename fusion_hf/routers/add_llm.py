@@ -1,10 +1,11 @@
 """A new LLM for a trained router from a few dozen scored queries, and the removal of one; nothing is trained again.
 
-What a candidate will do on a query is first guessed as the mean of what the router expects of candidates like it (size
-class, price, mode). The scored queries correct that guess. For scores this is Bayesian linear regression on what is
-expected of the known candidates: as they differ from each other, so the new one may differ from them. The router then
-reckons with the lower end of what is believed, query by query, because the best of many guesses is mostly too good. For
-costs, which are known well, it is an offset and a ridge, as far as leaving one query out shows that they pay.
+What a candidate will do on a query is first guessed as the mean of what the router expects of candidates like it: of its
+mode and about its cost and, where a cost is guessed, of its size class and price. The scored queries correct that
+guess. For scores this is Bayesian linear regression on what is expected of the known candidates: as they differ from
+each other, so the new one may differ from them. The router then reckons with the lower end of what is believed, query
+by query, because the best of many guesses is mostly too good. For costs, which are known well, it is an offset and a
+ridge, as far as leaving one query out shows that they pay.
 """
 
 from collections.abc import Sequence
@@ -40,8 +41,8 @@ def add_to_router(router: Router, data: RoutingData, llm: str, llms: Sequence[di
         data: Log arrays that hold the new candidates (``llm``, ``llm_think``); other candidates in them are not needed.
             20 to 50 scored queries are enough; they should look like the queries to come.
         llm: Name of the new LLM.
-        llms: Rows of the pool (the config ``llms`` of a FusionBench): size class and prices, for the first guess;
-            without them the measured costs say which candidates are like it.
+        llms: Rows of the pool (the config ``llms`` of a FusionBench): size class and prices, for the first guess of
+            costs; without them the measured costs say which candidates are like it.
 
     Returns:
         The same router.
@@ -80,13 +81,16 @@ def _add(router: Router, data: RoutingData, llms: Sequence[dict]) -> None:
         raise UserError(f"{name}: expected at least {FEWEST} scored queries (better 20 to 50), found {seen.sum()}")
     data = data.subset(seen)
     output = _heads(router, data.queries)
-    likeness = _likeness(router, name, data, output, llms)
+    # A size and a price say little of how good an LLM is: scores are guessed from what was measured alone.
+    alike = {"cost": _likeness(router, name, data, output, llms), "score": _likeness(router, name, data, output, [])}
     found = {}
     for quantity in [q for q in QUANTITIES if q in output]:
         columns = linear_columns(quantity, torch.from_numpy(output[quantity])).numpy()
         y = _measured(router, data, quantity)
-        fit = _fit if quantity.startswith("cost") else _posterior
-        found[quantity] = fit(columns, y, likeness)
+        if quantity.startswith("cost"):
+            found[quantity] = _fit(columns, y, alike["cost"])
+        else:
+            found[quantity] = _posterior(columns, y, alike["score"])
     _write(router, name, found)
 
 
