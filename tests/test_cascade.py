@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -241,6 +242,16 @@ def test_without_answers_it_is_the_fusion_router():
         a, b = plain.route(TEST.queries, scenario), cascade.route(TEST.queries, scenario)
         assert [d.to_dict() for d in a] == [d.to_dict() for d in b]
     assert not cascade.has_plans and all(len(p.chain) == 1 for p in cascade.plan(TEST.queries))
+
+
+def test_plans_are_learned_by_task_even_where_clusters_choose_single_candidates_better():
+    performance, sums = TRAIN.performance.copy(), np.array(TRAIN.tasks) == "sums"
+    performance[:, 0], performance[:, 3], performance[::5, 2] = sums, ~sums, 0.0
+    halves = replace(TRAIN, tasks=[("x", "y")[i // 150] for i in range(300)], performance=performance)  # empty labels
+    assert fit_router("fusion", halves, encoder="none").config.options["blocks"] == [4, 8, 16]
+    assert fit_router("cascade", halves, encoder="none", answers=SAID).config.options["groups"] == ["x", "y"]
+    one = replace(halves, tasks=["all"] * 300)
+    assert fit_router("cascade", one, encoder="none", answers=SAID).config.options["groups"] != ["all"]
 
 
 def test_answers_that_say_nothing_teach_no_chain():

@@ -1,7 +1,7 @@
 """A new LLM for a trained router from a few dozen scored queries, and the removal of one; nothing is trained again.
 
-What a candidate will do on a query is first guessed as the mean of what the router expects of candidates like it: of its
-mode and about its cost and, where a cost is guessed, of its size class and price. The scored queries correct that
+What a candidate will do on a query is first guessed as the mean of what the router expects of candidates like it: of
+its mode and about its cost and, where a cost is guessed, of its size class and price. The scored queries correct that
 guess. For scores this is Bayesian linear regression on what is expected of the known candidates: as they differ from
 each other, so the new one may differ from them. The router then reckons with the lower end of what is believed, query
 by query, because the best of many guesses is mostly too good. For costs, which are known well, it is an offset and a

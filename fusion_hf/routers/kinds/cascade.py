@@ -16,6 +16,7 @@ from ..cascade.learn import folds_of, learn_plans
 from ..cascade.plan import CascadePlan, CascadeStep
 from ..chats import Chat
 from ..decisions import TIE, Predictions, RoutingDecision, rank
+from ..learning.grouping import Grouping, by_label
 from ..targets import Targets
 from .fusion import FusionRouter, FusionRouterConfig
 
@@ -66,10 +67,10 @@ class CascadeRouter(FusionRouter):
     """Plans over chains of up to four candidates.
 
     A plan asks its candidates in order and stops as soon as the pattern of agreement makes the best answer so far
-    worth more than asking on. Plans are learned for every group of queries (tasks, or clusters without labels) and many
-    weights of cost; which one a query gets follows from the trade-off, the posterior over groups and the predicted
-    costs, as a single candidate does in other kinds. Without logged answers, or where no chain pays, it is a `fusion`
-    router.
+    worth more than asking on. Plans are learned for every group of queries (tasks, or clusters where the log does not
+    name several) and many weights of cost; which one a query gets follows from the trade-off, the posterior over groups
+    and the predicted costs, as a single candidate does in other kinds. Without logged answers, or where no chain pays,
+    it is a `fusion` router of these groups.
 
     Use `plan` and `next` to follow a cascade with live answers; `route` gives the first step.
     """
@@ -91,6 +92,13 @@ class CascadeRouter(FusionRouter):
         share = cls._head(x, targets, learned, buffers)["tasks"]
         plans, more = learn_plans(x, targets, share, cls._unseen(x, targets, seed, **options), seed, calls)
         return learned | {"cascade": plans}, buffers | more
+
+    @classmethod
+    def _groupings(cls, x: np.ndarray, parts, targets: Targets, seed: int) -> list[Grouping]:
+        """Labels where there are several; of clusters side by side each would have few queries to learn plans from."""
+        if targets.tasks is not None and len(set(targets.tasks)) > 1:
+            return [by_label(targets.tasks)]
+        return super()._groupings(x, parts, targets, seed)
 
     @classmethod
     def option_defaults(cls) -> dict:

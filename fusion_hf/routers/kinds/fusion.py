@@ -50,7 +50,7 @@ class FusionRouter(Router):
         parts = [(Ridge(x[fold != f]), fold == f) for f in range(FOLDS) if (fold == f).any() and (fold != f).any()]
         whole = Ridge(x)
         score = targets.scaled["performance"]
-        grouping, earned = _choose(_groupings(x, parts, targets, seed), parts, x, score)
+        grouping, earned = _choose(cls._groupings(x, parts, targets, seed), parts, x, score)
         places, quantities = score_table(targets)
         gains, content, table = learn_beyond(x, parts, whole, grouping, score, quantities)
         options = {
@@ -67,6 +67,16 @@ class FusionRouter(Router):
         tables["weight"] = np.concatenate([weight for weight, _ in linear.values()], 1)
         tables["bias"] = np.concatenate([bias for _, bias in linear.values()])
         return options, {n: torch.from_numpy(np.ascontiguousarray(t, np.float32)) for n, t in tables.items()}
+
+    @classmethod
+    def _groupings(cls, x: np.ndarray, parts, targets: Targets, seed: int) -> list[Grouping]:
+        """What the groups may be, the preferred one first."""
+        found = [] if targets.tasks is None else [by_label(targets.tasks)]
+        expected = expected_scores(parts, x, targets.scaled["performance"])
+        for sizes in CLUSTERS:
+            if max(sizes) <= len(x) / 8:
+                found.append(by_cluster(x, expected, sizes, targets.embedding, seed))
+        return found or [Grouping(["all"], np.ones((len(x), 1)), [1], CLUSTER_PRIOR)]
 
     def head(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """See `Router.head`; also ``tasks`` [n, groups], the posterior, and ``trust`` [n, 1] in it."""
@@ -102,16 +112,6 @@ class FusionRouter(Router):
                 if share < 0.5:
                     line.append(f"unlike the training queries ({100 * (1 - share):.0f} %): their overall means count")
         return lines
-
-
-def _groupings(x: np.ndarray, parts, targets: Targets, seed: int) -> list[Grouping]:
-    """What the groups may be, the preferred one first."""
-    found = [] if targets.tasks is None else [by_label(targets.tasks)]
-    expected = expected_scores(parts, x, targets.scaled["performance"])
-    for sizes in CLUSTERS:
-        if max(sizes) <= len(x) / 8:
-            found.append(by_cluster(x, expected, sizes, targets.embedding, seed))
-    return found or [Grouping(["all"], np.ones((len(x), 1)), [1], CLUSTER_PRIOR)]
 
 
 def _choose(found: list[Grouping], parts, x: np.ndarray, score: np.ndarray) -> tuple[Grouping, float]:
