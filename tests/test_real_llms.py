@@ -73,7 +73,7 @@ def test_the_steps_run_again_from_where_they_were_and_leave_figures_without_text
         arguments = ["--work", tmp_path / "work", "--source", source, "--out", tmp_path / "out", "--limit", "20"]
         arguments += ["--train-limit", "20", "--tasks", "gsm8k,arc_challenge,openbook_qa"]
         arguments += ["--steps", "collect,prompts,templates,thoughts,compare,report"]
-        monkeypatch.setattr(run, "THOUGHTS", {"fewshot-2": ("worked", "fewshot", 2)})
+        monkeypatch.setattr(run, "THOUGHTS", {"fewshot-2": ("worked", "fewshot", 2, "direct")})
         args = run.make_parser().parse_args([*map(str, arguments)])
         monkeypatch.setattr(run.Run, "templates", worked_only)
         run.main(args)

@@ -69,6 +69,21 @@ def test_extractive_keeps_the_steps_and_masks_the_result():
     assert worked_steps("(B)", solved([], "(B)", CHOICE, "em_mc")) is None
 
 
+@pytest.mark.parametrize(
+    ("answer", "steps"),
+    [  # as chat models write: emphasis, and a formula that holds nothing but the result
+        ("1. **Apples**: 70 + 7 = 77.\nThus, the number of apples is \\(\\boxed{77}\\).",
+         "Apples: 70 + 7 = ? Thus, the number of apples is ?"),
+        ("He adds 70 and 7.\nSo Tom has \\[ \\boxed{77} \\]", "He adds 70 and 7. So Tom has ?"),
+        ("He adds $70 and $7.\nSo Tom has $\\boxed{77}$.", "He adds $70 and $7. So Tom has ?"),
+        ("He adds \\$70 and \\$7 = \\$77.\n#### 77", "He adds \\$70 and \\$7 = ?"),
+        ("2**3 is 8 and 4**2 is 16, so 77.", "2**3 is 8 and 4**2 is 16, so ?"),
+    ],
+)  # fmt: skip
+def test_extractive_leaves_no_half_of_a_formula_or_emphasis(answer, steps):
+    assert worked_steps(answer, solved([])) == steps
+
+
 def test_extractive_is_cut_to_five_sentences():
     long = " ".join(f"Step {letter} is done." for letter in "klmnopqr")
     text = worked_steps(long, solved([]))

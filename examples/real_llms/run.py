@@ -32,12 +32,14 @@ STRONG, STUDENT = "qwen2.5-coder-1.5b", "qwen2.5-coder-0.5b"
 TASKS = ("arc_challenge", "commonsense_qa", "openbook_qa", "gsm8k", "mmlu", "mbpp", "math", "human_eval")
 STEPS = ("assemble", "build", "collect", "prompts", "templates", "thoughts", "students", "compare", "report")
 GROUPS = {"choice": ("arc_challenge", "commonsense_qa", "openbook_qa", "mmlu"), "math": ("gsm8k", "math")}
-THOUGHTS = {  # setting -> (templates, mode, how many of them)
-    "fewshot-2": ("worked", "fewshot", 2),
-    "extractive-1": ("extractive", "thought", 1),
-    "extractive-3": ("extractive", "thought", 3),
-    "llm-1": ("llm", "thought", 1),
-    "llm-3": ("llm", "thought", 3),
+THOUGHTS = {  # setting -> (templates, mode, how many of them, mode in which the query behind them is asked)
+    "fewshot-2": ("worked", "fewshot", 2, "direct"),
+    "extractive-1": ("extractive", "thought", 1, "direct"),
+    "extractive-3": ("extractive", "thought", 3, "direct"),
+    "llm-1": ("llm", "thought", 1, "direct"),
+    "llm-3": ("llm", "thought", 3, "direct"),
+    "extractive-1-think": ("extractive", "thought", 1, "think"),
+    "llm-1-think": ("llm", "thought", 1, "think"),
 }
 RECIPE = Path(__file__).parent / "student.yaml"
 
@@ -108,15 +110,16 @@ class Run:
                 print(f"templates {kind}: {made}", flush=True)
         if not (home / "llm").exists():
             with self.served(STRONG) as pool:
-                fusion_hf.templates(bench, home / "llm", model=STRONG, pool=pool, encoder=encoder)
+                made = fusion_hf.templates(bench, home / "llm", model=STRONG, pool=pool, encoder=encoder)
+                print(f"templates llm: {made}", flush=True)
 
     def thoughts(self) -> None:
         """The strong LLM with examples or templates before each test query."""
         with self.served(STRONG) as pool:
-            for setting, (templates, mode, k) in THOUGHTS.items():
+            for setting, (templates, mode, k, asked) in THOUGHTS.items():
                 folder = self.work / "templates" / templates
                 for task in self.tasks if folder.exists() else ():
-                    prompts = Thoughts(str(folder), k).prompts
+                    prompts = Thoughts(str(folder), k, asked).prompts
                     shown = {mode: lambda queries, ids, p=prompts, m=mode: p(queries, ids, m)}
                     out = self.work / "log" / "thoughts" / setting
                     self.ask(pool, task, "test", self.args.limit, [mode], out, prompts=shown)

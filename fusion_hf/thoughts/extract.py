@@ -14,6 +14,9 @@ _FINAL = re.compile(
     r"\b(?:answer|option)\s*(?:is\b|:|=)",
     re.I,
 )
+_BOLD = re.compile(r"(?<!\w)\*\*(?=\S)([^*\n]+?)(?<=\S)\*\*(?!\w)")
+_OPENED = re.compile(r"(?:\\[(\[]|\$+)\s*$")  # a formula that held nothing but the result
+_STATES = re.compile(r"(?:\b(?:is|are|equals|was|were)|=)$")
 _CODE = re.compile(r"^\s*(?:def \w+\(|import \w|from \w+ import|class \w+.*:\s*$)|```", re.M)
 _CODE_LINE = re.compile(r"[=(\[]|^\s*(?:def|return|import|from|if|for|while|else|elif)\b.*:?$|^\s*>>>|:\s*$")
 _CHATTER = re.compile(r"(?:sure|certainly|here(?:'s| is| are)|test cases?|example usage|note that)\b", re.I)
@@ -52,7 +55,7 @@ def _draft(solved: Solved) -> Draft:
 
 def worked_steps(answer: str, solved: Solved) -> str | None:
     """The sentences of an answer that show how it was reached, the result masked; None where there are none."""
-    text = without_thinking(answer)
+    text = _BOLD.sub(r"\1", without_thinking(answer))
     if solved.metric == "code_eval" or _CODE.search(text):
         # Of an answer that is code, what it says about the code: its comments and the prose around it.
         comments = re.findall(r"^\s*#\s*(.+)$", text, re.M)
@@ -61,7 +64,10 @@ def worked_steps(answer: str, solved: Solved) -> str | None:
     found = []
     for sentence in sentences(text):
         final = _FINAL.search(sentence)
-        sentence = sentence[: final.start()] if final else sentence
+        if final:
+            stated = sentence[: final.start()].rstrip()
+            sentence = _OPENED.sub("", stated).rstrip()
+            sentence += " ?" if sentence != stated or _STATES.search(sentence) else ""
         sentence = mask(sentence, solved.ground_truth, solved.query, solved.metric, answer).strip(" \t,;:-–—*#")
         # One word, or nothing but the masked answer, teaches no step.
         if len(re.findall(r"\w+", sentence)) >= 2 and not _CHATTER.match(sentence) and sentence not in found:
@@ -75,4 +81,4 @@ def worked_steps(answer: str, solved: Solved) -> str | None:
     # A masked result may end a sentence in its middle.
     while len(sentences(" ".join(kept))) > MAX_SENTENCES:
         del kept[-2:-1]
-    return " ".join(kept).replace("?.", "?") or None
+    return " ".join(kept).replace("\\?", "?").replace("?.", "?") or None  # a currency's sign may stand before a result
