@@ -17,7 +17,7 @@ from fusion_hf.llms.pool import LLM
 from fusion_hf.messages import message_text
 from fusion_hf.routers.chats import as_texts
 from fusion_hf.thoughts.ask import AskedChat
-from fusion_hf.thoughts.pipeline import _query_of, _whole, _with_query
+from fusion_hf.thoughts.last_message import query_of, whole, with_query
 
 CALL = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 2}'}}
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
@@ -112,20 +112,20 @@ def test_what_is_no_chat_is_refused_and_says_which(wrong):
 
 def test_pipeline_and_fused_system_read_the_same_query():
     for chat, *_ in CHATS:
-        whole = _whole(list(chat))
-        assert all("content" in message for message in whole)
-        last = next(message for message in reversed(whole) if message["role"] == "user")
-        assert _query_of(whole) == message_text(last)[0]
+        messages = whole(list(chat))
+        assert all("content" in message for message in messages)
+        last = next(message for message in reversed(messages) if message["role"] == "user")
+        assert query_of(messages) == message_text(last)[0]
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            sent = _with_query(whole, "PROMPT")
-        named = {kind for message in whole for kind in message_text(message)[1]} - {"tool_calls"}
+            sent = with_query(messages, "PROMPT")
+        named = {kind for message in messages for kind in message_text(message)[1]} - {"tool_calls"}
         assert all(isinstance(message["content"], str) for message in sent)
         assert len(said) == bool(named) and all(kind in str(said[0].message) for kind in named)
         assert [m["content"] for m in sent if m["role"] == "user"][-1] == "PROMPT"
-        if whole[-1]["role"] in ("user", "tool", "function"):
+        if messages[-1]["role"] in ("user", "tool", "function"):
             (direct,) = chats([chat], "direct")
-            assert [m.get("content") for m in direct] == [m.get("content") for m in whole]
+            assert [m.get("content") for m in direct] == [m.get("content") for m in messages]
             (think,) = chats([chat], "think")
             assert "step by step" in message_text([m for m in think if m["role"] == "user"][-1])[0]
 
