@@ -38,7 +38,7 @@ def compare(log: Path, work: Path) -> Comparison:
     tasks = pa.array(sorted(set(test["task"].to_pylist())))
     train = train.filter(pc.is_in(train["task"], tasks))
     splits = {"train": train, "partial_test": test.filter(first), "test": test.filter(pc.invert(first))}
-    bench = fusion_hf.write_bench(splits, work / "comparison-bench")
+    bench = fusion_hf.write_bench(splits, work / "comparison-bench", replace=True)
     router = work / "comparison-router"
     shutil.rmtree(router, ignore_errors=True)
     fusion_hf.train_router(bench, "fusion", out=router, encoder="none")

@@ -215,7 +215,7 @@ class Run:
                 splits[split] = pa.concat_tables(found)
         if "train" not in splits:
             raise SystemExit("expected answers to train queries, found none: run the step collect with --train-limit")
-        return fusion_hf.write_bench(splits, self.work / "bench")
+        return fusion_hf.write_bench(splits, self.work / "bench", replace=True)
 
 
 def _rows(home: Path, data: list[str]):
