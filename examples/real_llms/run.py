@@ -133,7 +133,7 @@ class Run:
             if not table.num_rows or time.monotonic() > self.ends:
                 continue
             part = self.work / "students" / f"{group}-bench"
-            fusion_hf.write_bench({"train": table, "test": fusion_hf.Log(bench).table("test")}, part)
+            fusion_hf.write_bench({"train": table, "test": fusion_hf.Log(bench).table("test")}, part, replace=True)
             data = {"answers": {"select": "perf", "top_k": 1, "llms": [STRONG]}, "golds": {"select": "baseline"}}
             for kind, how in data.items():
                 if not (self.work / "students" / f"{group}-{kind}-data").exists():
