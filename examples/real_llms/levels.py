@@ -12,11 +12,12 @@ from fusion_hf.comparison.verbs import Comparison
 from fusion_hf.logs.schema import candidate_id
 
 
-def compare(log: Path, work: Path) -> Comparison:
-    """`fusion_hf.compare` over the queries that every LLM, setting and student answered, as ``comparison`` in `work`.
+def compare(log: Path, work: Path, tasks: list[str]) -> Comparison:
+    """`fusion_hf.compare` over the queries of `tasks` that every LLM answered, as ``comparison`` in `work`.
 
-    Of the test queries one half by their hash becomes the validation split. A router is trained on the answers to train
-    queries. Students of several groups of tasks that learned from the same kind of answer are one candidate.
+    Settings and students that did not answer all of them are left out, and named. Of the test queries one half by
+    their hash becomes the validation split. A router is trained on the answers to train queries. Students of several
+    groups of tasks that learned from the same kind of answer are one candidate.
 
     Args:
         log: The folder ``log`` of the run.
@@ -30,13 +31,16 @@ def compare(log: Path, work: Path) -> Comparison:
         raise SystemExit("expected answers of an LLM to train and to test queries in one mode, found none")
     train, test = (t.filter(pa.array([c in known for c in _candidates(t)])) for t in (train, test))
     alone = [test.filter(pa.array([c == name for c in _candidates(test)])) for name in sorted(known)]
-    shared = _shared([*alone, *thoughts.values(), *models.values()])
+    shared = _shared([table.filter(pc.is_in(table["task"], pa.array(tasks))) for table in alone])
     if not shared:
-        raise SystemExit("expected queries that every LLM, setting and student answered, found none: give --tasks")
+        raise SystemExit(f"expected queries of {', '.join(tasks)} that every LLM answered, found none")
+    for logs in (thoughts, models):
+        for name in [name for name, table in logs.items() if shared - _shared([table])]:
+            print(f"left out, for not every query was answered: {name}", flush=True)
+            del logs[name]
     test = _of(test, shared)
     first = pa.array([int(q, 16) % 2 == 0 for q in test["query_id"].to_pylist()])
-    tasks = pa.array(sorted(set(test["task"].to_pylist())))
-    train = train.filter(pc.is_in(train["task"], tasks))
+    train = train.filter(pc.is_in(train["task"], test["task"].unique()))
     splits = {"train": train, "partial_test": test.filter(first), "test": test.filter(pc.invert(first))}
     bench = fusion_hf.write_bench(splits, work / "comparison-bench", replace=True)
     router = work / "comparison-router"

@@ -160,7 +160,7 @@ class Run:
 
     def compare(self) -> None:
         """The levels on the same queries, as every user compares them."""
-        print(levels.compare(self.work / "log", self.work), flush=True)
+        print(levels.compare(self.work / "log", self.work, self.tasks), flush=True)
 
     def report(self) -> None:
         """Figures and scores by query id, without texts, into the repository."""
