@@ -165,9 +165,11 @@ class Run:
     def report(self) -> None:
         """Figures and scores by query id, without texts, into the repository."""
         report.write(self.work / "log", self.args.out)
-        for name in ("report.md", "report.csv"):
-            if (made := self.work / "comparison" / name).exists():
-                shutil.copyfile(made, self.args.out / name.replace("report", "comparison"))
+        if (made := self.work / "comparison").exists():
+            shutil.copyfile(made / "report.csv", self.args.out / "comparison.csv")
+            lines = (made / "report.md").read_text(encoding="utf-8").splitlines(keepends=True)
+            text = "".join(line for line in lines if not line.startswith("!["))  # pictures stay where they are
+            (self.args.out / "comparison.md").write_text(text, encoding="utf-8")
 
     @contextlib.contextmanager
     def served(self, name: str) -> Iterator[Pool]:
