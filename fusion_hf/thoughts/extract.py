@@ -30,7 +30,7 @@ class ExtractiveSummariser:
     """
 
     name = "extractive"
-    prompt_version = "1"
+    prompt_version = "2"  # 2: no half of a formula, no emphasis
     sees_all = True
 
     def drafts(self, solved: list[Solved], **running: Any) -> Drafts:
