@@ -16,6 +16,7 @@ from fusion_hf.logs.log import write_bench
 from fusion_hf.logs.schema import rows_to_table, validate
 from fusion_hf.routers import KINDS, add_llm, fit_router, load_router
 from fusion_hf.routers.add_llm import add_to_router, remove_from_router
+from fusion_hf.routers.added_score import FEWEST_KNOWN, difficulty, posterior
 
 TRAIN, TEST = toy_data(240), toy_data(90, split="test")
 TASKS = np.array(TEST.tasks)
@@ -117,6 +118,50 @@ def test_the_fewer_queries_the_more_is_taken_off():
         joined = add_to_router(deepcopy(router), toy_data(n, seed=1), "dog")
         expected.append(joined.predict(TEST.queries).performance[TASKS == "capitals", 2].mean())
     assert expected[0] < expected[1] < expected[2] < 0.95
+
+
+def test_how_hard_the_queries_were_is_taken_into_account():
+    """Forty queries that all known ones answered better than expected say less good of a new one than they seem to."""
+    rng, m, n = np.random.default_rng(0), 5, 40
+    columns = np.full((n, m), 0.5) + 0.02 * rng.standard_normal((n, m))
+    easy = 0.2 + 0.2 * rng.standard_normal(n)
+    known = columns + easy[:, None] + 0.1 * rng.standard_normal((n, m))
+    y, like = 0.5 + easy + 0.1 * rng.standard_normal(n), np.full(m, 1 / m)
+
+    def believed(measured):
+        found = posterior(columns, y, like, difficulty(measured - columns))
+        return columns.mean(0) @ found["weight"] + found["bias"], found["spread"]
+
+    (plain, wide), (fair, narrow) = believed(np.full((n, m), np.nan)), believed(known)
+    assert plain > 0.65 and abs(fair - 0.5) < 0.05
+    middle = np.append(columns.mean(0), 1.0)
+    assert np.linalg.norm(middle @ narrow) < 0.8 * np.linalg.norm(middle @ wide)
+
+
+def test_less_is_taken_off_the_whole_than_off_what_differs_from_kind_to_kind():
+    rng = np.random.default_rng(1)
+    columns = rng.random((50, 4))
+    found = posterior(columns, rng.random(50), np.full(4, 0.25), difficulty(np.full((50, 4), np.nan)))
+    taken = [np.linalg.norm(np.append(at, 1.0) @ found["spread"]) for at in (columns.mean(0), columns.mean(0) + 0.4)]
+    assert 0 < 2 * taken[0] < taken[1]
+
+
+def test_scores_of_known_candidates_are_used_where_the_log_has_them():
+    router, data = fit_router("fusion", without(TRAIN), "none"), toy_data(40, seed=1)
+    alone = add_to_router(deepcopy(router), data.select(["dog"]), "dog")
+    lucky = replace(data, performance=data.performance.copy())
+    lucky.performance[:, :2] = np.minimum(lucky.performance[:, :2] + 0.3, 1.0)
+    beside = add_to_router(deepcopy(router), lucky, "dog")
+    assert len(router.learned_candidates) < FEWEST_KNOWN  # two known ones tell nothing of difficulty
+    np.testing.assert_allclose(*(r.predict(TEST.queries).performance for r in (alone, beside)), atol=1e-6)
+    router = fit_router("fusion", TRAIN, "none")
+    new = renamed(data.select(["dog"]), dog="elk")
+    both = replace(
+        lucky, candidates=[*lucky.candidates, "elk"], performance=np.hstack([lucky.performance, new.performance]),
+        cost=np.hstack([lucky.cost, new.cost]), judge=np.hstack([lucky.judge, new.judge]),
+    )  # fmt: skip
+    alone, beside = (add_to_router(deepcopy(router), d, "elk").predict(TEST.queries).performance for d in (new, both))
+    assert alone[:, 3].mean() > beside[:, 3].mean() + 0.01
 
 
 def test_a_router_from_before_scores_had_a_spread_takes_one_more():

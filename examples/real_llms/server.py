@@ -61,6 +61,7 @@ def serving(binary: Path, gguf: Path, slots: int, threads: int) -> Iterator[str]
         port = free.getsockname()[1]
     command = [str(binary), "-m", str(gguf), "--host", "127.0.0.1", "--port", str(port), "-np", str(slots)]
     command += ["-c", str(slots * CONTEXT), "-t", str(threads), "-tb", str(threads), "--no-webui", "--no-slots"]
+    command += ["--cache-ram", "0"]  # else it keeps up to 8 GiB of old prompts, which share nothing
     with open(gguf.with_suffix(".server.log"), "wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
     try:

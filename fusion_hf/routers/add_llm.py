@@ -2,14 +2,11 @@
 
 What a candidate will do on a query is first guessed as the mean of what the router expects of candidates like it: of
 its mode and about its cost and, where a cost is guessed, of its size class and price. The scored queries correct that
-guess. For scores this is Bayesian linear regression on what is expected of the known candidates: as they differ from
-each other, so the new one may differ from them. The router then reckons with the lower end of what is believed, query
-by query, because the best of many guesses is mostly too good. For costs, which are known well, it is an offset and a
-ridge, as far as leaving one query out shows that they pay.
+guess: scores as `added_score` says. For costs, which are known well, it is an offset and a ridge, as far as leaving one
+query out shows that they pay.
 """
 
 from collections.abc import Sequence
-from itertools import product
 
 import numpy as np
 import torch
@@ -19,6 +16,7 @@ from ..logs.arrays import RoutingData
 from ..logs.rewards import Scaling
 from ..logs.schema import split_candidate
 from .added import LOGARITHMIC, QUANTITIES, linear_columns
+from .added_score import difficulty, posterior
 from .base import Router
 
 FEWEST = 5  # scored queries below which nothing can be said
@@ -26,11 +24,6 @@ PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0, 1e6)  # of the ridge, in queries
 PSEUDO = (0.0, 2.0, 5.0, 10.0, 20.0)  # queries that the guess counts as, against the offset
 OTHER_MODE, OTHER_SIZE = 0.2, 0.5  # weight of a candidate of the other mode, of another size class
 PRICE_WIDTH = np.log(3.0)  # a price three times as high halves the likeness, more or less
-CAUTION = 1.0  # standard deviations of the posterior that are taken off a score
-SPREADS = (0.25, 1.0, 3.0)  # variance of the new candidate's differences, against those among the known ones
-SLOPES = (0.0, 0.01, 0.04)  # variance that is linear in what the known ones are expected to do
-OFFSETS = (0.01, 0.05)  # variance of what it has everywhere
-NOISES = (0.5, 0.7, 0.85, 1.0)  # share of the variance of its scores that no query explains
 
 
 def add_to_router(router: Router, data: RoutingData, llm: str, llms: Sequence[dict] | None = None) -> Router:
@@ -38,8 +31,9 @@ def add_to_router(router: Router, data: RoutingData, llm: str, llms: Sequence[di
 
     Args:
         router: A trained router.
-        data: Log arrays that hold the new candidates (``llm``, ``llm_think``); other candidates in them are not needed.
-            20 to 50 scored queries are enough; they should look like the queries to come.
+        data: Log arrays that hold the new candidates (``llm``, ``llm_think``). 20 to 50 scored queries are enough; they
+            should look like the queries to come. Where they hold scores of the known candidates too, these tell how
+            hard the queries were.
         llm: Name of the new LLM.
         llms: Rows of the pool (the config ``llms`` of a FusionBench): size class and prices, for the first guess of
             costs; without them the measured costs say which candidates are like it.
@@ -57,7 +51,7 @@ def add_to_router(router: Router, data: RoutingData, llm: str, llms: Sequence[di
     if known:
         raise UserError(f"the router knows {known[0]} already: remove it first to measure it anew (remove-llm)")
     for name in new:
-        _add(router, data.select([name]), llms or [])
+        _add(router, data, name, llms or [])
     return router
 
 
@@ -75,23 +69,34 @@ def remove_from_router(router: Router, llm: str) -> Router:
     return router
 
 
-def _add(router: Router, data: RoutingData, llms: Sequence[dict]) -> None:
-    name, seen = data.candidates[0], ~np.isnan(data.performance[:, 0])
+def _add(router: Router, data: RoutingData, name: str, llms: Sequence[dict]) -> None:
+    seen = ~np.isnan(data.performance[:, data.candidates.index(name)])
     if seen.sum() < FEWEST:
         raise UserError(f"{name}: expected at least {FEWEST} scored queries (better 20 to 50), found {seen.sum()}")
     data = data.subset(seen)
     output = _heads(router, data.queries)
+    mine = data.select([name])
     # A size and a price say little of how good an LLM is: scores are guessed from what was measured alone.
-    alike = {"cost": _likeness(router, name, data, output, llms), "score": _likeness(router, name, data, output, [])}
+    alike = {"cost": _likeness(router, name, mine, output, llms), "score": _likeness(router, name, mine, output, [])}
     found = {}
     for quantity in [q for q in QUANTITIES if q in output]:
         columns = linear_columns(quantity, torch.from_numpy(output[quantity])).numpy()
-        y = _measured(router, data, quantity)
+        y = _measured(router, mine, quantity)[:, 0]
         if quantity.startswith("cost"):
             found[quantity] = _fit(columns, y, alike["cost"])
         else:
-            found[quantity] = _posterior(columns, y, alike["score"])
+            hard = difficulty(_known(router, data, quantity) - columns)
+            found[quantity] = posterior(columns, y, alike["score"], hard)
     _write(router, name, found)
+
+
+def _known(router: Router, data: RoutingData, quantity: str) -> np.ndarray:
+    """`_measured` of the learned candidates, float64 [n, m]; NaN for those that the log does not have."""
+    measured = np.full((len(data), len(router.learned_candidates)), np.nan)
+    there = [(i, c) for i, c in enumerate(router.learned_candidates) if c in data.candidates]
+    if there:
+        measured[:, [i for i, _ in there]] = _measured(router, data.select([c for _, c in there]), quantity)
+    return measured
 
 
 @torch.inference_mode()
@@ -107,13 +112,13 @@ def _heads(router: Router, queries: list[str]) -> dict[str, np.ndarray]:
 
 
 def _measured(router: Router, data: RoutingData, quantity: str) -> np.ndarray:
-    """What the log says of the new candidate on the scale of a head's output: float64 [n], NaN where not measured."""
+    """What the log says of its candidates on the scale of a head's output: float64 [n, k], NaN where not measured."""
     name = quantity.removesuffix("_scaled")
-    values = getattr(data, name)[:, 0]
+    values = getattr(data, name)
     if name != quantity:
         tasks = ["all"] * len(data) if router.config.tasks is None else data.tasks
         low, span = Scaling(**router.config.scaling).units(name, tasks)
-        values = (values - low) / span
+        values = (values - low[:, None]) / span[:, None]
     if quantity in LOGARITHMIC:
         values = np.log(np.where(values > 0, values, np.nan))
     return values
@@ -139,46 +144,6 @@ def _likeness(
         ratio = np.log(prices[0] / prices[1]) if min(prices) > 0 else np.nan
         weights.append(weight * (1.0 if np.isnan(ratio) else np.exp(-0.5 * (ratio / PRICE_WIDTH) ** 2) + 1e-3))
     return np.array(weights) / np.sum(weights)
-
-
-def _posterior(columns: np.ndarray, y: np.ndarray, likeness: np.ndarray) -> dict[str, np.ndarray]:
-    """Posterior of the new candidate's score, from predictions [n, m] for the known ones and what was measured [n].
-
-    The prior is a Gaussian process over queries. Its mean is the first guess; the new candidate may differ from it as
-    the known ones do, by any linear function of what they are expected to do, and by an offset. The variances of the
-    three and of the noise are those of the highest likelihood.
-
-    Returns:
-        ``weight`` [m] and ``bias`` of the mean, and ``spread`` [m + 1, m + 1]: `CAUTION` standard deviations are the
-        length of ``[predictions, 1] @ spread``.
-    """
-    m, seen = len(likeness), ~np.isnan(y)
-    columns, y = columns[seen], y[seen]
-    rest, middle = y - columns @ likeness, columns.mean(0) if len(y) else np.zeros(m)
-    variance = max(float(np.var(y)), 1e-3) if len(y) else 1.0
-    scale = max(float(((columns - middle) ** 2).sum(1).mean()) ** 0.5, 1e-4) if len(y) else 1.0
-    # From [predictions, 1] to differences from the guess, to differences from the mean query, and to an offset.
-    apart, slope, offset = np.zeros((m + 1, m)), np.zeros((m + 1, m)), np.zeros((m + 1, 1))
-    apart[:m] = (np.eye(m) - likeness[:, None]) * np.sqrt(likeness)
-    slope[:m], slope[m], offset[m] = np.eye(m) / scale, -middle / scale, 1.0
-    rows = np.concatenate([columns, np.ones((len(y), 1))], 1)
-    best = (-np.inf, np.zeros((m + 1, 2 * m + 1)), variance)
-    for variances in product(SPREADS, SLOPES, OFFSETS):
-        parts = zip((apart, slope, offset), variances, strict=True)
-        basis = np.concatenate([np.sqrt(v) * part for part, v in parts], 1)
-        values, axes = np.linalg.eigh((rows @ basis) @ (rows @ basis).T)
-        for noise in NOISES:
-            total = np.maximum(values, 0) + noise * variance
-            likely = -float(np.log(total).sum() + ((axes.T @ rest) ** 2 / total).sum())
-            if likely > best[0] or not len(y):
-                best = (likely, basis, noise * variance)
-    _, basis, noise = best
-    z = rows @ basis
-    covariance = np.linalg.inv(z.T @ z / noise + np.eye(z.shape[1]))
-    mean = basis @ (covariance @ (z.T @ rest) / noise)
-    values, axes = np.linalg.eigh(basis @ covariance @ basis.T)
-    spread = CAUTION * axes * np.sqrt(np.maximum(values, 0))
-    return {"weight": likeness + mean[:m], "bias": mean[m], "spread": spread}
 
 
 def _fit(columns: np.ndarray, y: np.ndarray, likeness: np.ndarray) -> dict[str, np.ndarray]:
