@@ -81,7 +81,7 @@ def test_the_steps_run_again_from_where_they_were_and_leave_figures_without_text
         run.main(args)
         assert len(server.seen) == asked
     text = (tmp_path / "out" / "report.md").read_text()
-    for heading in ("Accuracy", "Tokens and cut", "Complementarity", "example answer", "Think mode beside",
+    for heading in ("Accuracy", "Tokens, cost and cut", "Complementarity", "example answer", "Think mode beside",
                     "Thought level beside", "best configuration of each task"):  # fmt: skip
         assert heading in text
     assert "| gsm8k | qwen2.5-coder-1.5b | 20 of 20, accuracy" in text.replace("19 of 20", "20 of 20")

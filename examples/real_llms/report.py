@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pv
 
 import fusion_hf
+from examples.real_llms.packages import LLMS, PRICES, USD
 from fusion_hf.comparison.winners import Evidence, winners
 from fusion_hf.logs.schema import candidate_id
 from fusion_hf.logs.stats import bootstrap_ci, paired
@@ -98,9 +99,10 @@ def _name(row: dict) -> str:
 
 
 def _tokens(rows: list[dict]) -> str:
-    lines = ["## Tokens and cut answers", "",
-             "Means a query over the tasks that a candidate was asked; not all were asked the same tasks.", "",
-             "| candidate | queries | tokens in | tokens out | cut |", "|---|---|---|---|---|"]  # fmt: skip
+    lines = ["## Tokens, cost and cut answers", "",
+             "Means a query over the tasks that a candidate was asked; not all were asked the same tasks. USD for "
+             f"1,000 queries are {PRICES.removeprefix('set: ')}: only their ratios mean something.", "",
+             "| candidate | size class | queries | tokens in | tokens out | USD | cut |", "|---" * 7 + "|"]  # fmt: skip
     by: dict = defaultdict(list)
     for row in rows:
         if row["of"] not in ("train", "paper"):
@@ -108,7 +110,9 @@ def _tokens(rows: list[dict]) -> str:
     for name, mine in sorted(by.items()):
         sent, got = (np.mean([row[c] or np.nan for row in mine]) for c in ("input_tokens", "output_tokens"))
         cut = np.mean([row["finish_reason"] == "length" for row in mine])
-        lines.append(f"| {name} | {len(mine)} | {sent:.0f} | {got:.0f} | {cut:.1%} |")
+        llm = LLMS[mine[0]["llm"].split("+")[0]]
+        usd = (sent + got) * USD * llm.billions / 1000
+        lines.append(f"| {name} | {llm.size} | {len(mine)} | {sent:.0f} | {got:.0f} | {usd:.4f} | {cut:.1%} |")
     return "\n".join(lines)
 
 
