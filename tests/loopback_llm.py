@@ -32,6 +32,7 @@ class Act:
     message: dict[str, Any] = field(default_factory=dict)  # further fields of the message
     pause: float = 0.0  # of a stream, between two chunks
     stall: float = 0.0  # of a stream, before its last word
+    logprobs: float | None = None  # of every word, where the request asks for log-probabilities
     bad_chunk: int | None = None  # of a stream: the place of a chunk that is no JSON
 
 
@@ -122,6 +123,7 @@ class LoopbackLLM:
             message = {"role": "assistant", "content": act.text, **act.message}
             reply = {"id": "x", "object": "chat.completion", "model": body["model"]}
             reply["choices"] = [{"index": 0, "message": message, "finish_reason": act.finish_reason}]
+            reply["choices"][0] |= _logprobs(act, body, (act.text or "").split())
             if act.usage is not None:
                 reply["usage"] = act.usage
             text = json.dumps(reply)
@@ -148,6 +150,8 @@ class LoopbackLLM:
 
         words = [part for part in (act.text or "").replace(" ", "\0 ").split("\0") if part]
         chunks = [chunk({"role": "assistant", "content": ""}), *(chunk({"content": word}) for word in words)]
+        for one, word in zip(chunks[1:], words, strict=True):
+            one["choices"][0] |= _logprobs(act, body, [word])
         chunks += [chunk(dict(act.message))] if act.message else []
         chunks.append(chunk({}, act.finish_reason))
         if act.usage is not None and (body.get("stream_options") or {}).get("include_usage"):
@@ -166,6 +170,13 @@ class LoopbackLLM:
         if self.remember:
             self.answered[str(body["messages"][-1]["content"])] += 1
         return response
+
+
+def _logprobs(act: Act, body: dict[str, Any], words: list[str]) -> dict[str, Any]:
+    """The field of a choice, in OpenAI's form."""
+    if act.logprobs is None or not body.get("logprobs"):
+        return {}
+    return {"logprobs": {"content": [{"token": w, "logprob": act.logprobs, "top_logprobs": []} for w in words]}}
 
 
 def _abort(request: web.Request) -> None:

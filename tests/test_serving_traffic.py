@@ -276,3 +276,36 @@ def test_a_cascade_asks_compares_and_asks_on(tmp_path):
     finally:
         for double in doubles.values():
             double.__exit__()
+
+
+def test_a_cascade_asks_for_log_probabilities_where_it_has_learned_from_them(tmp_path):
+    from test_logprobs import TRADE, sure_log  # bee is right where it is sure; cow is right, and dear
+
+    data, answers, _ = sure_log()
+    router = fit_router("cascade", data, encoder="none", answers=answers)
+    router.config.scenarios["chained"] = {**TRADE, "score": "performance"}
+    how = ["sure"]
+
+    def bee(prompt, times):
+        refused = how[0] == "refuses" and len(bees.seen) % 2  # what asks for log-probabilities, not what asks without
+        sure = {"sure": -0.05, "unsure": -0.6}.get(how[0])
+        return Act(text="bee says", logprobs=sure, status=400 if refused else 200)
+
+    with LoopbackLLM() as bees, LoopbackLLM(lambda prompt, times: Act(text="cow says", logprobs=-0.05)) as cows:
+        bees.behave = bee
+        pool = Pool([llm("bee", bees.url), llm("cow", cows.url)])
+        with Server(RoutedSystem(router, pool), tmp_path) as server:
+            for how[0], who, means in (("sure", "bee", [-0.05]), ("unsure", "cow", [-0.6, -0.05])):
+                reply = server.chat("Who is number 12?", model="auto:chained")
+                assert reply.headers["x-fusion-candidate"] == who, reply.text
+                assert "logprobs" not in reply.json["choices"][0]  # the client did not ask
+                asked = [r for r in rows(tmp_path) if r["request_id"] == reply.headers["x-request-id"]]
+                assert [r["mean_logprob"] for r in asked] == pytest.approx(means)
+            own = server.chat("Who is number 12?", model="auto:chained", logprobs=True)
+            assert own.json["choices"][0]["logprobs"]["content"]
+            how[0], before = "refuses", len(bees.seen)
+            bees.seen += [None] * (before % 2)
+            reply = server.chat("Who is number 12?", model="auto:chained")
+            assert reply.status == 200, reply.text
+            last = bees.seen[-2:]
+            assert ["logprobs" in seen.body for seen in last] == [True, False]

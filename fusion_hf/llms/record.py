@@ -137,7 +137,8 @@ def log_row(request: Request, reply: Reply | None, usd: float | None, error: Bac
         "cost": usd,
         "latency_s": round(reply.latency_s, 4),
     }
-    more = {name: getattr(reply, name) for name in ("reasoning", "cached_tokens", "served_model", "reported_cost")}
+    names = ("reasoning", "cached_tokens", "served_model", "reported_cost", "mean_logprob")
+    more = {name: getattr(reply, name) for name in names}
     return row | {name: value for name, value in more.items() if value is not None}
 
 

@@ -45,6 +45,8 @@ LOG_SCHEMA = pa.schema(
         # The model that the server says has answered; another one than was asked is a redirect.
         pa.field("served_model", pa.string()),
         pa.field("latency_s", pa.float32()),
+        # Mean log-probability of the answer's tokens, in nats.
+        pa.field("mean_logprob", pa.float32()),
         pa.field("performance", pa.float32()),
         pa.field("extracted", pa.string()),
         pa.field("grader", pa.string()),
@@ -132,7 +134,8 @@ def validate(table: pa.Table, where: str = "log") -> pa.Table:
 
     Missing nullable columns are added as nulls. Raises `SchemaError` for an unknown column, a wrong type, a null where
     none is allowed, an unknown mode, a performance or judge score that is NaN or outside 0..1, a negative cost or
-    token count, and a duplicate key (query_id, llm, mode). `where` begins the message (a file name, say).
+    token count, a log-probability above 0, and a duplicate key (query_id, llm, mode). `where` begins the message (a
+    file name, say).
     """
     unknown = [name for name in table.column_names if name not in LOG_SCHEMA.names]
     if unknown:
@@ -225,6 +228,10 @@ def _check_values(table: pa.Table, where: str) -> None:
         if pa.types.is_floating(values.type):
             good = pc.and_(good, pc.is_finite(values))
         _refuse(pc.invert(pc.fill_null(good, True)), values, name, "a number of at least 0 or null", where)
+    if "mean_logprob" in present:
+        values = table["mean_logprob"]
+        good = pc.and_(pc.less_equal(values, 0), pc.is_finite(values))
+        _refuse(pc.invert(pc.fill_null(good, True)), values, "mean_logprob", "at most 0 or null", where)
 
 
 def _refuse(bad: pa.ChunkedArray, values: pa.ChunkedArray, name: str, expected: str, where: str) -> None:

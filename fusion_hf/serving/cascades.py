@@ -10,7 +10,7 @@ from ..routers.cascade.answers import read_answer
 from .errors import ServeError
 from .exchange import Exchange
 
-Ask = Callable[[Exchange, FusedDecision], Awaitable[tuple[dict[str, Any], Reply]]]
+Ask = Callable[[Exchange, FusedDecision, bool], Awaitable[tuple[dict[str, Any], Reply]]]
 
 
 async def follow(
@@ -23,7 +23,7 @@ async def follow(
 
     Args:
         exchange: With ``ranking.chain``.
-        ask: Asks one candidate.
+        ask: Asks one candidate; the last argument is whether for log-probabilities too.
         answered: Told of every answer.
         in_thread: Calls a function in a thread: to read an answer may take long, where it is a program.
     """
@@ -37,7 +37,7 @@ async def follow(
             exchange.ranking.task, "cascade", step.ask, plan.performance, plan.cost
         )
         try:
-            body, reply = await ask(exchange, option)
+            body, reply = await ask(exchange, option, step.logprobs)
         except BackendError as error:
             if error.kind == "bad_request":
                 raise ServeError.of(error, attempts=exchange.attempts) from None
@@ -46,7 +46,7 @@ async def follow(
         else:
             answered(exchange, reply)
             bodies[step.ask] = body
-            answers[step.ask] = await in_thread(read_answer, query, reply.text)
+            answers[step.ask] = await in_thread(read_answer, query, reply.text, reply.mean_logprob)
         step = plan.next(answers)
     if not bodies:
         return None

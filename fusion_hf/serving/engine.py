@@ -145,15 +145,18 @@ class Engine:
                 self.answered(exchange, reply)
                 return body
 
-    async def ask(self, exchange: Exchange, option: FusedDecision) -> tuple[dict[str, Any], Reply]:
-        """One call, with its row of the log where it fails."""
+    async def ask(
+        self, exchange: Exchange, option: FusedDecision, logprobs: bool = False
+    ) -> tuple[dict[str, Any], Reply]:
+        """One call, with its row of the log where it fails; `logprobs` measures how likely its LLM thought it."""
         llm, _ = split_candidate(option.candidate)
         self.started(exchange, option)
         try:
             messages = await self._messages(exchange, option)
             backend = await self._backend(llm)
             timeout = self.settings.timeout_s
-            body, reply = await complete(self.system.pool[llm], backend, exchange.request.body, messages, timeout)
+            asked = (self.system.pool[llm], backend, exchange.request.body, messages, timeout)
+            body, reply = await complete(*asked, logprobs)
         except BackendError as error:
             self.failed(exchange, error)
             raise

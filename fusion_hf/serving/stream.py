@@ -17,6 +17,7 @@ from ..llms.backends._secrets import clean, hide
 from ..llms.backends._usage import count_usage, reported_cost
 from ..llms.backends.openai import Backend as OpenAIBackend
 from ..llms.pool import LLM
+from ..logs.logprobs import mean_logprob, token_logprobs
 from .upstream import chunks_of, complete, reading, sent_body
 
 TEXTS = ("content", "refusal")
@@ -40,6 +41,7 @@ class StreamedAnswer:
         self.served: str | None = None
         self._text: list[str] = []
         self._thought: list[str] = []
+        self._logprobs: list[float] = []
         self._whole: Reply | None = None
 
     def add(self, chunk: dict[str, Any]) -> None:
@@ -54,6 +56,7 @@ class StreamedAnswer:
             if not isinstance(delta, dict):
                 raise BackendError("bad_reply", "expected choices[].delta in a chunk, found none")
             self._take(delta)
+            self._logprobs += token_logprobs(choice.get("logprobs"))
             if isinstance(choice.get("finish_reason"), str):
                 self.finish_reason, self.started = choice["finish_reason"], True
 
@@ -83,6 +86,7 @@ class StreamedAnswer:
             reasoning=thought or None,
             served_model=self.served,
             reported_cost=reported_cost(self.usage),
+            mean_logprob=mean_logprob(self._logprobs),
             **count_usage(self.llm, self.usage, self.messages, text, thought),
         )
 

@@ -150,6 +150,7 @@ class TrafficLog:
                 "reported_cost": reply.reported_cost,
                 "served_model": reply.served_model,
                 "latency_s": round(reply.latency_s, 4),
+                "mean_logprob": reply.mean_logprob,
             }
         row |= {
             "error": None if error is None else well_formed(error[:500]),

@@ -12,10 +12,12 @@ from typing import Any
 
 import aiohttp
 
+from ..errors import UserError
 from ..llms.backends import Backend, BackendError, Reply
 from ..llms.backends._body import Body
 from ..llms.backends._reply import read_json, read_reply
 from ..llms.backends._secrets import clean, hide
+from ..llms.backends.openai import LOGPROBS
 from ..llms.backends.openai import Backend as OpenAIBackend
 from ..llms.pool import LLM
 
@@ -46,8 +48,9 @@ def sent_body(backend: OpenAIBackend, body: dict[str, Any], messages: list[dict[
 
 
 async def complete(
-    llm: LLM, backend: Backend, body: dict[str, Any], messages: list[dict[str, Any]], timeout: float | None
-) -> tuple[dict[str, Any], Reply]:
+    llm: LLM, backend: Backend, body: dict[str, Any], messages: list[dict[str, Any]], timeout: float | None,
+    logprobs: bool = False,
+) -> tuple[dict[str, Any], Reply]:  # fmt: skip
     """A whole answer: (chat completion for the client, what the log keeps of it). Raises `BackendError`.
 
     Args:
@@ -56,12 +59,31 @@ async def complete(
         body: The client's fields.
         messages: The chat in the candidate's mode.
         timeout: Seconds for the whole answer; None means the LLM's own limit.
+        logprobs: Measure the log-probability of the answer, where the LLM tells it; the client is told only what it
+            asked for itself.
     """
+    if logprobs and not body.get("logprobs"):
+        try:
+            answer, reply = await _complete(llm, backend, body, messages, timeout, LOGPROBS)
+        except (BackendError, UserError) as error:
+            if isinstance(error, BackendError) and error.kind != "bad_request":
+                raise
+            # An LLM, or a backend, that knows of none: it is asked without.
+        else:
+            choices = [{k: v for k, v in choice.items() if k != "logprobs"} for choice in answer["choices"]]
+            return {**answer, "choices": choices}, reply
+    return await _complete(llm, backend, body, messages, timeout, {})
+
+
+async def _complete(
+    llm: LLM, backend: Backend, body: dict, messages: list[dict], timeout: float | None, more: dict[str, Any]
+) -> tuple[dict[str, Any], Reply]:
     if not isinstance(backend, OpenAIBackend):
-        reply = await _words(backend, body, messages, timeout)
+        reply = await _words(backend, body, messages, timeout, "logprobs" in more)
         return completion(llm.name, reply), reply
     began, key = time.perf_counter(), backend.key
-    sent = {k: v for k, v in sent_body(backend, body, messages).items() if k not in ("stream", "stream_options")}
+    sent = sent_body(backend, body | more, messages)
+    sent = {k: v for k, v in sent.items() if k not in ("stream", "stream_options")}
     with reading(key):
         async with backend.post(sent, aiohttp.ClientTimeout(total=timeout or backend.timeout)) as response:
             received = Body(response.headers.get("Content-Encoding"))
@@ -78,9 +100,10 @@ async def complete(
     return {**answer, "model": llm.name}, reply
 
 
-async def _words(backend: Backend, body: dict, messages: list[dict], timeout: float | None) -> Reply:
+async def _words(backend: Backend, body: dict, messages: list[dict], timeout: float | None, logprobs: bool) -> Reply:
     """The answer of a backend that speaks no OpenAI."""
     options = {name: body[name] for name in PASSED if body.get(name) is not None}
+    options |= {"logprobs": True} if logprobs else {}
     if "max_completion_tokens" in options:
         options["max_tokens"] = options.pop("max_completion_tokens")
     texts = [{"role": m["role"], "content": _plain(m.get("content"))} for m in messages]

@@ -43,6 +43,7 @@ class Reply:
         reasoning: Reasoning that the server gives beside the text; what stands inside the text stays there.
         served_model: The model that the server says has answered; None if it does not say.
         reported_cost: USD that the server says the answer cost; None if it does not say.
+        mean_logprob: Mean log-probability of the answer's tokens in nats, at most 0; None means not measured.
 
     Raises:
         BackendError: Kind ``bad_reply``, for a value that no log row can hold.
@@ -59,6 +60,7 @@ class Reply:
     reasoning: str | None = None
     served_model: str | None = None
     reported_cost: float | None = None
+    mean_logprob: float | None = None
 
     def __post_init__(self) -> None:
         for name, most in (("text", None), ("reasoning", None), ("finish_reason", 100), ("served_model", 200)):
@@ -78,6 +80,9 @@ class Reply:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
                 raise BackendError("bad_reply", f"expected {name} to be a number of at least 0, found {value!r:.40}")
+        value = self.mean_logprob
+        if value is not None and not (isinstance(value, float) and -math.inf < value <= 0):
+            raise BackendError("bad_reply", f"expected mean_logprob to be a number of at most 0, found {value!r:.40}")
 
 
 def well_formed(text: str) -> str:

@@ -41,7 +41,9 @@ class RoomyLayer(DynamicLayer):
         self.keys, self.values = (room[:, :, :end] for room in self._room)
 
 
-def decode(model, input_ids, logits_processor, stopping_criteria, generation_config, **kwargs) -> torch.Tensor:
+def decode(
+    model, input_ids, logits_processor, stopping_criteria, generation_config, logprobs=None, **kwargs
+) -> torch.Tensor:
     """Greedy or sampled decoding, for ``model.generate(..., custom_generate=decode)``.
 
     The arguments are those that `generate` prepares. The same tokens as its own loop gives, but rows that met a
@@ -49,6 +51,8 @@ def decode(model, input_ids, logits_processor, stopping_criteria, generation_con
 
     Args:
         input_ids: int64 [rows, width], left padded.
+        logprobs: A list for each row, which gets the log-probability of each of its tokens (and of some after its
+            end) as the model gives it, before anything is done to the logits; None measures none.
 
     Returns:
         int64 [rows, longest answer], without the prompts; after its end a row is filled with the padding token.
@@ -75,6 +79,10 @@ def decode(model, input_ids, logits_processor, stopping_criteria, generation_con
             token = torch.multinomial(scores.softmax(-1), 1)
         else:
             token = scores.argmax(-1, keepdim=True)
+        if logprobs is not None:
+            said = outputs.logits[:, -1].float().log_softmax(-1).gather(1, token).flatten().tolist()
+            for row, value in zip(place, said, strict=True):
+                logprobs[row].append(value)
         input_ids = torch.cat([input_ids, token], 1)
         met = stopping_criteria(input_ids, None) & ~ended
         if met.any():

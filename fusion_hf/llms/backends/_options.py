@@ -23,6 +23,7 @@ class Settings:
         top_k: Sample among this many tokens; 0 means all.
         seed: Sampling repeats for the same seed and the same batch.
         stop: Texts that end an answer; they are cut off.
+        logprobs: Whether to measure the mean log-probability of the answer's tokens.
     """
 
     max_tokens: int = 512
@@ -31,6 +32,7 @@ class Settings:
     top_k: int = 0
     seed: int = 0
     stop: tuple[str, ...] = ()
+    logprobs: bool = False
 
     def __post_init__(self):
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())

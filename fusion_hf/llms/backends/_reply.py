@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from ...logs.logprobs import mean_logprob, token_logprobs
 from ..pool import LLM
 from . import BackendError, Reply, well_formed
 from ._http import refusal
@@ -65,6 +66,7 @@ def read_reply(
         reasoning=hide(thought, key) or None,
         served_model=hide(served, key) if isinstance(served, str) and served else None,
         reported_cost=reported_cost(usage),
+        mean_logprob=mean_logprob(token_logprobs(choice.get("logprobs"))),
         **count_usage(llm, usage, messages, text, thought),
     )
 

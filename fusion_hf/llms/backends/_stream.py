@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+from ...logs.logprobs import token_logprobs
 from . import BackendError
 
 FIRST_TOKEN_S, NEXT_TOKEN_S = 600.0, 120.0
@@ -45,6 +46,7 @@ def whole(content: bytes) -> bytes:
     message: dict[str, Any] = {"role": "assistant", "content": None}
     texts: dict[str, list[str]] = {}
     reason, failure, usage, ended = None, None, None, False
+    logprobs: list[float] = []
     for event in _events(content):
         if event == "[DONE]":
             ended = True
@@ -61,6 +63,7 @@ def whole(content: bytes) -> bytes:
         for choice in _choices(chunk):
             _add(message, texts, choice.get("message") if "delta" not in choice and not texts else choice.get("delta"))
             usage = choice.get("usage") or usage
+            logprobs += token_logprobs(choice.get("logprobs"))
             reason = choice.get("finish_reason") or reason
             failure = choice.get("error") or failure
     if not ended and reason is None and failure is None:
@@ -70,6 +73,8 @@ def whole(content: bytes) -> bytes:
         # Parts of a list (reasoning) may come before the words.
         message[name] = [*message[name], said] if isinstance(message.get(name), list) else said
     choice = {"index": 0, "message": message, "finish_reason": reason, "error": failure, "usage": usage}
+    if logprobs:
+        choice["logprobs"] = {"token_logprobs": logprobs}
     reply["choices"] = [choice]
     return json.dumps(reply).encode()
 

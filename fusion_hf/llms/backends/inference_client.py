@@ -10,6 +10,7 @@ from huggingface_hub import AsyncInferenceClient, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError
 
 from ...errors import UserError
+from ...logs.logprobs import mean_logprob, token_logprobs
 from ..pool import LLM
 from . import BackendError, Reply
 from ._body import ACCEPTED, Body
@@ -166,7 +167,8 @@ class Backend:
         reason = details.get("finish_reason")
         reason = STOPS.get(reason, hide(reason, key)) if isinstance(reason, str) else reason
         counts = count_usage(llm, usage, messages, text)
-        return Reply(text=hide(text, key), finish_reason=reason, latency_s=seconds, **counts)
+        mean = mean_logprob(token_logprobs(details.get("tokens")))
+        return Reply(text=hide(text, key), finish_reason=reason, latency_s=seconds, mean_logprob=mean, **counts)
 
 
 def _parameters(api: str) -> tuple[str, ...]:

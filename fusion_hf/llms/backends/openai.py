@@ -33,8 +33,10 @@ SENT = (
     "frequency_penalty", "presence_penalty", "repetition_penalty", "logit_bias", "response_format",
     "reasoning_effort", "reasoning", "verbosity", "service_tier", "store", "metadata", "user", "chat_template_kwargs",
     "guided_choice", "guided_json", "guided_regex", "min_tokens", "ignore_eos", "skip_special_tokens", "provider",
-    "thinking", "enable_thinking", "max_new_tokens",
+    "thinking", "enable_thinking", "max_new_tokens", "logprobs", "top_logprobs",
 )  # fmt: skip
+LOGPROBS = {"logprobs": True, "top_logprobs": 1}
+"""What asks for log-probabilities. Without the second field llama.cpp adds 20 other tokens to each one, 2 kB."""
 SILENCE = {"first": FIRST_TOKEN_S, "next": NEXT_TOKEN_S}
 KNOWN = (*SENT, "extra_body", *NOT_SENT)
 
@@ -63,6 +65,8 @@ class Backend:
     is told by its silence: ``first_token_timeout`` (seconds; 600, waiting in the server's queue included) and
     ``next_token_timeout`` (120). The server has to count the tokens of a stream (``stream_options``, as llama.cpp,
     vLLM, Ollama and OpenAI do); otherwise they are estimated.
+
+    ``logprobs: true`` asks for the log-probability of every token; the log keeps their mean (``mean_logprob``).
     """
 
     def __init__(self, llm: LLM):
@@ -72,6 +76,8 @@ class Backend:
         self.endpoint = llm.base_url.rstrip("/")
         self.model = llm.model_id
         self.options = {k: v for k, v in llm.options.items() if k not in NOT_SENT}
+        if self.options.get("logprobs") is True:
+            self.options = LOGPROBS | self.options
         self.concurrency = llm.options.get("concurrency")
         self.stream = bool(llm.options.get("stream", False))
         self.timeout = llm.options.get("timeout", None if self.stream else 300)

@@ -7,12 +7,14 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from tqdm import tqdm
 from transformers import StoppingCriteria, StoppingCriteriaList, StopStringCriteria
 
+from ...logs.logprobs import mean_logprob, token_logprobs
 from ..pool import LLM
 from . import Reply
 from ._decode import decode
@@ -167,6 +169,7 @@ class Backend(GatheringBackend):
         # As a criterion, because `generate` drops the tokenizer that it wants for stop texts when it is given a loop.
         criteria = [StopStringCriteria(self.tokenizer, list(settings.stop))] if settings.stop else []
         criteria.append(_Closed(self.closing))
+        logprobs = [[] for _ in rows] if settings.logprobs else None
         forked = [self.model.device] if self.model.device.type == "cuda" else []
         with torch.random.fork_rng(devices=forked, enabled=config.do_sample):
             if config.do_sample:
@@ -175,17 +178,18 @@ class Backend(GatheringBackend):
                 ids.to(self.model.device),
                 attention_mask=mask.to(self.model.device),
                 generation_config=config,
-                custom_generate=decode,
+                custom_generate=partial(decode, logprobs=logprobs),
                 stopping_criteria=StoppingCriteriaList(criteria),
             )
         answers = [self._trim(row) for row in output.tolist()]
         texts = self.tokenizer.batch_decode([ids for ids, _ in answers], skip_special_tokens=True)
         seconds = time.perf_counter() - began
         replies = []
-        for row, (new, ended), text in zip(rows, answers, texts, strict=True):
+        for i, (row, (new, ended), text) in enumerate(zip(rows, answers, texts, strict=True)):
             cut = min((text.find(s) for s in settings.stop if s in text), default=None)
             reason = "stop" if ended or cut is not None else "length"
-            replies.append(Reply(text[:cut], reason, len(row), len(new), None, seconds, "server"))
+            mean = mean_logprob(token_logprobs(logprobs[i][: len(new)])) if logprobs else None
+            replies.append(Reply(text[:cut], reason, len(row), len(new), None, seconds, "server", mean_logprob=mean))
         return replies
 
     def _trim(self, new: list[int]) -> tuple[list[int], bool]:

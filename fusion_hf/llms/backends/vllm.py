@@ -70,8 +70,9 @@ class Backend(GatheringBackend):
                 reasoning_tokens=None,
                 latency_s=seconds,
                 usage_source="server",
+                mean_logprob=_mean(output.outputs[0]) if asked.logprobs else None,
             )
-            for ids, output in zip(rows, outputs, strict=True)
+            for ids, output, asked in zip(rows, outputs, settings, strict=True)
         ]
 
     def _sampling(self, settings: Settings):
@@ -82,4 +83,11 @@ class Backend(GatheringBackend):
             top_k=settings.top_k,
             seed=settings.seed if settings.temperature > 0 else None,
             stop=list(settings.stop) or None,
+            logprobs=0 if settings.logprobs else None,  # 0: of the token itself alone
         )
+
+
+def _mean(answer) -> float | None:
+    """Mean log-probability of the tokens of a vLLM answer."""
+    total, tokens = answer.cumulative_logprob, len(answer.token_ids)
+    return min(0.0, float(total) / tokens) if total is not None and tokens else None

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...errors import UserError
 from ...messages import message_text
+from ..logprobs import mean_logprob, token_logprobs
 from ._files import files_of, read_csv, read_json, read_json_lines, unpacked_name
 from ._result import ImportResult, log_table
 from ._rows import RowReader, keys_of, moment, read_scale, sound
@@ -96,6 +97,7 @@ def reply_fields(reply: Any) -> dict[str, Any]:
             "response": text if isinstance(text, str) else None,
             "reasoning": reasoning if isinstance(reasoning, str) else None,
             "finish_reason": finish if isinstance(finish, str) else None,
+            "mean_logprob": mean_logprob(token_logprobs(choice.get("logprobs"))),
         }
     output = reply.get("output")
     if isinstance(output, list):  # the Responses API

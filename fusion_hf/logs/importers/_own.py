@@ -43,6 +43,7 @@ ALIASES: Keys = {
     "cached_tokens": _below("usage.prompt_tokens_details.cached_tokens", "usage.input_tokens_details.cached_tokens"),
     "cost": ("cost_usd", "usd"),
     "reported_cost": _below("usage.cost"),
+    "mean_logprob": ("avg_logprob", "avg_logprobs", *_below("choices.0.logprobs", "logprobs")),
     "error": ("error.message", "response.error.message", "response.body.error.message"),
     "served_at": ("created_at", "timestamp", "created", "response.created", "response.body.created", "start_time"),
     "request_id": ("response.id", "response.body.id"),

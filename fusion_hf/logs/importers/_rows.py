@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from ...errors import UserError
+from ..logprobs import mean_logprob, token_logprobs
 from ..schema import LOG_SCHEMA, SchemaError, rows_to_table
 
 Keys = Mapping[str, Sequence[str]]
@@ -107,6 +108,8 @@ class RowReader:
         at, kind = f"{where}, column {key!r}", _KINDS[to]
         if to in ("performance", "judge"):
             return self.score(value, at)
+        if to == "mean_logprob":
+            return logprob(value, at)
         if to == "served_at":
             return moment(value, at)
         if to == "ground_truth":
@@ -191,6 +194,17 @@ def text_of(value: Any) -> str | None:
 def sound(text: str | None) -> str | None:
     """The text with U+FFFD for a lone surrogate (half of a character that was cut)."""
     return None if text is None else _SURROGATE.sub("\ufffd", text)
+
+
+def logprob(value: Any, where: str) -> float | None:
+    """A mean log-probability: a number, or the mean of what a server said of the tokens (see `token_logprobs`)."""
+    value = parsed(value) if isinstance(value, str) and value[:1] in ("[", "{") else value
+    if isinstance(value, Mapping | list):
+        return mean_logprob(token_logprobs(value))
+    number = None if isinstance(value, bool) else as_number(value, where)  # true: that they were asked for
+    if number is not None and not number <= 0:
+        raise UserError(f"{where}: expected a mean log-probability of at most 0, found {value!r:.60}")
+    return number
 
 
 def references(value: Any) -> list[str]:

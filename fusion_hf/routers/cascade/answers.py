@@ -48,14 +48,14 @@ _LEAD = re.compile(r"(?i)^.*\b(?:answer|it)\b(?: to .{1,80}?)? (?:is|was|would b
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])|\n+")
 
 
-def read_answer(query: str, response: str | None) -> Answer | None:
+def read_answer(query: str, response: str | None, mean_logprob: float | None = None) -> Answer | None:
     """The final answer of a response, in a form in which equal answers are equal.
 
     What is asked for is told from the query: an option (its label), True or False, a program (see `program_answer`), or
     else something free: what stands in a box, a number, or a few words. It is empty where none can be read, and None
-    where there is no response.
+    where there is no response. `mean_logprob` (of the response's tokens, in nats) is kept with it.
     """
-    return None if response is None else Answer.of(_read(query, response), response)
+    return None if response is None else Answer.of(_read(query, response), response, mean_logprob)
 
 
 def _read(query: str, response: str) -> str | None:
@@ -227,19 +227,20 @@ def log_answers(table: pa.Table, data: RoutingData, progress: bool = False) -> n
     rows = np.array([row_of.get(name, -1) for name in ids])[rows]
     columns = np.array([column_of.get(name, -1) for name in names])[columns]
     result = np.full((len(data), len(data.candidates)), None, object)
-    programs: dict[tuple[str, str], list[tuple[int, int]]] = {}
-    for i, j, query, response in zip(
-        rows.tolist(), columns.tolist(), table["query"].to_pylist(), table["response"].to_pylist(), strict=True
-    ):
+    programs: dict[tuple[str, str], list[tuple[int, int, float | None]]] = {}
+    known = "mean_logprob" in table.column_names
+    logprobs = table["mean_logprob"].to_pylist() if known else [None] * len(table)
+    said = zip(table["query"].to_pylist(), table["response"].to_pylist(), logprobs, strict=True)
+    for i, j, (query, response, logprob) in zip(rows.tolist(), columns.tolist(), said, strict=True):
         if i < 0 or j < 0 or response is None:
             continue
         if gives_code(query, response):
-            programs.setdefault((query, response), []).append((i, j))
+            programs.setdefault((query, response), []).append((i, j, logprob))
         else:
-            result[i, j] = read_answer(query, response)
+            result[i, j] = read_answer(query, response, logprob)
     for (key, places), answer in zip(programs.items(), _program_answers(list(programs), progress), strict=True):
-        for i, j in places:
-            result[i, j] = Answer.of(answer, key[1])
+        for i, j, logprob in places:
+            result[i, j] = Answer.of(answer, key[1], logprob)
     return result
 
 

@@ -20,7 +20,7 @@ from .chains import (
     pattern_code,
     pattern_name,
 )
-from .replies import apply_replies, reply_features
+from .replies import apply_replies, reply_features, uses_logprob
 
 FAILED = 30.0  # log-odds against an answer that never came
 
@@ -34,12 +34,14 @@ class CascadeStep:
         answer: The final answer; None while there is somebody to ask, and where nobody answered.
         candidate: Whose answer that is.
         confidence: Expected performance of the best answer so far; None where there is none yet.
+        logprobs: Whether to ask for the log-probabilities of the answer's tokens too: the plan looks at their mean.
     """
 
     ask: str | None
     answer: str | None = None
     candidate: str | None = None
     confidence: float | None = None
+    logprobs: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,14 +86,18 @@ class CascadePlan:
         if set(answers) - set(self.chain) or any(given[k:]):
             raise UserError(f"expected answers of the first members of {self.chain}, found {sorted(answers)}")
         if not k:
-            return CascadeStep(self.chain[0])
+            return self._ask(0)
         said = [answers[name] for name in self.chain[:k]]
         member, confidence, enough = self._judge(said)
         if k < len(self.chain) and (not enough or said[member] is None):
-            return CascadeStep(self.chain[k], confidence=confidence)
+            return self._ask(k, confidence)
         if said[member] is None:
             member = max((i for i in range(k) if said[i] is not None), default=member)
         return CascadeStep(None, said[member], self.chain[member] if said[member] is not None else None, confidence)
+
+    def _ask(self, k: int, confidence: float | None = None) -> CascadeStep:
+        wanted = self.reply_tables is not None and uses_logprob(self.reply_tables[k])
+        return CascadeStep(self.chain[k], confidence=confidence, logprobs=wanted)
 
     def _judge(self, said: list[str | None]) -> tuple[int, float, bool]:
         """(place of the best answer, its expected performance, whether it is enough)."""

@@ -288,7 +288,7 @@ class CascadeRouter(FusionRouter):
             while any(step.ask for step in steps):
                 for query, step, known in zip(queries, steps, answers):
                     if step.ask:
-                        known[step.ask] = read_answer(query, call(step.ask, query))
+                        known[step.ask] = read_answer(query, *call(step.ask, query, step.logprobs))
                 steps = router.next(plans, answers)
         """
         trade = self.costed_trade_off(scenario, alpha, beta, max_cost)
