@@ -1,5 +1,4 @@
-"""What one answer says by itself about being right: which option it is, whether it could be read, how it is written,
-and how likely its LLM thought it.
+"""What one answer says by itself about being right: what it is, how it is written, and how sure its LLM was of it.
 
 This file is copied beside checkpoints (see `remote_code`), so it uses numpy only.
 """
