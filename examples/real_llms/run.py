@@ -161,7 +161,7 @@ class Run:
             f"{STUDENT}+{name}", backend="transformers", model=str(self.work / "gguf" / f"{STUDENT}.gguf"),
             options={"adapter": str(adapter), "temperature": 0.0, "batch_size": 16},
         )  # fmt: skip
-        for task in tasks:
+        for task in [t for t in tasks if t in self.tasks]:
             self.ask(Pool([llm]), task, "test", self.args.limit, ["direct"], self.work / "log" / "students" / name)
 
     def compare(self) -> None:
