@@ -3,12 +3,12 @@
 import pytest
 from loopback_llm import Act, LoopbackLLM
 
+from fusion_hf import grade, read_log, train_router
 from fusion_hf.errors import UserError
 from fusion_hf.llms.collect import collect_examples
 from fusion_hf.llms.pool import LLM, Pool, load_pool, save_pool
 from fusion_hf.llms.requests import make_requests, worst_case
 from fusion_hf.llms.token_limits import answer_limit, limit_option
-from fusion_hf.logs.log import read_log
 from fusion_hf.tasks import TASKS, Example
 
 MATH = TASKS["gsm8k"].max_tokens
@@ -84,3 +84,31 @@ def test_the_version_of_the_prompt_is_a_column_of_the_log(tmp_path):
         collect_examples(Pool([llm(server.url)]), asked, tmp_path, ("direct",), progress=False)
     rows = {row["source_id"]: row["prompt_version"] for row in read_log(tmp_path).to_pylist()}
     assert rows == {"0": "plain@1", "1": None}
+
+
+def test_a_token_budget_is_a_candidate_that_a_router_chooses_where_it_is_enough(tmp_path):
+    def solve(prompt, times):
+        """It solves a sum at once and then goes on until it is cut off; a story takes it 90 tokens."""
+        most = server.seen[-1].body["max_tokens"]
+        right, given = ("story" not in prompt or most >= 90), most if "story" not in prompt else min(90, most)
+        done = {"prompt_tokens": 20, "completion_tokens": given, "total_tokens": 20 + given}
+        return Act(text="#### 7" if right else "First", usage=done, finish_reason="length" if given == most else "stop")
+
+    with LoopbackLLM(solve) as server:
+        common = {"base_url": server.url, "model": "one"}
+        budgets = {"brief": 16, "long": 400}
+        options = {name: {"max_tokens": most, "concurrency": 1} for name, most in budgets.items()}
+        pool = Pool([LLM(name, "small", 1.0, 10.0, options=options[name], **common) for name in budgets])
+        queries = [f"{i} + {i + 3}?" if i % 2 else f"A story of {i} bees and what became of them?" for i in range(60)]
+        asked = {"gsm8k": [Example(str(i), query, ["7"]) for i, query in enumerate(queries)]}
+        collect_examples(pool, asked, tmp_path / "logs", ("direct",), progress=False)
+    assert {seen.body["model"] for seen in server.seen} == {"one"}
+    grade(tmp_path / "logs", out=tmp_path / "log.parquet")
+    router = train_router(read_log(tmp_path / "log.parquet"), "fusion", encoder="none", task_labels=False).router
+    unseen = [
+        "12 + 55?",
+        "4 + 9?",
+        "A story of 7 ants and what became of them?",
+        "A story of 99 bees and what became of them?",
+    ]
+    assert [d.candidate for d in router.route(unseen, "balance")] == ["brief", "brief", "long", "long"]
