@@ -89,7 +89,7 @@ def test_the_engine_in_this_process_keeps_the_contract(tiny, expected, monkeypat
 
     try:
         drawn = asyncio.run(go())
-        own = backend.generate_batch([ask(f"apples {i}?") for i in range(12)])
+        own = backend.generate_batch([ask(f"apples {i}?") for i in range(12)], logprobs=True)
     finally:
         asyncio.run(backend.close())
         asyncio.run(backend.close())  # twice does no harm
@@ -101,6 +101,7 @@ def test_the_engine_in_this_process_keeps_the_contract(tiny, expected, monkeypat
         a.output_tokens == b.output_tokens and b.text.startswith(a.text) for a, b in zip(own, expected, strict=True)
     ]
     assert sum(alike) >= 10, list(zip(own, expected, strict=True))
+    assert all(r.mean_logprob is not None and r.mean_logprob < 0 for r in own)
 
 
 def test_the_server_answers_both_chat_backends(server, expected, monkeypatch):

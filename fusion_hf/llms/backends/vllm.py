@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from ...errors import UserError, require
+from ...logs.logprobs import mean_logprob, token_logprobs
 from ..pool import LLM
 from . import Reply
 from ._gather import SETTINGS, GatheringBackend
@@ -90,4 +91,4 @@ class Backend(GatheringBackend):
 def _mean(answer) -> float | None:
     """Mean log-probability of the tokens of a vLLM answer."""
     total, tokens = answer.cumulative_logprob, len(answer.token_ids)
-    return min(0.0, float(total) / tokens) if total is not None and tokens else None
+    return mean_logprob(token_logprobs([total / tokens])) if total is not None and tokens else None
