@@ -6,7 +6,7 @@ import torch
 
 from fusion_hf.routers import features as f
 from fusion_hf.routers.learning.clusters import group_means, kmeans
-from fusion_hf.routers.learning.ridge import Ridge
+from fusion_hf.routers.learning.ridge import Ridge, SinglePenalty
 
 TEXTS = ["", " ", "a", "What is 2 + 2?", "def f(x):\n    return x", "Ünï 中文 😀 \ud800", "word " * 5000, "\x00\n\n"]
 
@@ -48,6 +48,17 @@ def test_columns_without_a_gap_do_not_feel_those_with_gaps():
     for column in range(3):
         alone = Ridge(x).solve(y[:, [column]], 0.5)
         assert np.allclose(weights[:, [column]], alone[0]) and np.allclose(intercept[[column]], alone[1])
+
+
+@pytest.mark.parametrize("rows", [60, 5])  # more and fewer than columns
+def test_a_ridge_for_one_penalty_is_the_same_ridge(rows):
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(2, 1, (rows, 8)), rng.normal(3, 1, (rows, 3))
+    y[::3, 1] = np.nan
+    for found, expected in zip(SinglePenalty(x, 2.0).solve(y, 2.0), Ridge(x).solve(y, 2.0), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-9)
+    with pytest.raises(ValueError, match=r"the penalty 2\.0, found 3\.0"):
+        SinglePenalty(x, 2.0).solve(y[:, :1], 3.0)
 
 
 def test_group_means_over_measured_cells():

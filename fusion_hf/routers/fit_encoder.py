@@ -7,7 +7,7 @@ from ..encoders.encoder import TextEncoder
 from ..encoders.hidden_states import HiddenStates
 from ..encoders.joint import JointEncoder, unit
 from ..logs.arrays import RoutingData
-from .learning.ridge import Ridge
+from .learning.ridge import SinglePenalty
 
 SIZE = 384  # principal components
 FOLDS = 4
@@ -51,7 +51,7 @@ def choose_block(blocks: list[np.ndarray], score: np.ndarray, seed: int = 0) -> 
     for block in blocks:
         x, total = unit(block - block.mean(0)).astype(np.float64), 0.0
         for f in range(FOLDS):
-            weight, bias = Ridge(x[fold != f]).solve(score[fold != f], PENALTY)
+            weight, bias = SinglePenalty(x[fold != f], PENALTY).solve(score[fold != f], PENALTY)
             total += float(np.nansum((x[fold == f] @ weight + bias - score[fold == f]) ** 2))
         errors.append(total)
     return int(np.argmin(errors))

@@ -59,3 +59,24 @@ class Ridge:
         target = self.axes.T @ (self.x.T @ (y - mean))
         weights = self.axes @ (target / (self.values + penalty)[:, None])
         return weights, mean - self.mean @ weights
+
+
+class SinglePenalty(Ridge):
+    """The same for one penalty alone, without an eigendecomposition: several times as fast on hundreds of columns.
+
+    `solve` takes no other penalty than the one given here.
+    """
+
+    def __init__(self, x: np.ndarray, penalty: float):
+        self.mean, self.penalty = x.mean(0), penalty
+        self.x = x - self.mean
+        gram = self.x.T @ self.x
+        gram[np.diag_indices(len(gram))] += penalty
+        self.inverse = np.linalg.inv(gram)
+
+    def _solve(self, y: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
+        if penalty != self.penalty:
+            raise ValueError(f"expected the penalty {self.penalty}, found {penalty}")
+        mean = y.mean(0)
+        weights = self.inverse @ (self.x.T @ (y - mean))
+        return weights, mean - self.mean @ weights
