@@ -246,8 +246,13 @@ def _students(rows: list[dict], test: list[dict]) -> str:
         return ""
     lines = ["", "Beside the best LLM of the pool on the same queries, in any mode:", "",
              "| task | best student | best of the pool | difference |", "|---|---|---|---|"]  # fmt: skip
-    asked = {row["task"] for row in rows if row["of"].startswith("students/")}
-    both = [r for r in rows if r["task"] in asked and (r["of"] == "test" or r["of"].startswith("students/"))]
+    asked: dict = defaultdict(dict)
+    for row in rows:
+        if row["of"].startswith("students/"):
+            asked[row["task"]].setdefault(row["of"], set()).add(row["query_id"])
+    shared = {task: set.intersection(*of.values()) for task, of in asked.items()}
+    both = [r for r in rows if r["of"] == "test" or r["of"].startswith("students/")]
+    both = [r for r in both if r["query_id"] in shared.get(r["task"], ())]
     for task, (names, _, matrix) in _matrices(both).items():
         means = matrix.mean(0)
         student, other = (
