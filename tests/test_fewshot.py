@@ -7,6 +7,7 @@ import pytest
 from loopback_llm import LoopbackLLM
 from thought_toys import answer, table_of
 
+from fusion_hf import collect
 from fusion_hf.cli import main
 from fusion_hf.errors import UserError
 from fusion_hf.fused.asking import Thoughts, chats, recall
@@ -75,6 +76,15 @@ def test_the_collector_shows_right_answers_of_the_same_task_and_never_the_query_
         command = ["collect", "--pool", str(tmp_path / "pool.yaml"), "--tasks", "arc_challenge", "--split", "test"]
         command += ["--source", str(tmp_path / "test.jsonl"), "--modes", "fewshot,thought", "--templates", worked]
         assert main([*command, "-k", "2", "--out", str(tmp_path / "out")]) == 0
+        plain = len(server.seen)
+        steps = [*command, "-k", "2", "--asked", "think", "--out", str(tmp_path / "steps")]
+        assert main(steps) == 0
+        # Answers of the two kinds would be one candidate, so they do not go into one folder.
+        assert main([*steps[:-1], str(tmp_path / "out")]) == 2 and "asked='direct'" in capsys.readouterr().err
+    seen = [seen.prompt for seen in server.seen]
+    assert len(seen) == 2 * plain and all("step by step" in p for p in seen[plain:])
+    assert not any("step by step" in p for p in seen[:plain]) and recall(tmp_path / "steps")["m"].asked == "think"
+    del server.seen[plain:]
     few = [seen.prompt for seen in server.seen if "with their answers" in seen.prompt]
     thought = [seen.prompt for seen in server.seen if "with guidelines" in seen.prompt]
     assert len(few) == len(thought) == 2
@@ -85,6 +95,15 @@ def test_the_collector_shows_right_answers_of_the_same_task_and_never_the_query_
     assert {row["mode"] for row in rows} == {"fewshot", "thought"}
     assert all(row["query"].startswith("Which") for row in rows)  # what stood before it is no part of the query
     assert recall(tmp_path / "out")["m"].k == 2
+
+
+def test_how_the_query_behind_templates_is_asked_needs_templates(tmp_path):
+    pool = Pool([LLM("m", "small", 0, 0, base_url="http://127.0.0.1:9/v1")])
+    with pytest.raises(UserError, match="asked: only modes thought and fewshot use it"):
+        collect(pool, "arc_challenge", tmp_path / "out", modes=["direct"], asked="think")
+    with pytest.raises(UserError, match="expected asked to be one of direct, think, found 'slowly'"):
+        collect(pool, "arc_challenge", tmp_path / "out", modes=["thought"], templates=tmp_path, asked="slowly")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_fused_system_asks_in_few_shot_mode_too(worked):

@@ -18,6 +18,8 @@ def arguments(add) -> None:
         "a query and mode fewshot the questions with their right answers")  # fmt: skip
     add("-k", type=int, default=3, help="modes thought and fewshot: templates before a query (default: 3)")
     add("--max-words", type=int, help="the same: drop the least similar templates of a longer prompt")
+    add("--asked", default="direct", choices=("direct", "think"), help="the same: ask the query behind them for steps "
+        "(think; default: direct); some LLMs answer at once behind templates")  # fmt: skip
     add("--source", help="rows in the columns of the task's source, instead of the Hub: a file, or a folder of files "
         "named by split (test.jsonl); for several tasks a folder with one of these in <task>/")  # fmt: skip
     add("--prompt-version", default="plain", choices=("plain", "paper"), help="paper: the published prompts, whose "

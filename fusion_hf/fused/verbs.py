@@ -133,6 +133,7 @@ def collect(
     templates: Place | None = None,
     k: int = 3,
     max_words: int | None = None,
+    asked: str = "direct",
     source: Place | None = None,
     prompt_version: str = "plain",
     seed: int = 0,
@@ -156,6 +157,8 @@ def collect(
             mode ``fewshot`` the questions with their right answers.
         k: In these modes, templates before a query.
         max_words: In these modes, drop the least similar templates of a longer prompt.
+        asked: In these modes, how the query behind them is asked: ``direct``, or ``think``, which asks for steps. Some
+            LLMs that reason of their own answer at once behind templates.
         source: Rows in the columns of the task's source, instead of the Hub: a file, or a folder of files named by
             split; for several tasks a folder with one of these in ``<task>/``.
         prompt_version: ``paper``: the published prompts, whose example of an answer weak LLMs copy; ``plain``: the same
@@ -174,19 +177,21 @@ def collect(
     check_amount("max_usd", max_usd)
     check_choice("split", split, SPLITS)
     check_choice("engine", engine, ENGINES)
-    asked = tuple(modes or PLAIN_MODES)
-    retrieved = _retrieved(asked, templates)
+    chosen = tuple(modes or PLAIN_MODES)
+    retrieved = _retrieved(chosen, templates)
+    if asked != "direct" and templates is None:
+        raise UserError("asked: only modes thought and fewshot use it, found no templates")
     check_folder(out, "answers", overwrite)
     known = load_pool(pool) if isinstance(pool, (str, PathLike)) else pool
     named = [tasks] if isinstance(tasks, str) else list(tasks)
-    thoughts = None if templates is None else Thoughts(str(templates), k, max_words=max_words)
+    thoughts = None if templates is None else Thoughts(str(templates), k, asked, max_words)
     if not dry_run:
         mark_folder(out, "answers")
     if thoughts is not None and not dry_run:
         for llm in known:
             remember(out, llm, thoughts)
     result: Summary | Plan = collect_tasks(
-        known, list(TASKS) if named == ["all"] else named, split=split, limit=limit, out=out, modes=asked,
+        known, list(TASKS) if named == ["all"] else named, split=split, limit=limit, out=out, modes=chosen,
         source=source, seed=seed, max_usd=max_usd, concurrency=concurrency, dry_run=dry_run, engine=engine,
         prompt_version=prompt_version, announce=_both_modes if modes is None else None,
         prompts={mode: partial(thoughts.prompts, mode=mode) for mode in retrieved if thoughts},
