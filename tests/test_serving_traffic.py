@@ -286,7 +286,11 @@ def test_a_cascade_asks_for_log_probabilities_where_it_has_learned_from_them(tmp
     router.config.scenarios["chained"] = {**TRADE, "score": "performance"}
     how = ["sure"]
 
+    odd = {"choices": [{"message": {"content": "bee says"}, "logprobs": {"content": [{"logprob": -0.05}]}}, None]}
+
     def bee(prompt, times):
+        if how[0] == "odd":
+            return Act(body=json.dumps(odd))
         refused = how[0] == "refuses" and len(bees.seen) % 2  # what asks for log-probabilities, not what asks without
         sure = {"sure": -0.05, "unsure": -0.6}.get(how[0])
         return Act(text="bee says", logprobs=sure, status=400 if refused else 200)
@@ -303,6 +307,10 @@ def test_a_cascade_asks_for_log_probabilities_where_it_has_learned_from_them(tmp
                 assert [r["mean_logprob"] for r in asked] == pytest.approx(means)
             own = server.chat("Who is number 12?", model="auto:chained", logprobs=True)
             assert own.json["choices"][0]["logprobs"]["content"]
+            how[0] = "odd"  # what a stranger sends beside the answer does not lose it
+            reply = server.chat("Who is number 12?", model="auto:chained")
+            assert reply.status == 200 and reply.json["choices"][0]["message"]["content"] == "bee says", reply.text
+            assert reply.json["choices"] == [{"message": {"content": "bee says"}}, None]
             how[0], before = "refuses", len(bees.seen)
             bees.seen += [None] * (before % 2)
             reply = server.chat("Who is number 12?", model="auto:chained")

@@ -70,8 +70,10 @@ async def complete(
                 raise
             # An LLM, or a backend, that knows of none: it is asked without.
         else:
-            choices = [{k: v for k, v in choice.items() if k != "logprobs"} for choice in answer["choices"]]
-            return {**answer, "choices": choices}, reply
+            for choice in answer["choices"]:
+                if isinstance(choice, dict):  # of a second one nothing is known
+                    choice.pop("logprobs", None)
+            return answer, reply
     return await _complete(llm, backend, body, messages, timeout, {})
 
 
