@@ -161,7 +161,7 @@ def best_chains(
     All ordered pairs and triples of useful candidates are tried, and the best triples with a fourth one put in.
     Arguments are as in `tables`. Lengths that the log has too few candidates for are left out.
     """
-    useful, found = _useful(performance, cost, weight, cost_weights), []
+    candidates, found = useful(performance, cost, weight, cost_weights), []
 
     def attempt(chains: list[tuple[int, ...]]) -> np.ndarray:
         table = tables(codes, performance, cost, fold, folds, weight, np.array(chains, np.int64))
@@ -169,15 +169,15 @@ def best_chains(
         found.append([chains[i] for i in score.argmax(0)])
         return score
 
-    for k in range(1, min(len(useful), calls, 3) + 1):
-        chains = list(permutations(useful, k))  # of equal ones the first counts: cheap candidates go first
+    for k in range(1, min(len(candidates), calls, 3) + 1):
+        chains = list(permutations(candidates, k))  # of equal ones the first counts: cheap candidates go first
         score = attempt(chains)
-    if min(len(useful), calls) >= LONGEST:
+    if min(len(candidates), calls) >= LONGEST:
         good = sorted({int(i) for column in (-score).T for i in column.argsort(kind="stable")[:EXTENDED]})
         longer = {
             (*chains[i][:at], c, *chains[i][at:])
             for i in good
-            for c in useful
+            for c in candidates
             if c not in chains[i]
             for at in range(LONGEST)
         }
@@ -203,7 +203,7 @@ def by_worth(performance, cost, weight, cost_weight: float) -> list[int]:
     return [int(c) for c in order if total[c] > 0]
 
 
-def _useful(performance, cost, weight, cost_weights: np.ndarray) -> list[int]:
+def useful(performance, cost, weight, cost_weights: np.ndarray) -> list[int]:
     """At most `CONSIDERED` columns, the cheapest first: the best at every weight, then the next best, and so on."""
     seen = ~np.isnan(performance) & ~np.isnan(cost)
     with np.errstate(invalid="ignore"):

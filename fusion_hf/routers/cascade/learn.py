@@ -3,14 +3,17 @@
 This file is copied beside checkpoints (see `remote_code`), so it uses numpy and torch only.
 """
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import torch
 
 from ..kinds.linear import error
 from ..learning.ridge import Ridge
 from ..targets import Targets
-from .chains import LONGEST, SLOTS, Rules, answer_codes, best_chains, by_worth, logit, rules_of, walk
+from .chains import LONGEST, SLOTS, Rules, answer_codes, best_chains, by_worth, logit, rules_of, useful, walk
 from .replies import COLUMNS, apply_replies, fit_replies, reply_features
+from .votes import possible_votes, vote_rules
 
 FOLDS = 4
 PENALTIES = (3.0, 10.0, 30.0, 100.0)
@@ -20,11 +23,29 @@ COST_WEIGHTS = np.concatenate(
 FEWEST = 20  # queries of a group below which no chain is learned
 LEAST = 0.05  # share of a group below which a query says nothing about it
 CAUTION = 2.0  # standard errors by which a chain must be better that is the best of many, which is partly luck
+VOTE_CAUTION = 1.0  # the same for a vote, of which there are fewer, and nothing in them was learned
 NATURAL = 3  # candidates in the chain of the best ones, which nobody had to look for
 # How much of what the query, and of what an answer alone, says about being right is believed; by cross-validation.
 NOTHING = (0.0, 0.0)
 USUAL = (0.0, 1.0)  # while chains are compared
 BELIEFS = (NOTHING, (0.5, 0.0), (1.0, 0.0), (0.0, 0.5), (0.0, 1.0), (0.5, 0.5), (0.5, 1.0), (1.0, 1.0))
+
+
+@dataclass(frozen=True)
+class LearnedPlan:
+    """A chain of candidates with rules for stopping, for one group of queries.
+
+    Attributes:
+        group: Its number.
+        chain: Columns, in the order in which they are asked.
+        cost_weight: Performance that a USD is worth.
+        quorum: How many have to agree before the last one is left out (see `votes`); 0 where that is learned.
+    """
+
+    group: int
+    chain: tuple[int, ...]
+    cost_weight: float
+    quorum: int = 0
 
 
 def learn_plans(
@@ -54,25 +75,25 @@ def learn_plans(
         return options, {}
     buffers = {
         "plan_chain": np.full((len(plans), LONGEST), -1, np.int64),
-        "plan_group": np.array([p["group"] for p in plans], np.int64),
-        "plan_cost_weight": np.array([p["cost_weight"] for p in plans], np.float64),
+        "plan_group": np.array([p.group for p in plans], np.int64),
+        "plan_cost_weight": np.array([p.cost_weight for p in plans], np.float64),
         "plan_rules": np.zeros((len(plans), LONGEST + 2, SLOTS), np.float32),
         "plan_performance": np.zeros((share.shape[1], len(plans)), np.float32),
         "plan_asks": np.zeros((share.shape[1], len(plans), LONGEST), np.float32),
         "plan_scale": _scale(targets, share).astype(np.float32),
         "plan_spread": log.spread.astype(np.float32),
-        "plan_optimism": np.array([[g.optimism(p["cost_weight"]) for p in plans] for g in groups], np.float32),
+        "plan_optimism": np.array([[g.optimism(p.cost_weight) for p in plans] for g in groups], np.float32),
     }
     for p, plan in enumerate(plans):
-        chain, group = plan["chain"], groups[plan["group"]]
-        rules = group.rules(chain, plan["cost_weight"])
-        buffers["plan_chain"][p, : len(chain)] = chain
+        group = groups[plan.group]
+        rules = group.rules(plan)
+        buffers["plan_chain"][p, : len(plan.chain)] = plan.chain
         buffers["plan_rules"][p] = [*rules.right, rules.go, rules.dearer]
-        everywhere = Group(log, plan["group"], every=True).follow(rules, chain, plan["cost_weight"], belief)
+        everywhere = Group(log, plan.group, every=True).follow(rules, plan, belief)
         buffers["plan_performance"][:, p], buffers["plan_asks"][:, p] = _outcome(everywhere, share)
         # In its own group the plan was chosen for these very outcomes, so there the held-out ones count.
-        held = _outcome(_held_out(group, chain, plan["cost_weight"], belief), group.weight[:, None])
-        buffers["plan_performance"][plan["group"], p], buffers["plan_asks"][plan["group"], p] = (v[0] for v in held)
+        held = _outcome(_held_out(group, plan, belief), group.weight[:, None])
+        buffers["plan_performance"][plan.group, p], buffers["plan_asks"][plan.group, p] = (v[0] for v in held)
     if belief[0]:
         buffers["shift_weight"], buffers["shift_bias"] = (v.astype(np.float32) for v in log.query_ridge)
     if belief[1]:
@@ -152,25 +173,24 @@ class Group:
         lost = hoped[line, best] - (self.performance - cost_weight * self.cost)[line, best]
         return max(0.0, _mean(np.where(np.isfinite(lost), lost, np.nan), self.weight))
 
-    def rules(self, chain: tuple[int, ...], cost_weight: float, rows=slice(None)) -> Rules:
-        """Rules of a chain, learned from these rows."""
+    def rules(self, plan: "LearnedPlan", rows=slice(None)) -> Rules:
+        """Rules of a plan, learned from these rows."""
         arrays = self.codes[rows], self.performance[rows], self.cost[rows], self.weight[rows]
-        return rules_of(*arrays, chain, cost_weight)
+        rules = rules_of(*arrays, plan.chain, plan.cost_weight)
+        return vote_rules(rules, len(plan.chain), plan.quorum) if plan.quorum else rules
 
-    def follow(
-        self, rules: Rules, chain: tuple[int, ...], cost_weight: float, belief: tuple[float, float], rows=slice(None)
-    ):
+    def follow(self, rules: Rules, plan: LearnedPlan, belief: tuple[float, float], rows=slice(None)):
         """(performance, cost, calls), each [n], of following rules on the logged answers of these rows.
 
         Performance and cost are NaN where an answer was returned, or paid, that was not measured.
         """
-        c = list(chain)
+        c = list(plan.chain)
         nothing = np.zeros((len(self.codes[rows]), len(c)))
         shifts = [
             belief[0] * self.spread[c] * self.query[rows][:, c] if belief[0] else nothing,
             belief[1] * self.replies[rows][:, c] if belief[1] else nothing,
         ]
-        place, calls = walk(rules, cost_weight, self.codes[rows][:, c], *shifts)
+        place, calls = walk(rules, plan.cost_weight, self.codes[rows][:, c], *shifts)
         cost = np.where(np.arange(len(c)) < calls[:, None], self.cost[rows][:, c], 0.0).sum(1)
         performance = self.performance[rows][np.arange(len(place)), np.array(c)[place]]
         missing = np.isnan(performance) | np.isnan(cost)
@@ -197,24 +217,45 @@ def _plans_of(group: Group, calls: int) -> list[dict]:
         natural = tuple(order[: min(calls, NATURAL)])
         tried = [(by_length[0][i], 0.0), (natural, 0.0), *((chains[i], CAUTION) for chains in by_length[1:])]
         for chain, caution in tried:
-            held = _held_out(group, chain, cost_weight, USUAL)
+            held = _held_out(group, LearnedPlan(group.number, chain, float(cost_weight)), USUAL)
             now = held[0] - cost_weight * held[1]
             if best is None or _better(now, reward, group.weight, caution):
                 best, reward = chain, now
         result = (best, np.round(reward, 9).tobytes())
         if len(best) > 1 and result not in known:
             known.add(result)
-            plans.append({"group": group.number, "chain": best, "cost_weight": float(cost_weight)})
-    return plans
+            plans.append(LearnedPlan(group.number, best, float(cost_weight)))
+    return plans + _votes_of(group, calls, cost_weights)
 
 
-def _held_out(group: Group, chain: tuple[int, ...], cost_weight: float, belief: tuple[float, float]):
+def _votes_of(group: Group, calls: int, cost_weights: np.ndarray) -> list[LearnedPlan]:
+    """The best vote at every weight of cost, where it is better than every single candidate."""
+    arrays = group.performance, group.cost, group.weight
+    votes = [
+        LearnedPlan(group.number, chain, 0.0, quorum)
+        for chain, quorum in possible_votes(*arrays, useful(*arrays, cost_weights), calls)
+    ]
+    if not votes:
+        return []
+    outcomes = [group.follow(group.rules(vote), vote, NOTHING) for vote in votes]
+    performance, cost = (np.array([_mean(o[i], group.weight) for o in outcomes]) for i in (0, 1))
+    best = {}
+    for w in cost_weights:
+        i = int((performance - w * cost).argmax())
+        single = by_worth(*arrays, w)[0]
+        rewards = outcomes[i][0] - w * outcomes[i][1], group.performance[:, single] - w * group.cost[:, single]
+        if _better(*rewards, group.weight, VOTE_CAUTION):
+            best[i] = float(w)
+    return [replace(votes[i], cost_weight=w) for i, w in best.items()]
+
+
+def _held_out(group: Group, plan: LearnedPlan, belief: tuple[float, float]):
     """`Group.follow` of every row by the rules that the other folds teach."""
     result = np.full((3, len(group)), np.nan)
     for f in range(FOLDS):
         held = group.fold == f
         if held.any() and not held.all():
-            result[:, held] = group.follow(group.rules(chain, cost_weight, ~held), chain, cost_weight, belief, held)
+            result[:, held] = group.follow(group.rules(plan, ~held), plan, belief, held)
     return result
 
 
@@ -230,9 +271,9 @@ def _belief(groups: list[Group], plans: list[dict]) -> tuple[tuple[float, float]
         return NOTHING, 0.0
     total = {belief: {} for belief in BELIEFS}
     for plan in plans:
-        group, cost_weight = groups[plan["group"]], plan["cost_weight"]
+        group, cost_weight = groups[plan.group], plan.cost_weight
         for belief, sums in total.items():
-            performance, cost, _ = _held_out(group, plan["chain"], cost_weight, belief)
+            performance, cost, _ = _held_out(group, plan, belief)
             rewards = np.nan_to_num(performance - cost_weight * cost) * group.weight
             sums[group.number] = sums.get(group.number, 0.0) + rewards / len(plans)
     rewards = {belief: np.concatenate(list(sums.values())) for belief, sums in total.items()}
