@@ -3,10 +3,12 @@
 import asyncio
 import datetime
 import email.utils
+import json
 
 import pytest
 from backend_contract import answer, ask, chat_all
 from loopback_llm import Act, LoopbackLLM, free_port
+from raw_server import RawServer, completion, http
 
 from fusion_hf.errors import UserError
 from fusion_hf.llms.backends import KINDS, BackendError, open_backend
@@ -120,6 +122,33 @@ def test_openai_llms_behind_one_address_share_connections():
         asyncio.run(go(server.url))
         asyncio.run(go(server.url))  # in another event loop
     assert len(server.seen) == 14 and len(server.clients) == 2
+
+
+@pytest.mark.parametrize("dead", [False, True])
+@pytest.mark.parametrize("stream", [False, True])
+def test_openai_asks_again_where_the_server_closes_a_connection_that_it_had_kept(dead, stream):
+    """As llama.cpp's server does after a stream: the next request on that connection ends without a word."""
+
+    def behave(prompt, headers):
+        fresh = server.seen.count("again") > 1 and not dead
+        return [http(json.dumps(completion()))] if prompt == "first" or fresh else ["abort"]
+
+    async def go():
+        backend = open_backend(endpoint(server.url, options={"stream": stream}))
+        try:
+            await backend.chat(ask("first"))
+            return await backend.chat(ask("again"))
+        finally:
+            await backend.close()
+
+    with RawServer(behave) as server:
+        if dead:
+            with pytest.raises(BackendError, match=r"ServerDisconnected|reset") as error:
+                asyncio.run(go())
+            assert error.value.kind == "connection"
+        else:
+            assert asyncio.run(go()).text == "ok"
+    assert server.seen == ["first", "again", "again"]  # the second time on a new connection
 
 
 def test_retry_after_is_seconds_or_a_date():

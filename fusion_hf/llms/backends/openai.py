@@ -4,6 +4,8 @@ import asyncio
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -127,11 +129,29 @@ class Backend:
         streamed = response.headers.get("Content-Type", "").startswith(EVENTS) and response.status == 200
         return response, whole(content) if streamed else content
 
-    def post(self, body: dict[str, Any], timeout: aiohttp.ClientTimeout, packed: bool = True) -> Any:
-        """The raw response to a body, for use in ``async with``. It is not unpacked, and no redirect is followed."""
-        headers = self._headers if packed else self._headers | {"Accept-Encoding": "identity"}
-        address = f"{self.endpoint}/chat/completions"
-        return self._session().post(address, json=body, headers=headers, timeout=timeout, allow_redirects=False)
+    @asynccontextmanager
+    async def post(
+        self, body: dict[str, Any], timeout: aiohttp.ClientTimeout, packed: bool = True
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The raw response to a body. It is not unpacked, and no redirect is followed.
+
+        A server may close a connection that it had kept open just as the next request goes out on it, so a request that
+        such a connection ends without a word is sent again; on a new connection that is an error.
+        """
+        how = {"headers": self._headers if packed else self._headers | {"Accept-Encoding": "identity"}}
+        how |= {"json": body, "timeout": timeout, "allow_redirects": False}
+        response = None
+        while response is None:
+            used = {"before": False}
+            try:
+                response = await self._session().post(
+                    f"{self.endpoint}/chat/completions", trace_request_ctx=used, **how
+                )
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                if not used["before"]:
+                    raise
+        async with response:
+            yield response
 
     @property
     def key(self) -> str | None:
@@ -154,11 +174,24 @@ class Backend:
                 # The caller bounds what is in flight, so the connector does not.
                 connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300)
                 # Unpacked here, within a limit: aiohttp has none.
-                session = aiohttp.ClientSession(connector=connector, proxy=_proxy(self.endpoint), auto_decompress=False)
+                session = aiohttp.ClientSession(
+                    connector=connector, proxy=_proxy(self.endpoint), auto_decompress=False, trace_configs=[_reuse()]
+                )
                 sessions[self.endpoint] = _Shared(session)
             self._shared = sessions[self.endpoint]
             self._shared.users += 1
         return self._shared.session
+
+
+def _reuse() -> aiohttp.TraceConfig:
+    """What notes in a request's ``trace_request_ctx`` that its connection was used before."""
+
+    async def note(session: aiohttp.ClientSession, context: Any, params: Any) -> None:
+        context.trace_request_ctx["before"] = True
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_reuseconn.append(note)
+    return trace
 
 
 def _proxy(url: str) -> str | None:
