@@ -36,6 +36,8 @@ def test_counts_are_those_that_the_server_bills(case):
     [
         ({"cost": 0.0125}, 0.0125),  # OpenRouter
         ({"cost": 0}, 0.0),
+        ({"cost": "0.0125"}, 0.0125),  # a decimal number as a text
+        ({"cost": "1.2e-05"}, 1.2e-05),
         ({"cost": {"total_cost": 0.006, "input_tokens_cost": 0.001}}, 0.006),  # Perplexity
         ({"estimated_cost": 0.25}, 0.25),  # DeepInfra
         ({"total_cost": 0.5, "cost": None}, 0.5),
@@ -43,7 +45,8 @@ def test_counts_are_those_that_the_server_bills(case):
         ({"cost": 0.5, "is_byok": False, "cost_details": {"upstream_inference_cost": 0.4}}, 0.5),
         ({"cost": 0.5, "is_byok": True, "cost_details": {"upstream_inference_cost": None}}, 0.5),
         ({"cost": 0.5, "is_byok": True, "cost_details": []}, 0.5),
-        *(({"cost": bad}, None) for bad in (-1, True, "0.1", None, [], {}, float("nan"), float("inf"), 10**400)),
+        *(({"cost": bad}, None) for bad in ("-0.1", "0.1 USD", "", "1e999", "٣")),
+        *(({"cost": bad}, None) for bad in (-1, True, None, [], {}, float("nan"), float("inf"), 10**400)),
         *((bad, None) for bad in (None, [], "x", 5, {})),
     ],
 )

@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import re
 from typing import Any
 
 from ...errors import UserError
@@ -10,6 +11,7 @@ from ..options import MOST_TOKENS
 from ..pool import LLM
 
 BYTES_PER_TOKEN = 4  # the usual rule of thumb for English, in UTF-8 bytes so that other scripts are not undercounted
+_MONEY = re.compile(r"[0-9]{1,10}(?:\.[0-9]{0,30})?(?:[eE]-?[0-9]{1,3})?")
 RULE = f"bytes/{BYTES_PER_TOKEN}"
 
 
@@ -98,6 +100,9 @@ def reported_cost(usage: Any) -> float | None:
 
 
 def _usd(value: Any) -> float | None:
+    """A sum of money, which some gateways write as a text, as JSON has no decimal numbers."""
+    if isinstance(value, str) and _MONEY.fullmatch(value):
+        value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if 0 <= value <= 1e9 else None
