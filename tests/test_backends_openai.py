@@ -11,7 +11,7 @@ from loopback_llm import Act, LoopbackLLM, free_port
 from raw_server import RawServer, completion, http
 
 from fusion_hf.errors import UserError
-from fusion_hf.llms.backends import KINDS, BackendError, open_backend
+from fusion_hf.llms.backends import KINDS, BackendError, open_backend, openai
 from fusion_hf.llms.backends._http import retry_seconds
 from fusion_hf.llms.pool import LLM
 
@@ -149,6 +149,23 @@ def test_openai_asks_again_where_the_server_closes_a_connection_that_it_had_kept
         else:
             assert asyncio.run(go()).text == "ok"
     assert server.seen == ["first", "again", "again"]  # the second time on a new connection
+
+
+def test_openai_does_not_pay_twice_where_the_server_had_worked_before_it_left(monkeypatch):
+    monkeypatch.setattr(openai, "STALE_S", 0.1)
+
+    async def go():
+        backend = open_backend(endpoint(server.url))
+        try:
+            await backend.chat(ask("first"))
+            await backend.chat(ask("again"))
+        finally:
+            await backend.close()
+
+    behave = lambda prompt, headers: [http(json.dumps(completion()))] if prompt == "first" else [0.4, "abort"]  # noqa: E731
+    with RawServer(behave) as server, pytest.raises(BackendError, match=r"ServerDisconnected|reset"):
+        asyncio.run(go())
+    assert server.seen == ["first", "again"]
 
 
 def test_retry_after_is_seconds_or_a_date():

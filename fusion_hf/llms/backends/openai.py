@@ -39,6 +39,7 @@ SENT = (
 )  # fmt: skip
 LOGPROBS = {"logprobs": True, "top_logprobs": 1}
 """What asks for log-probabilities. Without the second field llama.cpp adds 20 other tokens to each one, 2 kB."""
+STALE_S = 2.0  # seconds in which a connection that was closed before it was used again has told so
 SILENCE = {"first": FIRST_TOKEN_S, "next": NEXT_TOKEN_S}
 KNOWN = (*SENT, "extra_body", *NOT_SENT)
 
@@ -136,19 +137,20 @@ class Backend:
         """The raw response to a body. It is not unpacked, and no redirect is followed.
 
         A server may close a connection that it had kept open just as the next request goes out on it, so a request that
-        such a connection ends without a word is sent again; on a new connection that is an error.
+        such a connection ends at once and without a word is sent again. On a new connection, or after `STALE_S`, when
+        the server may have worked and will bill it, that is an error.
         """
         how = {"headers": self._headers if packed else self._headers | {"Accept-Encoding": "identity"}}
         how |= {"json": body, "timeout": timeout, "allow_redirects": False}
         response = None
         while response is None:
-            used = {"before": False}
+            used, began = {"before": False}, time.perf_counter()
             try:
                 response = await self._session().post(
                     f"{self.endpoint}/chat/completions", trace_request_ctx=used, **how
                 )
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                if not used["before"]:
+                if not used["before"] or time.perf_counter() - began > STALE_S:
                     raise
         async with response:
             yield response

@@ -173,7 +173,7 @@ class Group:
         lost = hoped[line, best] - (self.performance - cost_weight * self.cost)[line, best]
         return max(0.0, _mean(np.where(np.isfinite(lost), lost, np.nan), self.weight))
 
-    def rules(self, plan: "LearnedPlan", rows=slice(None)) -> Rules:
+    def rules(self, plan: LearnedPlan, rows=slice(None)) -> Rules:
         """Rules of a plan, learned from these rows."""
         arrays = self.codes[rows], self.performance[rows], self.cost[rows], self.weight[rows]
         rules = rules_of(*arrays, plan.chain, plan.cost_weight)
@@ -197,11 +197,11 @@ class Group:
         return np.where(missing, np.nan, performance), np.where(missing, np.nan, cost), calls
 
 
-def _plans_of(group: Group, calls: int) -> list[dict]:
+def _plans_of(group: Group, calls: int) -> list[LearnedPlan]:
     """The plans of a group: at each weight the chain that is clearly better than what is simpler, if any.
 
     After a single candidate comes the chain of the best ones, in the order of their worth: it asks on only where that
-    pays. Then come the best of all chains.
+    pays. Then come the best of all chains. Votes are plans beside these.
     """
     if len(group) < FEWEST:
         return []
@@ -265,7 +265,7 @@ def _better(one: np.ndarray, other: np.ndarray, weight: np.ndarray, caution: flo
     return bool(len(more) and more.mean() > caution * more.std() / len(more) ** 0.5)
 
 
-def _belief(groups: list[Group], plans: list[dict]) -> tuple[tuple[float, float], float]:
+def _belief(groups: list[Group], plans: list[LearnedPlan]) -> tuple[tuple[float, float], float]:
     """The best of `BELIEFS`, and what it adds to the reward of a plan, on held-out folds."""
     if not plans:
         return NOTHING, 0.0
