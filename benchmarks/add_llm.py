@@ -13,7 +13,6 @@ from copy import deepcopy
 
 import numpy as np
 
-from fusion_hf.encoders.cache import embed_cached
 from fusion_hf.encoders.encoder import NONE, load_encoder
 from fusion_hf.logs.arrays import RoutingData
 from fusion_hf.logs.log import Log, read_log
@@ -24,6 +23,7 @@ from fusion_hf.routers import fit_router
 from fusion_hf.routers.add_llm import add_to_router
 from fusion_hf.routers.decisions import TIE
 from fusion_hf.routers.measuring.cross_validation import fold_of
+from fusion_hf.routers.sources import embeddings_of
 
 
 def got(predictions, test, scaling, scenario):
@@ -51,7 +51,6 @@ def main():
     pool = Log(args.bench).extra("llms")
     pool = [] if pool is None else pool.to_pylist()
     encoder = None if args.encoder == NONE else load_encoder(args.encoder)
-    embeddings = None if encoder is None else embed_cached(encoder, data.queries, progress=True)
     llms = sorted({split_candidate(c)[0] for c in data.candidates})
     fold = fold_of(data, args.folds, 0)
     rewards: dict = {}
@@ -59,12 +58,12 @@ def main():
         inside, outside = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
         train, test = data.subset(inside), data.subset(outside)
         scaling = Scaling.fit(train)
-        here, there = (None if embeddings is None else embeddings[rows] for rows in (inside, outside))
         options = {"encoder": encoder or NONE, "progress": False, "examples": 0}
-        full = fit_router(args.kind, train, embeddings=here, **options)
+        full = fit_router(args.kind, train, **options)
+        there = embeddings_of(full, test)
         for llm in llms:
             rest = train.select([c for c in data.candidates if split_candidate(c)[0] != llm])
-            without = fit_router(args.kind, rest, embeddings=here, **options)
+            without = fit_router(args.kind, rest, **options)
             routers = {"full": [full], "without": [without], "added": []}
             for seed in range(args.seeds):
                 rows = np.random.default_rng([seed, f]).permutation(len(train))[: args.queries]

@@ -18,7 +18,6 @@ import json
 
 import numpy as np
 
-from fusion_hf.encoders.cache import embed_cached
 from fusion_hf.encoders.encoder import NONE, load_encoder
 from fusion_hf.logs.arrays import RoutingData
 from fusion_hf.logs.log import Log, read_log
@@ -28,41 +27,38 @@ from fusion_hf.routers.cascade.answers import log_answers
 from fusion_hf.routers.measuring.calibrate import follower
 from fusion_hf.routers.measuring.cross_validation import fold_of
 from fusion_hf.routers.measuring.operating_points import cheapest, cost_share, cost_weights, curves, resampled
+from fusion_hf.routers.sources import embeddings_of
 
 SHARES = (0.95, 0.99, 1.0)
 
 
 class Bench:
-    """A split with answers and embeddings."""
+    """A split with answers."""
 
-    def __init__(self, data, answers, embeddings):
-        self.data, self.answers, self.embeddings = data, answers, embeddings
+    def __init__(self, data, answers):
+        self.data, self.answers = data, answers
 
     @classmethod
-    def read(cls, path, split, encoder, call_cost):
+    def read(cls, path, split, call_cost):
         table = read_log(path, split)
         data = RoutingData.from_table(table)
         for given in call_cost:
             name, _, usd = given.rpartition("=")
             data.cost[:, data.candidates.index(name)] = float(usd)
-        embeddings = None if encoder is None else embed_cached(encoder, data.queries, progress=True)
-        return cls(data, log_answers(table, data, progress=True), embeddings)
+        return cls(data, log_answers(table, data, progress=True))
 
     def __getitem__(self, rows):
         rows = np.flatnonzero(rows)
-        embeddings = None if self.embeddings is None else self.embeddings[rows]
-        return Bench(self.data.subset(rows), self.answers[rows], embeddings)
+        return Bench(self.data.subset(rows), self.answers[rows])
 
 
 def trained(kind, part, encoder):
     answers = part.answers if get_kind(kind).needs_answers else None
-    return fit_router(
-        kind, part.data, encoder or NONE, embeddings=part.embeddings, answers=answers, progress=False, examples=0
-    )
+    return fit_router(kind, part.data, encoder or NONE, answers=answers, progress=False, examples=0)
 
 
 def measured(router, part, at):
-    return curves(follower(router, part.data, part.embeddings, part.answers), at)
+    return curves(follower(router, part.data, embeddings_of(router, part.data), part.answers), at)
 
 
 def cross_validated(kind, whole, encoder, at, folds):
@@ -94,9 +90,9 @@ def main():
     parser.add_argument("--json")
     args = parser.parse_args()
     encoder = None if args.encoder == NONE else load_encoder(args.encoder)
-    train = Bench.read(args.bench, args.train, encoder, args.call_cost)
+    train = Bench.read(args.bench, args.train, args.call_cost)
     apart = args.train != "test" and "test" in Log(args.bench).splits
-    test = Bench.read(args.bench, "test", encoder, args.call_cost) if apart else None
+    test = Bench.read(args.bench, "test", args.call_cost) if apart else None
     best = int(np.nanargmax(np.nanmean(train.data.performance, 0)))
     at = cost_weights(train.data.cost[:, best], args.cost_weights)
     kinds, result, draws = [*(args.kind or ["fusion"]), "cascade"], {}, {}

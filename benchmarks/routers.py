@@ -28,7 +28,7 @@ from fusion_hf.logs.log import Log, read_log
 from fusion_hf.routers import KINDS, fit_router, get_kind
 from fusion_hf.routers.measuring.cross_validation import cross_validate
 from fusion_hf.routers.measuring.evaluate import evaluate_router
-from fusion_hf.routers.train import prepare
+from fusion_hf.routers.train import bare_data, prepare
 
 SCENARIOS = ("performance", "balance", "cost")
 KNOWING = ("oracle",)  # looks the answer up: an anchor of every table, not a router
@@ -117,7 +117,7 @@ def main(args: argparse.Namespace) -> dict:
     rows = {k: result["kinds"].setdefault(k, {}) for k in kinds}
     if args.cv:
         data = read(args.cv, "train")
-        here = vectors(encoder, data)
+        here = vectors(encoder, bare_data(data))
         start = time.process_time()
         features = prepare(data, here)
         result["prepare_seconds"] = time.process_time() - start
@@ -139,8 +139,8 @@ def main(args: argparse.Namespace) -> dict:
         path.write_text(json.dumps(result, indent=1) + "\n")
     if args.train_test:
         train, test = read(args.train_test, "train"), read(args.train_test, "test")
-        features = prepare(train, vectors(encoder, train))
-        there, llms = vectors(encoder, test), pool(args.train_test)
+        features = prepare(train, vectors(encoder, bare_data(train)))
+        there, llms = vectors(encoder, bare_data(test, train)), pool(args.train_test)
         for kind in kinds:
             rows[kind]["test"] = on_test(kind, train, test, encoder, features, there, llms, options)
             print(kind, rows[kind]["test"], flush=True)

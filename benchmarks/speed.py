@@ -25,6 +25,7 @@ from fusion_hf.encoders.static_table import distil_static, save_static
 from fusion_hf.logs.arrays import COLUMNS, RoutingData
 from fusion_hf.logs.log import read_log
 from fusion_hf.routers import fit_router, load_router
+from fusion_hf.routers.train import bare_data
 
 IMPORTS = {
     "AutoModel": "from transformers import AutoModel; AutoModel",
@@ -76,7 +77,7 @@ def import_time(repeats: int) -> dict:
 
 def training(data: RoutingData, encoder: str, repeats: int) -> dict:
     """Seconds of training `fusion` beyond embedding."""
-    vectors = embed_cached(encoder, data.queries, progress=True)
+    vectors = embed_cached(encoder, bare_data(data).queries, progress=True)
     seconds = median_seconds(lambda: fit_router("fusion", data, encoder=encoder, embeddings=vectors), repeats)
     return {"queries": len(data), "candidates": len(data.candidates), "seconds": seconds}
 
@@ -135,7 +136,7 @@ def main() -> None:
     data = RoutingData.from_table(read_log(args.bench, "train", columns=COLUMNS))
     result: dict = {"device": args.device, "threads": args.threads}
     result["training"] = training(data, args.encoder, min(3, args.repeats))
-    vectors = embed_cached(args.encoder, data.queries)
+    vectors = embed_cached(args.encoder, bare_data(data).queries)
     router = fit_router("fusion", data, encoder=args.encoder, embeddings=vectors).to(args.device)
     some = [data.queries[i] for i in np.random.default_rng(0).permutation(len(data))[: args.encoded]]
     with tempfile.TemporaryDirectory() as work:

@@ -87,7 +87,7 @@ def test_features_of_odd_texts_are_finite_and_do_not_depend_on_company():
 
 def test_svd_keeps_the_angles_between_texts():
     texts = [f"{a} {b} {c}" for a in ("sum", "code", "city") for b in ("of", "in", "at") for c in "abcdefgh"]
-    rows = f.WordRows(texts)
+    rows = f.WordRows(texts, [""] * len(texts))
     value = rows.weighted(rows.idf())
     dense = torch.zeros(len(texts), f.BUCKETS)
     for i in range(len(texts)):

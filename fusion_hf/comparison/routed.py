@@ -57,7 +57,7 @@ def _followed(name: str, router: Router, splits: Splits) -> list[System]:
         if data is None:
             continue
         answers = log_answers(read_log(splits.source, split), data)
-        embeddings = None if router.encoder is None else embed_cached(router.text_encoder, data.queries)
+        embeddings = None if router.encoder is None else embed_cached(router.text_encoder, router.bare(data.queries))
         log, outlook = AnsweredLog(data, answers, router), router.outlook(data.queries, embeddings)
         choices = {n: router.pick(outlook, trade["alpha"], trade["beta"]) for n, trade in scenarios.items()}
         outcomes[split] = {n: replay(router, outlook, choice, log) for n, choice in choices.items()}
@@ -77,7 +77,7 @@ def _followed(name: str, router: Router, splits: Splits) -> list[System]:
 
 def predict(router: Router, queries: Sequence[str]) -> Predictions:
     """What a router expects of queries, their embeddings from the cache on disk."""
-    embeddings = None if router.encoder is None else embed_cached(router.text_encoder, queries)
+    embeddings = None if router.encoder is None else embed_cached(router.text_encoder, router.bare(queries))
     return router.predict(queries, embeddings)
 
 

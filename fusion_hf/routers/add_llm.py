@@ -106,7 +106,7 @@ def _heads(router: Router, queries: list[str]) -> dict[str, np.ndarray]:
     if router.encoder is not None:
         from ..encoders.cache import embed_cached
 
-        embeddings = embed_cached(router.text_encoder, queries)
+        embeddings = embed_cached(router.text_encoder, router.bare(queries))
     output = router.head(router.features(queries, embeddings))
     return {name: output[name].double().cpu().numpy() for name in QUANTITIES if name in output}
 

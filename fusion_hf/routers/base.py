@@ -22,6 +22,7 @@ from ..outputs import atomic_folder
 from ..pushable import Pushable
 from ..remote_code import auto_map, code_or_none, save_code
 from .added import extend, extend_votes
+from .beginnings import bare
 from .chats import Chat, as_texts
 from .config import RouterConfig
 from .decisions import Predictions, RoutingDecision, TradeOff, decide, within_cost
@@ -98,15 +99,20 @@ class Router(Pushable, PreTrainedModel):  # type: ignore[misc]  # pushing goes t
     def features(self, queries: Sequence[str | Chat], embeddings: np.ndarray | None = None) -> torch.Tensor:
         """Features of queries: float32 [n, d]: embedding (if there is an encoder), surface, TF-IDF.
 
-        Pass `embeddings` [n, e] where they are known already (see `fusion_hf.encoders.cache.embed_cached`).
+        Pass `embeddings` [n, e] of the `bare` queries where they are known already (see
+        `fusion_hf.encoders.cache.embed_cached`).
         """
         queries = as_texts(queries)
         blocks = [text_features(dict(self.named_buffers(recurse=False)), queries)]
         if self.encoder is not None:
             if embeddings is None:
-                embeddings = self.text_encoder.encode(queries)
+                embeddings = self.text_encoder.encode(self.bare(queries))
             blocks.insert(0, torch.from_numpy(np.asarray(embeddings, np.float32)).to(self.placeholder.device))
         return torch.cat(blocks, 1)
+
+    def bare(self, queries: Sequence[str | Chat]) -> list[str]:
+        """Texts of queries as they are embedded: without a long beginning that many training queries share."""
+        return bare(as_texts(queries), dict(self.named_buffers(recurse=False)).get("beginnings"))
 
     @property
     def text_encoder(self) -> TextEncoder:

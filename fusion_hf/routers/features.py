@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch.nn.functional import embedding_bag
 
+from .beginnings import parted, shared_beginnings
+
 CHAR_BITS, WORD_BITS = 15, 14
 CHAR_BUCKETS = 2**CHAR_BITS
 BUCKETS = CHAR_BUCKETS + 2**WORD_BITS  # fits 16 bits, which numpy sorts fastest
@@ -119,10 +121,13 @@ def _words(points: np.ndarray, space: np.ndarray) -> np.ndarray:
 
 
 class WordRows:
-    """Sparse rows: `index` int64 [k] and `value` float32 [k], of which row i has `ends[i]:ends[i+1]`."""
+    """Sparse rows: `index` int64 [k] and `value` float32 [k], of which row i has `ends[i]:ends[i+1]`.
 
-    def __init__(self, texts: Sequence[str]):
-        parts = [hashed(t) for t in texts]
+    Each text has one more word before it, or an empty one.
+    """
+
+    def __init__(self, texts: Sequence[str], words: Sequence[str]):
+        parts = [hashed(f"{w} {t}" if w else t) for t, w in zip(texts, words, strict=True)]
         self.index = np.concatenate([p[0] for p in parts] or [np.zeros(0, np.int64)])
         self.value = np.concatenate([p[1] for p in parts] or [np.zeros(0, np.float32)])
         self.ends = np.concatenate([[0], np.cumsum([len(p[0]) for p in parts])]).astype(np.int64)
@@ -182,11 +187,13 @@ def fit_svd(rows: WordRows, value: np.ndarray, size: int, seed: int = 0) -> torc
 def fit_features(texts: Sequence[str], size: int = 256, seed: int = 0) -> dict[str, torch.Tensor]:
     """State of the features, learned from training texts: buffers ``idf``, ``svd``, ``surface_mean``, ``surface_std``.
 
-    `size` is cut to the number of texts.
+    Also ``beginnings`` where the texts share long ones (see `shared_beginnings`). `size` is cut to the number of texts.
     """
-    rows, shape = WordRows(texts), surfaces(texts)
+    beginnings = shared_beginnings(texts)
+    texts, words = parted(texts, beginnings)
+    rows, shape = WordRows(texts, words), surfaces(texts)
     idf = rows.idf()
-    return {
+    return ({"beginnings": beginnings} if len(beginnings) else {}) | {
         "idf": torch.from_numpy(idf),
         "svd": fit_svd(rows, rows.weighted(idf), max(1, min(size, len(texts))), seed),
         "surface_mean": torch.from_numpy(shape.mean(0)),
@@ -196,7 +203,8 @@ def fit_features(texts: Sequence[str], size: int = 256, seed: int = 0) -> dict[s
 
 def text_features(state: dict[str, torch.Tensor], texts: Sequence[str]) -> torch.Tensor:
     """Surface and TF-IDF features of texts: float32 [n, SURFACE + size]."""
-    rows, shape = WordRows(texts), torch.from_numpy(surfaces(texts))
+    texts, words = parted(texts, state.get("beginnings"))
+    rows, shape = WordRows(texts, words), torch.from_numpy(surfaces(texts))
     tfidf = rows.times(rows.weighted(state["idf"].cpu().numpy()), state["svd"])
     mean, std = state["surface_mean"].cpu(), state["surface_std"].cpu()
     shape = ((shape - mean) / std).clamp(-4, 4) * SURFACE_WEIGHT

@@ -92,7 +92,9 @@ def answers_of(part: Part) -> np.ndarray | None:
 
 def embeddings_of(router: Router, data: RoutingData) -> np.ndarray | None:
     """Embeddings of the queries by a router's encoder, from the cache; None for a router without one."""
-    return None if router.encoder is None else embed_cached(router.text_encoder, data.queries, progress=True)
+    if router.encoder is None:
+        return None
+    return embed_cached(router.text_encoder, router.bare(data.queries), progress=True)
 
 
 def public_name(path: object) -> str | None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from ..logs.rewards import SCENARIOS, Scaling, available_scenarios
 from ..logs.schema import split_candidate
 from ..made import made
 from .base import Router
+from .beginnings import bare, shared_beginnings
 from .examples import MOST, remember
 from .features import fit_features, text_features
 from .fit_encoder import fit_encoder
@@ -51,7 +52,8 @@ def fit_router(
         task_labels: Whether the router may see which task a query belongs to. Without, scores and costs are scaled over
             the whole log.
         seed: Of every random choice.
-        embeddings: float32 [n, e] of the queries by this encoder, if they are known; else taken from the cache on disk.
+        embeddings: float32 [n, e] of the `bare` queries by this encoder, if they are known; else taken from the cache
+            on disk.
         features: What `prepare` gave for exactly this data, to share between kinds.
         progress: Show a progress bar while queries are encoded.
         llms: Rows of the pool (the config ``llms`` of a FusionBench), for kinds that read what an LLM is said to be.
@@ -74,15 +76,16 @@ def fit_router(
     given = {"llms": llms is not None, "answers": answers is not None}
     training = made(settings | {"option": options}, _log_facts(data) | given, "transformers", "torch", "numpy")
     text_encoder = encoder if isinstance(encoder, TextEncoder) else open_encoder(encoder)
+    shown = bare_data(data)
     if isinstance(text_encoder, JointEncoder) and text_encoder.axes is None:
-        text_encoder, embeddings = fit_encoder(text_encoder, data, seed, progress), None
+        text_encoder, embeddings = fit_encoder(text_encoder, shown, seed, progress), None
     if text_encoder is not None and embeddings is None and features is None:
-        embeddings = embed_cached(text_encoder, data.queries, progress=progress)
+        embeddings = embed_cached(text_encoder, shown.queries, progress=progress)
     state, x = prepare(data, embeddings, seed) if features is None else features
     order = canonical(data)
     if answers is not None:
         answers = answers[order][:, np.argsort(data.candidates)]
-    data = data.subset(order).select(sorted(data.candidates))
+    data = shown.subset(order).select(sorted(data.candidates))
     scaling = Scaling.fit(data if task_labels else _one_task(data))
     targets = _targets(data, scaling, task_labels, text_encoder, llms, answers)
     learned, buffers = _checked(cls, cls.learn(x.double().numpy(), targets, seed=seed, **options))
@@ -163,10 +166,21 @@ def canonical(data: RoutingData) -> np.ndarray:
     return np.argsort(np.array(data.query_ids), kind="stable")
 
 
+def bare_data(data: RoutingData, train: RoutingData | None = None) -> RoutingData:
+    """The queries of `data` as they are embedded: without long beginnings that many queries of `train` share.
+
+    `train` is the training split; None where `data` itself is that.
+    """
+    return replace(data, queries=bare(data.queries, shared_beginnings((train or data).queries)))
+
+
 def prepare(
     data: RoutingData, embeddings: np.ndarray | None, seed: int = 0
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """State of the text features and the features of the queries in `canonical` order (float32 [n, d])."""
+    """State of the text features and the features of the queries in `canonical` order (float32 [n, d]).
+
+    `embeddings` are those of `bare_data`.
+    """
     order = canonical(data)
     texts = [data.queries[i] for i in order]
     state = fit_features(texts, seed=seed)

@@ -46,7 +46,7 @@ class OracleRouter(Router):
     def features(self, queries: Sequence[str | Chat], embeddings: np.ndarray | None = None) -> torch.Tensor:
         """See `Router.features`; behind them stand the `DIGITS` of the text's hash: [n, d + DIGITS]."""
         texts = as_texts(queries)
-        codes = np.array([key(t) for t in texts], np.int64).reshape(-1, 1)
+        codes = np.array([key(t) for t in self.bare(texts)], np.int64).reshape(-1, 1)
         digits = (codes >> (BITS * np.arange(DIGITS))) & (2**BITS - 1)
         x = super().features(texts, embeddings)
         return torch.cat([x, torch.from_numpy(digits).to(x)], 1)

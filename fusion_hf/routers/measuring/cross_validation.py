@@ -17,7 +17,7 @@ from ..base import Router
 from ..decisions import TIE
 from ..fit_encoder import fit_encoder
 from ..kind import get_kind, kind_name
-from ..train import fit_router, prepare
+from ..train import bare_data, fit_router, prepare
 from .anchors import ANCHORS, choices, shared
 from .cascade_report import followed_reward
 
@@ -149,7 +149,7 @@ def held_out(
         raise UserError(f"scenario {scenario!r} cannot be measured on this log: it lacks costs or judge scores")
     fold, count = folds_of(data, folds, seed)
     opened = text_encoder = open_encoder(encoder)
-    embeddings = None if opened is None else embed_cached(opened, data.queries, progress=progress)
+    embeddings, texts = None, []
     classes = {kind_name(kind): get_kind(kind) for kind in kinds}
     names = list(classes)
     got = {name: np.full(len(data), np.nan) for name in (*names, *ANCHORS)}
@@ -162,8 +162,11 @@ def held_out(
         got["random"][outside] = mean(rewards, 1)
         for name, picks in anchors.items():
             got[name][outside] = rewards[line, picks]
-        if opened is not None and (text_encoder := fit_encoder(opened, train, seed)) is not opened:
-            embeddings = embed_cached(text_encoder, data.queries)
+        if opened is not None:
+            known, texts = texts, bare_data(data, train).queries
+            text_encoder = fit_encoder(opened, bare_data(train), seed)
+            if text_encoder is not opened or texts != known:
+                embeddings = embed_cached(text_encoder, texts, progress=progress)
         start = time.perf_counter()
         part = None if embeddings is None else embeddings[inside]
         features = prepare(train, part, seed)

@@ -66,7 +66,7 @@ def evaluate_router(
         if name not in possible:
             raise UserError(f"scenario {name!r} cannot be measured here: expected one of {', '.join(possible)}")
     if router.encoder is not None and embeddings is None:
-        embeddings = embed_cached(router.text_encoder, test.queries)
+        embeddings = embed_cached(router.text_encoder, router.bare(test.queries))
     encode = _encode_seconds(router, test.queries)
     start = time.perf_counter()
     predictions = router.predict(test.queries, embeddings).select(known)
@@ -91,7 +91,7 @@ def _encode_seconds(router: Router, queries: list[str]) -> float:
     """Seconds that encoding all queries takes, from a few spread over them."""
     if router.encoder is None:
         return 0.0
-    some = queries[:: max(1, len(queries) // TIMED)][:TIMED]
+    some = router.bare(queries[:: max(1, len(queries) // TIMED)][:TIMED])
     start = time.perf_counter()
     router.text_encoder.encode(some)
     return (time.perf_counter() - start) * len(queries) / len(some)
