@@ -35,6 +35,17 @@ def got(predictions, test, scaling, scenario):
     return reward(data, scenario, scaling)[np.arange(len(data)), picks]
 
 
+def interval(gap, fold, rounds=2000):
+    """95 % bootstrap interval of the mean of gap [draws, n], over queries and over the draws of each fold."""
+    rng, draws = np.random.default_rng(0), len(gap)
+    means = []
+    for _ in range(rounds):
+        weight = rng.multinomial(draws, np.full(draws, 1 / draws), fold.max() + 1) / draws
+        rows = rng.integers(0, gap.shape[1], gap.shape[1])
+        means.append(np.nanmean((weight[fold[rows]].T * gap[:, rows]).sum(0)))
+    return [float(q) for q in np.quantile(means, (0.025, 0.975))]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bench")
@@ -73,16 +84,18 @@ def main():
             for how, made in routers.items():
                 expected = [r.predict(test.queries, there) for r in made]
                 for scenario in scenarios:
-                    mean = np.mean([got(p, test, scaling, SCENARIOS[scenario]) for p in expected], 0)
-                    rewards.setdefault((scenario, llm, how), []).append(mean)
+                    found = np.stack([got(p, test, scaling, SCENARIOS[scenario]) for p in expected])
+                    rewards.setdefault((scenario, llm, how), []).append(found)
     result = {}
     for scenario in scenarios:
         print(
             f"\n{scenario}: reward without the LLM, added with {args.queries} queries, after full training; share of "
-            "full training; added against without [95 %]"
+            "full training; added against without [95 % over queries; and over draws]"
         )
         for llm in llms:
-            parts = {how: np.concatenate(rewards[scenario, llm, how]) for how in ("without", "added", "full")}
+            draws = {how: np.concatenate(rewards[scenario, llm, how], 1) for how in ("without", "added", "full")}
+            parts = {how: v.mean(0) for how, v in draws.items()}
+            fold = np.repeat(np.arange(args.folds), [v.shape[1] for v in rewards[scenario, llm, "full"]])
             row = {how: float(np.nanmean(v)) for how, v in parts.items()}
             difference = parts["added"] - parts["full"]
             row["share"] = row["added"] / row["full"]
@@ -90,11 +103,13 @@ def main():
                 float(np.nanmean(difference)),
                 float(np.nanstd(difference) / len(difference) ** 0.5),
             )
-            row["against_without"] = gain = paired(parts["added"], parts["without"])
+            gain = paired(parts["added"], parts["without"])
+            gain["ci95_draws"] = low, high = interval(draws["added"] - draws["without"], fold)
+            row["against_without"] = gain
             result.setdefault(scenario, {})[llm] = row
             print(
                 f"{llm:40s} {row['without']:.4f} {row['added']:.4f} {row['full']:.4f}  {100 * row['share']:6.1f} %"
-                f"  {gain['difference']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}]"
+                f"  {gain['difference']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}; {low:+.4f}, {high:+.4f}]"
             )
         shares = [r["share"] for r in result[scenario].values()]
         gains = [r["against_without"]["difference"] for r in result[scenario].values()]
