@@ -6,11 +6,11 @@
 
 Every kind is trained on `train` and measured on `test`, at many weights of cost. An operating point is chosen on
 `train`, as the cheapest that reaches the share of accuracy in cross-validation, or, as others report it, on `test`
-itself. `on_hull` is the cost where a router may toss a coin between two of its points, on `test` and, in
-cross-validation, on `train`. Every call of a cascade is paid. Intervals are percentile bootstrap over test queries;
-points chosen on test are chosen anew in every resample. Queries on which the returned answer, or a paid call, has no
-score or cost are left out. With `--train test`, or without a test split, everything is measured by cross-validation, on
-held-out queries.
+itself. `on_hull` is the cost where a router may toss a coin between two of its points, or one and the best single LLM,
+on `test` and, in cross-validation, on `train`; for `coin_from_train` both points and the odds come from that. Every
+call of a cascade is paid. Intervals are percentile bootstrap over test queries; points chosen on test are chosen anew
+in every resample. Queries on which the returned answer, or a paid call, has no score or cost are left out. With
+`--train test`, or without a test split, everything is measured by cross-validation, on held-out queries.
 """
 
 import argparse
@@ -78,6 +78,21 @@ def on_hull(points, single, share):
     return number(np.interp(share * score, y, x, right=np.nan) / usd)
 
 
+def with_coin(held, single, points, test_single, share):
+    """Performance and cost [1, n] on test of a coin between two points, both and its odds chosen on train; or None."""
+    score, usd = (np.append(mean(held[i], 1), mean(single[i])) for i in (0, 1))
+    x, y = hull(usd, score)
+    wanted = share * score[-1]
+    if y[-1] < wanted:
+        return None
+    right = int(np.argmax(y >= wanted))
+    left = max(0, right - 1)
+    odds = 1.0 if left == right else (wanted - y[left]) / (y[right] - y[left])
+    ends = [int(np.argmin(np.abs(usd - x[i]) / usd[-1] + np.abs(score - y[i]))) for i in (left, right)]
+    first, second = (np.vstack([p, s[None]])[ends] for p, s in zip(points, test_single, strict=True))
+    return [((1 - odds) * v[:1] + odds * v[1:]) for v in (first, second)]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bench")
@@ -107,19 +122,21 @@ def main():
         row["aiq"] = aiq(usd, np.nanmean(points[0], 1), max(usd.max(), np.nanmax(np.nanmean(shown.data.cost, 0))))
         for share in SHARES:
             draws[kind, share] = resampled(*points, *single, share)
-            chosen = cheapest(*held, train.data.performance[:, best], share)
+            learned = train.data.performance[:, best], train.data.cost[:, best]
+            chosen, coin = cheapest(*held, learned[0], share), with_coin(held, learned, points, single, share)
             row[str(share)] = {
                 "chosen_on_test": cost_share(*points, *single, share),
                 "on_hull": {
                     "test": on_hull(points, single, share),
-                    "train": on_hull(held, (train.data.performance[:, best], train.data.cost[:, best]), share),
+                    "train": on_hull(held, learned, share),
                 },
                 "chosen_on_train": None if chosen is None else cost_share(*points, *single, share, point=chosen),
+                "coin_from_train": None if coin is None else cost_share(*coin, *single, share, point=0),
             }
         result[kind] = row
         print(f"\n{kind}: AIQ {row['aiq']:.4f}, {row['unmeasured']} queries not measured at some point")
         for share in SHARES:
-            for how in ("chosen_on_test", "chosen_on_train"):
+            for how in ("chosen_on_test", "chosen_on_train", "coin_from_train"):
                 print(f"  {100 * share:g} %, {how}: {told(row[str(share)][how])}")
             print(f"  {100 * share:g} %, on_hull: {row[str(share)]['on_hull']}", flush=True)
     compared = {}

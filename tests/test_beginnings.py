@@ -15,7 +15,7 @@ from fusion_hf.routers.measuring.cross_validation import cross_validate
 from fusion_hf.routers.measuring.evaluate import evaluate_router
 from fusion_hf.routers.sources import embeddings_of
 
-SHOTS = "".join(f"Example {i}: which number is {i} + {i}?\nAnswer: {2 * i}\n\n" for i in range(9))
+SHOTS = "".join(f"Example {i}: which number is {i} + {i}?\nAnswer: {2 * i}\n\n" for i in range(19))
 OTHER = "You are asked for capitals.\n" + SHOTS
 QUERIES = [f"What is {i} + {i}?" for i in range(3 * SHARED_BY)]
 assert len(SHOTS) > SHORTEST
@@ -40,7 +40,7 @@ def test_the_longest_shared_beginning_of_whole_lines_is_taken_off():
     [
         [SHOTS + q for q in QUERIES[: SHARED_BY - 1]],
         [SHOTS + QUERIES[0]] * 99,  # one query, asked again and again
-        ["Which number is it? " * 20 + q for q in QUERIES],  # one line: it may be what is asked
+        ["Which number is it? " * 40 + q for q in QUERIES],  # one line: it may be what is asked
         [SHOTS[: SHORTEST - 60] + "\n" + q for q in QUERIES],
         [],
     ],
@@ -51,7 +51,7 @@ def test_what_few_share_or_is_short_stays(texts):
 
 def test_sorted_windows_find_what_counting_finds():
     rng = np.random.default_rng(0)
-    lines = [f"{c * 120}\n" for c in "abc"]
+    lines = [f"{c * 310}\n" for c in "abc"]
     for _ in range(20):
         texts = ["".join(lines[i] for i in rng.integers(0, 3, 4)) + f"{n}" for n in range(300)]
         counts: dict[str, int] = {}
