@@ -97,7 +97,9 @@ def on_test(kind: str, train: RoutingData, test: RoutingData, encoder, features,
     router = fit_router(
         kind, train, encoder or NONE, features=features, progress=False, llms=llms, examples=0, **options
     )
-    result = evaluate_router(router, test, train, SCENARIOS, embeddings=there)
+    # A kind that trained an encoder of its own needs embeddings of its own.
+    known = there if encoder is not None and router.encoder is encoder.model else None
+    result = evaluate_router(router, test, train, SCENARIOS, embeddings=known)
     parts = {s: {k: result["scenarios"][s][k] for k in ("reward", "ci95", "cost_usd")} for s in SCENARIOS}
     return parts | {k: result[k] for k in ("aiq", "aiq_singles", "cost_share_at")}
 
