@@ -11,9 +11,11 @@ from toy_log import toy_data
 from fusion_hf.encoders.cache import embed_cached
 from fusion_hf.routers import fit_router, load_router
 from fusion_hf.routers.beginnings import SHARED_BY, SHORTEST, bare, parted, shared_beginnings
+from fusion_hf.routers.card import write_router_card
 from fusion_hf.routers.measuring.cross_validation import cross_validate
 from fusion_hf.routers.measuring.evaluate import evaluate_router
 from fusion_hf.routers.sources import embeddings_of
+from fusion_hf.routers.verbs import RouterResult
 
 SHOTS = "".join(f"Example {i}: which number is {i} + {i}?\nAnswer: {2 * i}\n\n" for i in range(19))
 OTHER = "You are asked for capitals.\n" + SHOTS
@@ -80,6 +82,18 @@ def test_a_question_is_routed_alike_with_and_without_the_examples(kind, tmp_path
     assert b"Example 3" not in b"".join(p.read_bytes() for p in (tmp_path / "router").iterdir() if p.is_file())
     again = load_router(tmp_path / "router").route(prompted(asked).queries)
     assert [d.candidate for d in again] == [d.candidate for d in shown]
+
+
+def test_what_is_not_embedded_is_told(tmp_path):
+    router = fit_router("linear", prompted(toy_data(60)), "none")
+    told = str(RouterResult.of(router, tmp_path / "router", False))
+    assert "not embedded: 1 beginning that many of them share" in told
+    write_router_card(tmp_path / "router", "me/router")
+    assert "Not embedded: 1 beginning of prompts" in (tmp_path / "router" / "README.md").read_text()
+    plain = fit_router("linear", toy_data(60), "none")
+    assert "embedded" not in str(RouterResult.of(plain, tmp_path / "plain", False))
+    write_router_card(tmp_path / "plain", "me/plain")
+    assert "Not embedded" not in (tmp_path / "plain" / "README.md").read_text()
 
 
 def test_a_log_without_them_learns_none():

@@ -45,6 +45,7 @@ def write_router_card(folder: str | Path, repo_id: str = PLACE, evaluation: dict
         encoder=public_name(encoder),
         queries=config["trained_on"],
         tasks=config["tasks"] or [],
+        beginnings=(config["buffers"] or {}).get("beginnings", [None, [0]])[1][0],
         evaluation=evaluation,
         training=_training(config),
     )

@@ -48,6 +48,8 @@ class RouterResult(Result):
 
     def __str__(self) -> str:
         text = f"{self.kind} router for {len(self.candidates)} candidates from {self.queries} queries"
+        if shared := len(getattr(self.router, "beginnings", ())):
+            text += f" (not embedded: {shared} beginning{'s' * (shared > 1)} that many of them share)"
         if self.changed:
             joined = self.changed[0] in self.candidates
             text += f"; {', '.join(self.changed)} {'joined' if joined else 'left'}"
