@@ -91,7 +91,7 @@ def test_what_is_not_embedded_is_told(tmp_path):
     write_router_card(tmp_path / "router", "me/router")
     assert "Not embedded: 1 beginning of prompts" in (tmp_path / "router" / "README.md").read_text()
     plain = fit_router("linear", toy_data(60), "none")
-    assert "embedded" not in str(RouterResult.of(plain, tmp_path / "plain", False))
+    assert "not embedded" not in str(RouterResult.of(plain, tmp_path / "plain", False))
     write_router_card(tmp_path / "plain", "me/plain")
     assert "Not embedded" not in (tmp_path / "plain" / "README.md").read_text()
 
