@@ -13,11 +13,12 @@ from unittest.mock import patch
 
 import numpy as np
 
+from fusion_hf.encoders import beginnings
 from fusion_hf.encoders.encoder import NONE, load_encoder
 from fusion_hf.logs.arrays import COLUMNS, RoutingData
 from fusion_hf.logs.log import read_log
 from fusion_hf.logs.stats import aiq
-from fusion_hf.routers import beginnings, fit_router
+from fusion_hf.routers import fit_router
 from fusion_hf.routers.measuring.calibrate import follower
 from fusion_hf.routers.measuring.operating_points import cost_share, cost_weights, curves
 from fusion_hf.routers.sources import embeddings_of

@@ -1,21 +1,27 @@
 """Few-shot examples and instructions that many logged queries begin with are not what a query asks."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
+from thought_toys import template_table
 from tiny_bert import tiny_bert
 from toy_log import toy_data
 
+from fusion_hf.encoders.beginnings import SHARED_BY, SHORTEST, bare, parted, shared_beginnings
 from fusion_hf.encoders.cache import embed_cached
+from fusion_hf.errors import UserError
 from fusion_hf.routers import fit_router, load_router
-from fusion_hf.routers.beginnings import SHARED_BY, SHORTEST, bare, parted, shared_beginnings
 from fusion_hf.routers.card import write_router_card
 from fusion_hf.routers.measuring.cross_validation import cross_validate
 from fusion_hf.routers.measuring.evaluate import evaluate_router
 from fusion_hf.routers.sources import embeddings_of
 from fusion_hf.routers.verbs import RouterResult
+from fusion_hf.thoughts import TemplateIndex
+from fusion_hf.thoughts.files import CONFIG_FILE
 
 SHOTS = "".join(f"Example {i}: which number is {i} + {i}?\nAnswer: {2 * i}\n\n" for i in range(19))
 OTHER = "You are asked for capitals.\n" + SHOTS
@@ -111,3 +117,30 @@ def test_evaluation_and_folds_embed_as_training_does(tmp_path):
     # With the examples, of which the tiny encoder reads 64 tokens, every query would have the same vector.
     folds = [cross_validate(d, ["linear"], 3, "performance", encoder, progress=False) for d in (train, toy_data(90))]
     assert folds[0]["kinds"]["linear"]["reward"] == pytest.approx(folds[1]["kinds"]["linear"]["reward"], abs=0.02)
+
+
+def test_templates_are_found_for_bare_questions_and_prompts_alike(tmp_path):
+    queries = [SHOTS + f"{a} is in which {b}?" for a in "abcdefghijk" for b in ("city", "country", "number")]
+    table = template_table(len(queries))
+    table = table.set_column(table.column_names.index("query"), "query", pa.array(queries))
+    encoder = tiny_bert(tmp_path / "bert")
+    index = TemplateIndex.build(table, encoder)
+    assert index.beginnings[:, 1].tolist() == [len(SHOTS)]
+    index.save_pretrained(tmp_path)
+    loaded = TemplateIndex.from_pretrained(tmp_path)
+    assert torch.equal(loaded.beginnings, index.beginnings)
+    asked = ["a is in which city?", "the number of k"]
+    for found in (index, loaded):
+        bare_hits, shown = found.search(asked, k=2), found.search([SHOTS + q for q in asked], k=2)
+        assert [[h.as_dict() for h in row] for row in bare_hits] == [[h.as_dict() for h in row] for row in shown]
+        assert queries[0] not in {h.query for h in bare_hits[0]}  # the query itself is not returned
+        assert len({h.query for row in bare_hits for h in row}) > 2
+    file = tmp_path / "thought_templates" / CONFIG_FILE
+    config = json.loads(file.read_text())
+    for wrong in ([[1, 2]], {"a": 1}, [[1, 2, "3"]], [[-1, 2, 3]], [[0, 0, 2**63]], [[1, 2, 3]] * 999, "x"):
+        file.write_text(json.dumps(config | {"beginnings": wrong}))
+        with pytest.raises(UserError, match="beginnings: expected at most 256 rows of three whole numbers"):
+            TemplateIndex.from_pretrained(tmp_path)
+    del config["beginnings"]  # as indices were saved before
+    file.write_text(json.dumps(config))
+    assert TemplateIndex.from_pretrained(tmp_path).beginnings is None

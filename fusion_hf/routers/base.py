@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from transformers import AutoModel, PreTrainedModel
 
+from ..encoders.beginnings import bare
 from ..encoders.encoder import TextEncoder
 from ..encoders.joint import JointEncoder, empty_models
 from ..errors import UserError
@@ -22,7 +23,6 @@ from ..outputs import atomic_folder
 from ..pushable import Pushable
 from ..remote_code import auto_map, code_or_none, save_code
 from .added import extend, extend_votes
-from .beginnings import bare
 from .chats import Chat, as_texts
 from .config import RouterConfig
 from .decisions import Predictions, RoutingDecision, TradeOff, decide, within_cost

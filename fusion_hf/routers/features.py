@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn.functional import embedding_bag
 
-from .beginnings import parted, shared_beginnings
+from ..encoders.beginnings import parted, shared_beginnings
 
 CHAR_BITS, WORD_BITS = 15, 14
 CHAR_BUCKETS = 2**CHAR_BITS

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..encoders.beginnings import bare, shared_beginnings
 from ..encoders.cache import embed_cached
 from ..encoders.encoder import DEFAULT_ENCODER, TextEncoder
 from ..encoders.joint import JointEncoder
@@ -18,7 +19,6 @@ from ..logs.rewards import SCENARIOS, Scaling, available_scenarios
 from ..logs.schema import split_candidate
 from ..made import made
 from .base import Router
-from .beginnings import bare, shared_beginnings
 from .examples import MOST, remember
 from .features import fit_features, text_features
 from .fit_encoder import fit_encoder

@@ -9,7 +9,9 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
+import torch
 
+from ..encoders.beginnings import cutter
 from ..logs.near import NEAR, shingles
 from ..tasks.modes import THINK_SUFFIX
 from .rows import value, values
@@ -24,14 +26,15 @@ class Exclusion:
 
     Args:
         table: Templates (`pyarrow.Table` or `Rows`) with the columns ``query_id`` and ``query``.
+        beginnings: Of their queries, that do not count (see `fusion_hf.encoders.beginnings`).
     """
 
-    def __init__(self, table: Any):
-        self._table = table
+    def __init__(self, table: Any, beginnings: torch.Tensor | None = None):
+        self._table, self._cut = table, cutter(beginnings)
 
     def same(self, query: str) -> np.ndarray:
         """Rows whose query is the same text; blanks, case and the think suffix do not count."""
-        return _find(*self._texts, _digest(_plain(query)))
+        return _find(*self._texts, _digest(self._asked(query)))
 
     def of_ids(self, ids: str | Collection[str] | None) -> np.ndarray:
         """Rows that come from these query ids."""
@@ -44,11 +47,14 @@ class Exclusion:
         As in `fusion_hf.logs.near`, three-word shingles are compared, and those that many queries share, such as
         instructions and worked examples before the question, do not count.
         """
-        own = self._content(_plain(query))
+        own = self._content(self._asked(query))
         return np.array([row for row in rows if self._alike(own, int(row))], np.int64)
 
+    def _asked(self, query: str) -> str:
+        return _plain(self._cut(query)[0])
+
     def _alike(self, own: frozenset[int], row: int) -> bool:
-        other = self._content(_plain(value(self._table, "query", row)))
+        other = self._content(self._asked(value(self._table, "query", row)))
         both = len(own & other)
         return both > 0 and both >= NEAR * (len(own) + len(other) - both)
 
@@ -61,13 +67,13 @@ class Exclusion:
         """Shingles that more than a share `COMMON` of the queries (and more than 20 of the sample) have."""
         n = self._table.num_rows
         rows = np.unique(np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64))
-        texts = [_plain(value(self._table, "query", int(row))) for row in rows]
+        texts = [self._asked(value(self._table, "query", int(row))) for row in rows]
         every, counts = np.unique(np.concatenate(shingles(texts)), return_counts=True)
         return frozenset(every[counts > max(20, COMMON * len(texts))].tolist())
 
     @cached_property
     def _texts(self) -> tuple[np.ndarray, np.ndarray]:
-        return _sorted_digests(self._table, "query", _plain)
+        return _sorted_digests(self._table, "query", self._asked)
 
     @cached_property
     def _ids(self) -> tuple[np.ndarray, np.ndarray]:

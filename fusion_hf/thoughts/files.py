@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..encoders.beginnings import read_beginnings
 from ..encoders.cache import cache_folder
 from ..encoders.encoder import TextEncoder
 from ..errors import MissingPackage, UserError, hub_reason
@@ -46,8 +47,10 @@ def write_index(
     encoder: TextEncoder | None = None,
     training: dict[str, Any] | None = None,
     plain: bool = False,
+    beginnings: list | None = None,
 ) -> None:
-    """Write ``folder/thought_templates``: templates, embeddings (safetensors), the encoder's name with `training`.
+    """Write ``folder/thought_templates``: templates, embeddings (safetensors), the encoder's name with `training` and
+    the `beginnings` that are not embedded.
 
     With the encoder itself, that is saved too. The templates are Parquet, or JSON lines where `plain` says so or they
     came as `Rows`. Their file is named by its content, because `datasets` takes files of one name for the same (see
@@ -73,6 +76,7 @@ def write_index(
     config = {"format": FORMAT, "encoder": encoder_name, "has_encoder": encoder is not None}
     config |= {"templates": len(vectors), "dimension": int(vectors.shape[1]), "table": name}
     config |= {} if training is None else {"training": training}
+    config |= {"beginnings": beginnings} if beginnings else {}
     temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     temporary.replace(target / CONFIG_FILE)
 
@@ -107,8 +111,9 @@ def table_name(folder: Path) -> str:
     return name
 
 
-def read_index(folder: Path) -> tuple[Any, np.ndarray, str, Path | None, dict[str, Any] | None]:
-    """(templates, embeddings mapped from disk, encoder's name, its folder or None, training) that `write_index` wrote.
+def read_index(folder: Path) -> tuple[Any, np.ndarray, str, Path | None, dict[str, Any] | None, Any]:
+    """(templates, embeddings mapped from disk, encoder's name, its folder or None, training, beginnings or None) that
+    `write_index` wrote.
 
     The templates are a `pyarrow.Table`, or `Rows` where pyarrow is missing.
     """
@@ -131,8 +136,12 @@ def read_index(folder: Path) -> tuple[Any, np.ndarray, str, Path | None, dict[st
         raise UserError(f"{folder}: expected a vector for each of {rows.num_rows} templates, found {len(vectors)}")
     if not np.isfinite(vectors[:: len(vectors) // _LOOKED_AT + 1]).all():
         raise UserError(f"{folder}: expected numbers in {VECTORS_FILE}, found NaN: make the templates again")
+    try:
+        beginnings = read_beginnings(config.get("beginnings"))
+    except ValueError as error:
+        raise UserError(f"{folder / CONFIG_FILE}: beginnings: {error}") from None
     encoder = folder / ENCODER_FOLDER if config.get("has_encoder") is True else None
-    return rows, vectors, config["encoder"], encoder, config.get("training")
+    return rows, vectors, config["encoder"], encoder, config.get("training"), beginnings
 
 
 def _checked_table(path: Path) -> Any:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from ..encoders.beginnings import bare, shared_beginnings
 from ..encoders.cache import embed_cached
 from ..encoders.encoder import DEFAULT_ENCODER, OFFLINE, TextEncoder, load_encoder
 from ..errors import MissingPackage, UserError
@@ -55,6 +57,8 @@ class TemplateIndex(Pushable):
             encoded by the same one, and by no other.
         encoder_folder: Where that encoder lies, if it was saved with the index.
         training: How the templates were made (see `fusion_hf.made`), where that is known; it is saved with them.
+        beginnings: Long beginnings that many of their queries share, and that were not embedded (see
+            `fusion_hf.encoders.beginnings`): int64 [k, 3]; None for none.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class TemplateIndex(Pushable):
         encoder_name: str,
         encoder_folder: str | Path | None = None,
         training: dict[str, Any] | None = None,
+        beginnings: torch.Tensor | None = None,
     ):
         self.table = _table(templates)
         if embeddings.ndim != 2 or len(embeddings) != self.table.num_rows:
@@ -74,8 +79,8 @@ class TemplateIndex(Pushable):
             raise UserError(f"embeddings: expected float32, found {embeddings.dtype}")
         self.embeddings = embeddings
         self.encoder_name = check_encoder(encoder_name)
-        self._encoder_folder, self.training = encoder_folder, training
-        self._exclusion = Exclusion(self.table)
+        self._encoder_folder, self.training, self.beginnings = encoder_folder, training, beginnings
+        self._exclusion = Exclusion(self.table, beginnings)
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -85,8 +90,10 @@ class TemplateIndex(Pushable):
         """Encode the queries of a template dataset. `encoder` is a Hub id, a folder, or ``offline``."""
         name = check_encoder(encoder)
         table = _table(dataset)
-        vectors = embed_cached(name, list(values(table, "query")), progress=sys.stderr.isatty())
-        return cls(table, np.ascontiguousarray(vectors, np.float32), name, training=training)
+        queries = list(values(table, "query"))
+        known = shared_beginnings(queries)
+        vectors = embed_cached(name, bare(queries, known), progress=sys.stderr.isatty())
+        return cls(table, np.ascontiguousarray(vectors, np.float32), name, training=training, beginnings=known)
 
     def search(
         self,
@@ -184,7 +191,7 @@ class TemplateIndex(Pushable):
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Embeddings float32 [n, d] of texts, by the encoder that made the index."""
-        return np.asarray(self._encoder.encode(list(texts)), np.float32)
+        return np.asarray(self._encoder.encode(bare(texts, self.beginnings)), np.float32)
 
     @cached_property
     def _encoder(self) -> TextEncoder:
@@ -248,7 +255,8 @@ class TemplateIndex(Pushable):
         name = Path(self.encoder_name).resolve().name if local else self.encoder_name
         carried = self_contained or local or self._encoder_folder is not None
         encoder = self._encoder if carried else None
-        write_index(Path(folder), self.table, self.embeddings, name, encoder, self.training, plain=self_contained)
+        known = None if self.beginnings is None else self.beginnings.tolist()
+        write_index(Path(folder), self.table, self.embeddings, name, encoder, self.training, self_contained, known)
         if card:
             write_readme(Path(folder), self.table, name)
         sweep_index(Path(folder))

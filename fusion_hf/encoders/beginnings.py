@@ -2,14 +2,15 @@
 
 Benchmarks log their prompts with examples before each question. An encoder that reads 256 tokens then sees the examples
 and little of the question, and the same question without them, as traffic brings it, looks like nothing that was
-trained on. So what many training queries begin with is taken off before a text is embedded; which beginning it was
-stays, as one word of the text features.
+trained on. So what many training queries begin with is taken off before a text is embedded, for a router and for an
+index of templates; which beginning it was stays, for a router, as one word of the text features.
 
 This file is copied beside checkpoints (see `remote_code`).
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -24,40 +25,56 @@ def shared_beginnings(texts: Sequence[str]) -> torch.Tensor:
     Columns: hash of the first `SHORTEST` characters, length, hash of the whole. They tell a beginning again without
     keeping its text, which may be a private prompt.
     """
-    texts, found = sorted(set(texts)), {}
+    texts, found = sorted(set(texts)), Counter()
     for first, last in zip(texts, texts[SHARED_BY - 1 :], strict=False):  # sorted: all between share it too
         if first[:SHORTEST] != last[:SHORTEST]:
             continue
         end = first.rfind("\n", SHORTEST - 1, _common(first, last)) + 1
         if SHORTEST <= end < len(first):  # nothing is left of a text that is its beginning
-            beginning = first[:end]
-            found[beginning] = found.get(beginning, 0) + 1
+            found[end, _hash(first[:SHORTEST]), _hash(first[:end])] += 1
     most = sorted(found, key=lambda b: (-found[b], b))[:MOST]
-    rows = [[_hash(b[:SHORTEST]), len(b), _hash(b)] for b in sorted(most, key=len, reverse=True)]
+    rows = [(head, length, whole) for length, head, whole in sorted(most, reverse=True)]
+    return torch.tensor(rows, dtype=torch.int64).reshape(-1, 3)
+
+
+def cutter(beginnings: torch.Tensor | None) -> Callable[[str], tuple[str, str]]:
+    """A function from a text to the text without its shared beginning, and a word that names it (empty for none).
+
+    Args:
+        beginnings: What `shared_beginnings` gave for the training texts; None for none. The longest one counts.
+    """
+    known: dict[int, list[tuple[int, int]]] = {}
+    for head, length, whole in [] if beginnings is None else beginnings.tolist():  # the longest first
+        known.setdefault(head, []).append((length, whole))
+
+    def cut(text: str) -> tuple[str, str]:
+        lengths = known.get(_hash(text[:SHORTEST]), ()) if known and len(text) > SHORTEST else ()
+        for length, whole in lengths:
+            if length < len(text) and _hash(text[:length]) == whole:
+                return text[length:], f"beginning{whole:x}"
+        return text, ""
+
+    return cut
+
+
+def read_beginnings(found: object) -> torch.Tensor | None:
+    """What `shared_beginnings` gave, from plain lists in a file; None where there is none.
+
+    Raises:
+        ValueError: Something else than at most `MOST` rows of three whole numbers.
+    """
+    if found is None:
+        return None
+    rows = found if isinstance(found, list) and len(found) <= MOST else [None]
+    if not all(isinstance(r, list) and len(r) == 3 and all(type(n) is int and 0 <= n < 2**63 for n in r) for r in rows):
+        raise ValueError(f"expected at most {MOST} rows of three whole numbers, found {found!r:.60}")
     return torch.tensor(rows, dtype=torch.int64).reshape(-1, 3)
 
 
 def parted(texts: Sequence[str], beginnings: torch.Tensor | None) -> tuple[list[str], list[str]]:
-    """Texts without their shared beginning, and a word that names it for each; an empty one where there is none.
-
-    Args:
-        texts: n texts.
-        beginnings: What `shared_beginnings` gave for the training texts; None for none. The longest one counts.
-    """
-    if beginnings is None or not len(beginnings):
-        return list(texts), [""] * len(texts)
-    known: dict[int, list[tuple[int, int]]] = {}
-    for head, length, whole in beginnings.tolist():  # the longest first
-        known.setdefault(head, []).append((length, whole))
-    rest, words = [], []
-    for text in texts:
-        lengths = known.get(_hash(text[:SHORTEST]), ()) if len(text) > SHORTEST else ()
-        end, word = next(
-            ((n, f"beginning{h:x}") for n, h in lengths if n < len(text) and _hash(text[:n]) == h), (0, "")
-        )
-        rest.append(text[end:])
-        words.append(word)
-    return rest, words
+    """`cutter` of n texts: n rests and n words."""
+    found = list(map(cutter(beginnings), texts))
+    return [rest for rest, _ in found], [word for _, word in found]
 
 
 def bare(texts: Sequence[str], beginnings: torch.Tensor | None) -> list[str]:
