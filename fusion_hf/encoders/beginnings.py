@@ -1,9 +1,9 @@
 """Long beginnings that many queries share, such as few-shot examples or instructions: not what a query asks.
 
-Benchmarks log their prompts with examples before each question. An encoder that reads 256 tokens then sees the examples
-and little of the question, and the same question without them, as traffic brings it, looks like nothing that was
-trained on. So what many training queries begin with is taken off before a text is embedded, for a router and for an
-index of templates; which beginning it was stays, for a router, as one word of the text features.
+Benchmarks log their prompts with examples before each question. An encoder then sees mostly the examples, and the same
+question without them, as traffic brings it, looks like nothing that was trained on. So what many training queries begin
+with is taken off before a text is embedded, for a router and for an index of templates; which beginning it was stays,
+for a router, as one word of the text features.
 
 This file is copied beside checkpoints (see `remote_code`).
 """
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-SHORTEST = 600  # characters; a shorter one hides little: an encoder of 256 tokens reads some 500 of either end
+SHORTEST = 600  # characters; an encoder of 256 tokens reads some 500 of either end
 SHARED_BY = 20  # different training queries
 MOST = 256  # beginnings, those of most queries
 

@@ -18,7 +18,7 @@ class Targets:
         tasks: n task names, or None to learn without them.
         raw: ``performance`` (0..1), and where the log has them ``cost`` (USD) and ``judge`` (0..1).
         scaled: The same in units of the task's minimum and span, in which rewards are computed.
-        texts: n query texts.
+        texts: n query texts as they are embedded, without the beginnings that `Router.bare` takes off.
         embedding: Number of leading columns of the features that are the text embedding; 0 without an encoder.
         llms: What the pool says of each candidate's LLM, in column order (``name``, ``size``, ``input_price``,
             ``output_price``, ``description``; {} where nothing is known); None without a pool.

@@ -52,8 +52,8 @@ def fit_router(
         task_labels: Whether the router may see which task a query belongs to. Without, scores and costs are scaled over
             the whole log.
         seed: Of every random choice.
-        embeddings: float32 [n, e] of the `bare` queries by this encoder, if they are known; else taken from the cache
-            on disk.
+        embeddings: float32 [n, e] of the queries of `bare_data` by this encoder, if they are known; else taken from the
+            cache on disk.
         features: What `prepare` gave for exactly this data, to share between kinds.
         progress: Show a progress bar while queries are encoded.
         llms: Rows of the pool (the config ``llms`` of a FusionBench), for kinds that read what an LLM is said to be.
@@ -171,7 +171,7 @@ def bare_data(data: RoutingData, train: RoutingData | None = None) -> RoutingDat
 
     `train` is the training split; None where `data` itself is that.
     """
-    return replace(data, queries=bare(data.queries, shared_beginnings((train or data).queries)))
+    return replace(data, queries=bare(data.queries, shared_beginnings((data if train is None else train).queries)))
 
 
 def prepare(
